@@ -1,0 +1,50 @@
+// How KV is cut into rows, records and granules, and dealt to ranks. Plain arithmetic, shared by the
+// coordinator (admission) and the workers (residency); the store sees only digests and byte counts.
+// Vocabulary: row = K and V of one token in one layer for one rank's KV heads; record = one token's rows of
+// all layers of a band; granule = `granule_tokens` consecutive records (DESIGN: docs/kv_layout.md).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "models/model_shape.h"
+
+namespace ebb::models {
+
+enum class KvType : uint8_t { kBF16 };
+constexpr uint32_t kv_type_bytes(KvType) { return 2; }
+
+/// KV heads of `rank`, dealt as evenly as possible, lower ranks first: 3 heads over 2 ranks is 2 + 1.
+/// Needs ranks <= heads_kv (checked by make_layout).
+HeadRange kv_heads_of_rank(uint32_t heads_kv, uint32_t ranks, uint32_t rank);
+
+/// Columns [begin, end) of `columns` for `rank`, dealt evenly in whole multiples of `unit`.
+TokenRange columns_of_rank(uint32_t columns, uint32_t unit, uint32_t ranks, uint32_t rank);
+
+/// Everything that decides what the bytes of a record mean; never the policy. Its digest is part of every key.
+struct KvLayout {
+  Digest model_digest;
+  std::vector<LayerRange> bands;  ///< ascending, together all layers
+  uint32_t ranks = 1;
+  uint32_t heads_kv = 0;
+  uint32_t head_size = 0;
+  KvType type = KvType::kBF16;
+  uint32_t granule_tokens = 16;
+
+  HeadRange heads(uint32_t rank) const { return kv_heads_of_rank(heads_kv, ranks, rank); }
+  /// Bytes of one row: [kv heads of rank][K, V][head_size] of `type`.
+  uint32_t row_bytes(uint32_t rank) const;
+  /// The same for all ranks together.
+  uint32_t row_bytes_all() const;
+  uint32_t record_bytes(uint32_t rank, uint32_t band) const;
+  uint32_t band_of(uint32_t layer) const;
+  Digest digest() const;
+};
+
+/// Errors: kInvalid (granule not a power of two in [8, 32], more ranks than KV heads, bands that do not tile).
+Result<KvLayout> make_layout(const ModelShape& shape, std::vector<LayerRange> bands, uint32_t ranks,
+                             uint32_t granule_tokens);
+
+}  // namespace ebb::models

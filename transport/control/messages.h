@@ -1,0 +1,239 @@
+// What coordinator, workers and stores say to each other, as plain structs. transport/control/*.capnp carry the same
+// on the wire; codec.cpp turns one into the other and is the only place that knows both.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "base/units.h"
+
+namespace ebb::control {
+
+constexpr uint32_t kProtocolVersion = 1;
+
+/// First words of a worker. A coordinator refuses another protocol version, token, group, rank or model digest
+/// with an Error whose message names the field and both values.
+struct WorkerHello {
+  uint32_t protocol_version = kProtocolVersion;
+  std::string cluster_token;
+  std::string node;         ///< "g0/rank1"
+  std::string group;
+  uint32_t rank = 0;
+  uint64_t pid = 0;
+  Digest model_digest;
+  std::string backend;      ///< DeviceInfo::name
+};
+
+struct StoreAddress {
+  std::string name;
+  HostPort data;
+};
+
+/// A new incarnation of a group. The worker drops every sequence of older epochs, makes the collective, connects
+/// to the stores, and answers.
+struct FormGroup {
+  Epoch epoch;
+  uint32_t rank = 0;
+  uint32_t ranks = 1;
+  std::string profile_yaml;          ///< selection profile, in force for the whole epoch
+  uint32_t granule_tokens = 16;
+  uint64_t device_kv_bytes = 0;      ///< of the whole group
+  uint32_t max_model_len = 0;
+  std::vector<StoreAddress> stores;
+};
+struct FormReply {
+  Digest layout;
+  uint32_t arena_blocks = 0;         ///< blocks of one layer x granule_tokens; the same on every rank
+  bool store_connected = false;
+};
+
+enum class PolicyKind : uint8_t { kDense, kTidal };
+const char* policy_name(PolicyKind kind);
+
+/// In force for one sequence from admission on. K counts sinks and window.
+struct PolicyParams {
+  PolicyKind kind = PolicyKind::kDense;
+  uint32_t budget = 0;     ///< K, tokens
+  uint32_t sinks = 4;
+  uint32_t window = 256;
+};
+
+/// Random numbers are keyed by seed and position, never by batch.
+struct SamplingParams {
+  float temperature = 1.0f;   ///< 0: greedy
+  uint32_t top_k = 0;         ///< 0: off
+  float top_p = 1.0f;
+  uint64_t seed = 0;
+  int32_t logprobs = -1;      ///< -1: none; n >= 0: the chosen token's and the n best
+  bool prompt_logprobs = false;  ///< of every prompt token but the first (echo + logprobs)
+  std::vector<TokenId> stop_tokens;  ///< these end the sequence (the worker reports `finished`)
+};
+
+/// A sequence exists on the workers from here to its CloseUnit.
+struct OpenUnit {
+  SeqId seq;
+  std::vector<TokenId> prompt;
+  uint32_t max_tokens = 0;
+  /// Prompt tokens from here on are teacher-forced through the decode path; prompt.size(): none.
+  uint32_t decode_from = 0;
+  PolicyParams policy;
+  SamplingParams sampling;
+  std::string salt;           ///< tenant salt of content keys
+  bool trace_selection = false;
+};
+
+/// Dense attention over many tokens: tokens [begin, end) through layers [begin, end). Layers that do not start at 0
+/// take their input from the kept activations; layers that do not end at the last leave theirs there.
+struct BulkUnit {
+  SeqId seq;
+  TokenRange tokens;
+  LayerRange layers;
+};
+
+/// Gives up device rows of follower bands: seal, put, wait for `accepted`, compact what stays into hot pools.
+struct ReleaseUnit {
+  SeqId seq;
+  std::vector<uint16_t> bands;
+  uint32_t hot_tokens = 0;    ///< rows that each band keeps
+};
+
+/// One token for each sequence.
+struct DecodeUnit {
+  std::vector<SeqId> seqs;
+};
+
+/// Ends a sequence: frees blocks, drops holds in the stores; the answer carries its last map.
+struct CloseUnit {
+  SeqId seq;
+};
+
+enum class UnitKind : uint8_t { kOpen, kBulk, kRelease, kDecode, kClose };
+/// One unit of work; all ranks of a group run the same units in the same order. Exactly the member that `kind` names is used.
+struct Unit {
+  Epoch epoch;
+  UnitId id;
+  UnitKind kind = UnitKind::kDecode;
+  OpenUnit open;
+  BulkUnit bulk;
+  ReleaseUnit release;
+  DecodeUnit decode;
+  CloseUnit close;
+};
+
+struct TokenLogprob {
+  TokenId token = 0;
+  float logprob = 0;
+  std::vector<std::pair<TokenId, float>> top;  ///< best first
+};
+
+/// One anchor's set in one step: what `trace: "selection"` returns.
+struct SelectionTrace {
+  uint32_t anchor = 0;
+  std::vector<Position> positions;  ///< ascending, sinks and window included
+};
+
+/// Counters of one sequence, since it was opened. Records are of this rank.
+struct SequenceCounters {
+  uint64_t released_records = 0;
+  uint64_t restored_host_records = 0;
+  uint64_t restored_ssd_records = 0;
+  uint64_t restored_bytes = 0;
+  uint64_t selected_tokens = 0;      ///< sum over steps and anchors
+  uint64_t hot_hits = 0;             ///< selected records found on the device
+  uint64_t device_blocks = 0;        ///< now
+  uint64_t device_blocks_max = 0;    ///< high-water mark
+};
+
+struct SequenceResult {
+  SeqId seq;
+  bool has_token = false;            ///< rank 0 only
+  bool finished = false;             ///< the token is a stop token
+  TokenLogprob token;                ///< logprob valid when asked for
+  std::vector<TokenLogprob> prompt;  ///< log-probabilities of prompt tokens that this unit scored, in order
+  std::vector<SelectionTrace> trace;
+  SequenceCounters counters;
+};
+
+/// seq 0: the whole unit failed (the group is unusable).
+struct UnitFailure {
+  SeqId seq;
+  Error error;
+};
+
+/// Where every token of a sequence lives, by band, as one rank sees it.
+enum class Place : uint8_t { kDevice, kHost, kSsd, kMissing };
+struct PlaceRun {
+  Position begin = 0;
+  uint32_t count = 0;
+  Place place = Place::kDevice;
+};
+struct BandMap {
+  uint16_t band = 0;
+  LayerRange layers;
+  bool hot = false;                  ///< hot pool; false: all on the device
+  uint32_t record_bytes = 0;         ///< of all ranks together
+  std::vector<PlaceRun> runs;        ///< ascending, together [0, length)
+};
+struct SequenceMap {
+  SeqId seq;
+  uint32_t length = 0;               ///< tokens with KV
+  PolicyParams policy;
+  std::vector<BandMap> bands;
+  SequenceCounters counters;
+};
+
+struct UnitResult {
+  UnitId id;
+  uint32_t rank = 0;
+  std::vector<SequenceResult> sequences;
+  std::vector<UnitFailure> failures;
+  std::vector<SequenceMap> maps;     ///< of a CloseUnit: the last one
+  uint64_t arena_blocks_used = 0;
+  uint64_t arena_blocks_max = 0;     ///< high-water mark since the group formed
+};
+
+/// A rank's best unforced candidates of one sequence at one anchor.
+struct Candidates {
+  SeqId seq;
+  uint32_t take = 0;                 ///< how many the merged set has (K less the forced ones)
+  std::vector<Position> positions;   ///< best first
+  std::vector<float> scores;
+};
+struct PublishRequest {
+  Epoch epoch;
+  UnitId unit;
+  uint32_t rank = 0;
+  uint32_t anchor = 0;
+  std::vector<Candidates> sequences;
+};
+/// The merged set, the same bytes for every rank; stamped by the request's epoch, unit and anchor.
+struct MergedSet {
+  SeqId seq;
+  std::vector<Position> positions;   ///< ascending, forced ones not included
+};
+struct PublishReply {
+  std::vector<MergedSet> sequences;
+};
+
+/// A store's answer to the coordinator.
+struct TierStatus {
+  std::string tier;                  ///< "host", "ssd"
+  uint64_t capacity_bytes = 0;
+  uint64_t used_bytes = 0;
+  uint64_t granules = 0;
+  uint64_t held_granules = 0;        ///< may not be evicted
+  uint64_t evictions = 0;
+  bool writable = true;
+  std::string note;                  ///< why not writable
+};
+struct StoreStatus {
+  std::string name;
+  uint64_t pid = 0;
+  std::vector<TierStatus> tiers;
+  uint64_t puts = 0, gets = 0, misses = 0, corrupt = 0;
+};
+
+}  // namespace ebb::control
