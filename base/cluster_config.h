@@ -102,6 +102,9 @@ struct LoadedConfig {
 Result<LoadedConfig> load_cluster_config(const std::string& path,
                                          const std::map<std::string, std::string>& overrides = {});
 
+/// "key=value" of a --set flag into `overrides`. Errors: kInvalid without a "=" or a key.
+Result<void> add_override(std::map<std::string, std::string>& overrides, const std::string& assignment);
+
 /// Effective values as YAML; with `origins`, each line ends in a comment that says where it came from.
 std::string print_cluster_config(const LoadedConfig& loaded, bool with_origins);
 /// docs/configuration.md.
@@ -113,5 +116,9 @@ std::string expand_path(const std::string& path);
 std::string effective_run_dir(const ClusterConfig& config);
 /// config.model.path expanded (relative to the config file), or the default model in ${EBB_CACHE:-~/.cache/ebb}/models.
 std::string effective_model_path(const ClusterConfig& config);
+/// config.model.profile expanded, relative to the config file; empty: none.
+std::string effective_profile_path(const ClusterConfig& config);
+/// store.ssd_path expanded, or <run dir>/store-<name>.
+std::string effective_ssd_path(const ClusterConfig& config, const StoreConfig& store);
 
 }  // namespace ebb

@@ -25,8 +25,8 @@ class FaultPoint {
   std::atomic<int64_t> skip_{0};
 };
 
-/// Arms the point called `name`: it lets `skip` passes through, then fails `count` times. False when no such
-/// point exists in this process.
+/// Arms the point called `name`: it lets `skip` passes through, then fails `count` times. A point exists from the
+/// first time that code passes it; one that was not passed yet is armed when it comes to be, and the answer is false.
 bool arm_fault(const std::string& name, int64_t count = 1, int64_t skip = 0);
 void disarm_all_faults();
 
