@@ -35,16 +35,17 @@ struct SelectionProfile {
   LayerClass layer_class(uint32_t layer) const;
   /// The anchor whose set `layer` uses; only for followers.
   uint32_t anchor_of(uint32_t layer) const;
-  /// Bands: each run of layers of the same class (an anchor is a run of its own).
+  /// Bands: each run of followers is one; a full or an anchor layer is one of its own.
   std::vector<LayerRange> bands() const;
 };
 
 /// A profile for a model without one: every layer full (dense only), one band per layer.
 SelectionProfile dense_profile(uint32_t layers, const std::string& model_name);
 
-/// Strict YAML: unknown keys, layers out of range or out of order, a follower below the first anchor, a window
-/// plus sinks that exceed budget_min: kInvalid, naming key and limit.
+/// Strict YAML, every key required. Unknown, missing or doubled keys, layers out of range or out of order, a
+/// follower below the first anchor, a window plus sinks that exceed budget_min: kInvalid, naming key and limit.
 Result<SelectionProfile> parse_selection_profile(std::string_view yaml, const std::string& origin);
+/// The same from a file; kNotFound where there is none.
 Result<SelectionProfile> read_selection_profile(const std::string& path);
 /// YAML that parse_selection_profile reads back to the same value.
 std::string print_selection_profile(const SelectionProfile& profile);
