@@ -14,6 +14,7 @@
 #include "base/result.h"
 #include "base/units.h"
 #include "kvstore/granule.h"
+#include "kvstore/requests.h"
 #include "transport/data/messenger.h"
 
 namespace ebb::kvstore {
@@ -28,42 +29,8 @@ struct ClientIdentity {
   std::vector<uint32_t> record_bytes;  ///< payload bytes by band
 };
 
-/// A granule to be stored: `body` is its framed records (GranuleInfo::body_bytes()), valid until `done` ran.
-struct PutItem {
-  GranuleInfo info;
-  std::span<const std::byte> body;
-};
-struct PutReply {
-  uint32_t accepted = 0;       ///< granules now in a tier (or already there: first writer wins)
-  uint32_t already_there = 0;
-};
-
-/// Records of one granule: bit i of `bitmap` asks for record i.
-struct GetItem {
-  GranuleKey key;
-  Position first = 0;          ///< position of record 0
-  uint32_t payload_bytes = 0;
-  uint32_t bitmap = 0;
-};
-/// Per item, what arrived and passed every check. A bit that was asked for and is not in `present` is a miss.
-struct GotItem {
-  uint32_t present = 0;
-  TierKind from = TierKind::kNone;
-};
-/// Frames lie in the destination in the order of the items and of their bits, each asked-for record at its own
-/// place whether present or not.
-struct GetReply {
-  std::vector<GotItem> items;
-  uint32_t corrupt = 0;        ///< records that failed a check (here or in the store)
-};
-uint64_t get_destination_bytes(std::span<const GetItem> items);
-
-struct StatItem {
-  TierKind tier = TierKind::kNone;
-  bool durable = false;        ///< survives kill -9 of the store
-};
-
-/// All methods any thread; completions run on the messenger's thread and must not block. Errors: kTimeout,
+/// All methods any thread; completions run on the messenger's thread (of a request that is refused before it is sent:
+/// on the caller's) and must not block. Big requests travel as several messages. Errors: kTimeout,
 /// kUnavailable (store gone; the client reconnects by itself and works again when the store is back), kExhausted
 /// (put: no tier has room for a granule that may not be evicted), kInvalid (a request over a limit: names it).
 class Client {
