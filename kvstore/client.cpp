@@ -1,5 +1,5 @@
-// The client: cuts a request into messages, keeps a few of them under way, joins the answers, and verifies every
-// record on arrival. Owns no thread: completions of the messenger drive it.
+// The client: cuts a request into messages, keeps a few of them under way, joins the answers, and
+// verifies every record on arrival. Owns no thread: completions of the messenger drive it.
 #include "kvstore/client.h"
 
 #include <algorithm>
@@ -15,8 +15,8 @@ namespace {
 
 static_assert(wire::kMessageBytesMax <= data::kPayloadMax);
 
-/// Bytes of one message: large enough for the wire's full speed, small enough that checking an answer does not
-/// hold up the messenger's thread for more than about a millisecond.
+/// Bytes of one message: large enough for the wire's full speed, small enough that checking an
+/// answer does not hold up the messenger's thread for more than about a millisecond.
 constexpr uint64_t kPieceBytes = 8 * kMiB;
 constexpr uint32_t kPiecesUnderWay = 4;
 constexpr uint32_t kDeadlineMillisMax = 600'000;
@@ -39,7 +39,8 @@ std::vector<Piece> cut(const std::vector<Item>& items, Bytes&& bytes_of) {
   uint64_t bytes = 0;
   for (size_t i = 0; i < items.size(); ++i) {
     const uint64_t more = bytes_of(items[i]);
-    const bool full = !pieces.empty() && (bytes + more > kPieceBytes || i - pieces.back().begin >= wire::kItemsMax);
+    const bool full = !pieces.empty() &&
+                      (bytes + more > kPieceBytes || i - pieces.back().begin >= wire::kItemsMax);
     if (pieces.empty() || full) {
       pieces.push_back({i, i});
       bytes = 0;
@@ -50,12 +51,14 @@ std::vector<Piece> cut(const std::vector<Item>& items, Bytes&& bytes_of) {
   return pieces;
 }
 
-/// Runs `count` pieces, a few at a time; `done` once, when none is under way any more. After the first error no
-/// further piece starts. Shared by its pieces' completions: whichever ends last frees it.
+/// Runs `count` pieces, a few at a time; `done` once, when none is under way any more. After the
+/// first error no further piece starts. Shared by its pieces' completions: whichever ends last
+/// frees it.
 class Join : public std::enable_shared_from_this<Join> {
  public:
   using Start = std::function<void(size_t piece, Done done)>;
-  Join(size_t count, Start start, Done done) : count_(count), start_(std::move(start)), done_(std::move(done)) {}
+  Join(size_t count, Start start, Done done)
+      : count_(count), start_(std::move(start)), done_(std::move(done)) {}
 
   void pump() {
     std::unique_lock lock(mutex_);
@@ -65,7 +68,9 @@ class Join : public std::enable_shared_from_this<Join> {
       const size_t piece = next_++;
       ++running_;
       lock.unlock();
-      start_(piece, [self = shared_from_this()](Result<void> result) { self->finished(std::move(result)); });
+      start_(piece, [self = shared_from_this()](Result<void> result) {
+        self->finished(std::move(result));
+      });
       lock.lock();
     }
     pumping_ = false;
@@ -97,8 +102,10 @@ class Join : public std::enable_shared_from_this<Join> {
   std::optional<Error> error_;
 };
 
-/// Frames arrive without gaps; moves them to their places, from the back so that none is overwritten before it moved.
-void spread(std::span<const GetItem> asked, const GetReply& reply, uint64_t arrived, std::span<std::byte> destination) {
+/// Frames arrive without gaps; moves them to their places, from the back so that none is
+/// overwritten before it moved.
+void spread(std::span<const GetItem> asked, const GetReply& reply, uint64_t arrived,
+            std::span<std::byte> destination) {
   uint64_t place = destination.size();
   for (size_t i = asked.size(); i-- > 0;) {
     const uint64_t frame = framed_bytes(asked[i].payload_bytes);
@@ -114,7 +121,8 @@ void spread(std::span<const GetItem> asked, const GetReply& reply, uint64_t arri
 }
 
 /// Takes from `reply` what does not verify.
-void verify_arrival(std::span<const GetItem> asked, std::span<const std::byte> destination, GetReply& reply) {
+void verify_arrival(std::span<const GetItem> asked, std::span<const std::byte> destination,
+                    GetReply& reply) {
   uint64_t place = 0;
   for (size_t i = 0; i < asked.size(); ++i) {
     const uint64_t frame = framed_bytes(asked[i].payload_bytes);
@@ -123,7 +131,9 @@ void verify_arrival(std::span<const GetItem> asked, std::span<const std::byte> d
       if ((asked[i].bitmap & mask) == 0) continue;
       const auto bytes = destination.subspan(place, frame);
       place += frame;
-      if ((reply.items[i].present & mask) == 0 || verify_record(bytes, asked[i].key, asked[i].first + bit)) continue;
+      if ((reply.items[i].present & mask) == 0 ||
+          verify_record(bytes, asked[i].key, asked[i].first + bit))
+        continue;
       reply.items[i].present &= ~mask;
       ++reply.corrupt;
     }
@@ -147,7 +157,8 @@ struct Core {
   Counter& corrupt_records;
   Counter& failures;
 
-  data::Connection::Request request(wire::Operation operation, SeqId holder, size_t items, Deadline by) const {
+  data::Connection::Request request(wire::Operation operation, SeqId holder, size_t items,
+                                    Deadline by) const {
     data::Connection::Request request;
     request.operation = static_cast<uint16_t>(operation);
     request.header = wire::encode_request(
@@ -195,27 +206,29 @@ void send_put(const CorePtr& core, const std::shared_ptr<PutJob>& job, size_t in
     bytes += item.body.size();
     data::PayloadPart& last = request.payload.back();
     if (last.data() + last.size() == item.body.data()) {
-      last = {last.data(), last.size() + item.body.size()};  // bodies that lie side by side travel as one part
+      last = {last.data(),
+              last.size() + item.body.size()};  // bodies that lie side by side travel as one part
     } else {
       request.payload.push_back(item.body);
     }
   }
-  core->connection->send(std::move(request), [core, job, table, bytes, done](Result<data::Reply> answer) {
-    if (!answer) return done(with_context("put", std::move(answer).error()));
-    auto reply = wire::decode_put_reply(answer->header);
-    if (!reply) return done(std::move(reply).error());
-    core->sent_bytes.add(static_cast<double>(bytes));
-    {
-      const std::lock_guard lock(job->mutex);
-      job->reply.accepted += reply->accepted;
-      job->reply.already_there += reply->already_there;
-    }
-    done({});
-  });
+  core->connection->send(std::move(request),
+                         [core, job, table, bytes, done](Result<data::Reply> answer) {
+                           if (!answer) return done(with_context("put", std::move(answer).error()));
+                           auto reply = wire::decode_put_reply(answer->header);
+                           if (!reply) return done(std::move(reply).error());
+                           core->sent_bytes.add(static_cast<double>(bytes));
+                           {
+                             const std::lock_guard lock(job->mutex);
+                             job->reply.accepted += reply->accepted;
+                             job->reply.already_there += reply->already_there;
+                           }
+                           done({});
+                         });
 }
 
-Result<GetReply> take_get_reply(const Core& core, std::span<const GetItem> items, std::span<std::byte> destination,
-                                const data::Reply& answer) {
+Result<GetReply> take_get_reply(const Core& core, std::span<const GetItem> items,
+                                std::span<std::byte> destination, const data::Reply& answer) {
   GetReply reply = EBB_TRY(wire::decode_get_reply(items, answer.header));
   if (answer.payload_bytes != present_bytes(items, reply)) {
     return corrupt("get: the store's payload does not fit its table");
@@ -232,23 +245,24 @@ Result<GetReply> take_get_reply(const Core& core, std::span<const GetItem> items
 void send_get(const CorePtr& core, const std::shared_ptr<GetJob>& job, size_t index, Done done) {
   const Piece piece = job->pieces[index];
   const std::span<const GetItem> items(job->items.data() + piece.begin, piece.end - piece.begin);
-  const auto destination = job->destination.subspan(job->offsets[index], get_destination_bytes(items));
+  const auto destination =
+      job->destination.subspan(job->offsets[index], get_destination_bytes(items));
   const auto table = std::make_shared<std::vector<std::byte>>(wire::encode_get_table(items));
   auto request = core->request(wire::Operation::kGet, {}, items.size(), job->by);
   request.payload.push_back(*table);
   request.destination = destination;
-  core->connection->send(
-      std::move(request), [core, job, table, items, destination, piece, done](Result<data::Reply> answer) {
-        if (!answer) return done(with_context("get", std::move(answer).error()));
-        auto reply = take_get_reply(*core, items, destination, *answer);
-        if (!reply) return done(std::move(reply).error());
-        {
-          const std::lock_guard lock(job->mutex);
-          std::copy(reply->items.begin(), reply->items.end(), job->reply.items.begin() + piece.begin);
-          job->reply.corrupt += reply->corrupt;
-        }
-        done({});
-      });
+  core->connection->send(std::move(request), [core, job, table, items, destination, piece,
+                                              done](Result<data::Reply> answer) {
+    if (!answer) return done(with_context("get", std::move(answer).error()));
+    auto reply = take_get_reply(*core, items, destination, *answer);
+    if (!reply) return done(std::move(reply).error());
+    {
+      const std::lock_guard lock(job->mutex);
+      std::copy(reply->items.begin(), reply->items.end(), job->reply.items.begin() + piece.begin);
+      job->reply.corrupt += reply->corrupt;
+    }
+    done({});
+  });
 }
 
 void send_stat(const CorePtr& core, const std::shared_ptr<StatJob>& job, size_t index, Done done) {
@@ -258,16 +272,17 @@ void send_stat(const CorePtr& core, const std::shared_ptr<StatJob>& job, size_t 
       wire::encode_keys(std::span<const GranuleKey>(job->keys).subspan(piece.begin, count)));
   auto request = core->request(wire::Operation::kStat, {}, count, job->by);
   request.payload.push_back(*table);
-  core->connection->send(std::move(request), [core, job, table, piece, count, done](Result<data::Reply> answer) {
-    if (!answer) return done(with_context("stat", std::move(answer).error()));
-    auto reply = wire::decode_stat_reply(static_cast<uint32_t>(count), answer->header);
-    if (!reply) return done(std::move(reply).error());
-    {
-      const std::lock_guard lock(job->mutex);
-      std::copy(reply->begin(), reply->end(), job->reply.begin() + piece.begin);
-    }
-    done({});
-  });
+  core->connection->send(
+      std::move(request), [core, job, table, piece, count, done](Result<data::Reply> answer) {
+        if (!answer) return done(with_context("stat", std::move(answer).error()));
+        auto reply = wire::decode_stat_reply(static_cast<uint32_t>(count), answer->header);
+        if (!reply) return done(std::move(reply).error());
+        {
+          const std::lock_guard lock(job->mutex);
+          std::copy(reply->begin(), reply->end(), job->reply.begin() + piece.begin);
+        }
+        done({});
+      });
 }
 
 template <class Item>
@@ -290,7 +305,9 @@ class ClientImpl final : public Client {
     job->items = std::move(items);
     job->pieces = cut(job->items, [](const PutItem& item) { return item.body.size() + 64; });
     job->by = by;
-    run(job->pieces.size(), [core = core_, job](size_t i, Done piece) { send_put(core, job, i, std::move(piece)); },
+    run(
+        job->pieces.size(),
+        [core = core_, job](size_t i, Done piece) { send_put(core, job, i, std::move(piece)); },
         [core = core_, job, done](Result<void> result) {
           if (!result) return fail(*core, result.error(), done);
           done(job->reply);
@@ -301,9 +318,10 @@ class ClientImpl final : public Client {
            std::function<void(Result<GetReply>)> done) override {
     if (auto checked = check_items("get", items); !checked) return fail(checked.error(), done);
     if (destination.size() < get_destination_bytes(items)) {
-      return fail(invalid("get: destination of " + std::to_string(destination.size()) + " bytes, the records need " +
-                          std::to_string(get_destination_bytes(items))),
-                  done);
+      return fail(
+          invalid("get: destination of " + std::to_string(destination.size()) +
+                  " bytes, the records need " + std::to_string(get_destination_bytes(items))),
+          done);
     }
     const auto job = std::make_shared<GetJob>();
     job->items = std::move(items);
@@ -316,14 +334,18 @@ class ClientImpl final : public Client {
     job->destination = destination;
     job->by = by;
     job->reply.items.resize(job->items.size());
-    run(job->pieces.size(), [core = core_, job](size_t i, Done piece) { send_get(core, job, i, std::move(piece)); },
+    run(
+        job->pieces.size(),
+        [core = core_, job](size_t i, Done piece) { send_get(core, job, i, std::move(piece)); },
         [core = core_, job, done](Result<void> result) {
           if (!result) return fail(*core, result.error(), done);
           done(std::move(job->reply));
         });
   }
 
-  void drop(SeqId holder, Deadline by, Done done) override { simple(wire::Operation::kDrop, holder, by, done); }
+  void drop(SeqId holder, Deadline by, Done done) override {
+    simple(wire::Operation::kDrop, holder, by, done);
+  }
   void flush(Deadline by, Done done) override { simple(wire::Operation::kFlush, {}, by, done); }
 
   void stat(std::vector<GranuleKey> keys, Deadline by,
@@ -333,7 +355,9 @@ class ClientImpl final : public Client {
     job->pieces = cut(job->keys, [](const GranuleKey&) { return sizeof(GranuleKey); });
     job->by = by;
     job->reply.resize(job->keys.size());
-    run(job->pieces.size(), [core = core_, job](size_t i, Done piece) { send_stat(core, job, i, std::move(piece)); },
+    run(
+        job->pieces.size(),
+        [core = core_, job](size_t i, Done piece) { send_stat(core, job, i, std::move(piece)); },
         [core = core_, job, done](Result<void> result) {
           if (!result) return fail(*core, result.error(), done);
           done(std::move(job->reply));
@@ -344,7 +368,8 @@ class ClientImpl final : public Client {
 
  private:
   template <class T>
-  static void fail(const Core& core, const Error& error, const std::function<void(Result<T>)>& done) {
+  static void fail(const Core& core, const Error& error,
+                   const std::function<void(Result<T>)>& done) {
     core.failures.add();
     done(error);
   }
@@ -358,16 +383,17 @@ class ClientImpl final : public Client {
   }
 
   void simple(wire::Operation operation, SeqId holder, Deadline by, const Done& done) {
-    core_->connection->send(core_->request(operation, holder, 0, by),
-                            [core = core_, operation, done](Result<data::Reply> answer) {
-                              if (!answer) {
-                                return fail(*core, with_context(wire::operation_name(operation), answer.error()), done);
-                              }
-                              if (auto reply = wire::decode_empty_reply(operation, answer->header); !reply) {
-                                return fail(*core, reply.error(), done);
-                              }
-                              done({});
-                            });
+    core_->connection->send(
+        core_->request(operation, holder, 0, by),
+        [core = core_, operation, done](Result<data::Reply> answer) {
+          if (!answer) {
+            return fail(*core, with_context(wire::operation_name(operation), answer.error()), done);
+          }
+          if (auto reply = wire::decode_empty_reply(operation, answer->header); !reply) {
+            return fail(*core, reply.error(), done);
+          }
+          done({});
+        });
   }
 
   CorePtr core_;
@@ -376,30 +402,34 @@ class ClientImpl final : public Client {
 }  // namespace
 
 Result<std::unique_ptr<Client>> Client::connect(data::Messenger& messenger, const HostPort& store,
-                                                ClientIdentity identity, Metrics& metrics, Deadline by) {
+                                                ClientIdentity identity, Metrics& metrics,
+                                                Deadline by) {
   const wire::Hello hello{identity.group, identity.layout, identity.record_bytes};
   if (hello.record_bytes.size() > wire::kBandsMax) {
-    return invalid("kvstore client: " + std::to_string(hello.record_bytes.size()) + " bands, at most " +
-                   std::to_string(wire::kBandsMax));
+    return invalid("kvstore client: " + std::to_string(hello.record_bytes.size()) +
+                   " bands, at most " + std::to_string(wire::kBandsMax));
   }
   data::PeerIdentity peer;
   peer.cluster_token = identity.cluster_token;
   peer.node = identity.node;
   peer.epoch = identity.epoch;
   peer.hello = wire::encode_hello(hello);
-  // Reads back what was written: a group name that the store would refuse fails here, before anything is sent.
+  // Reads back what was written: a group name that the store would refuse fails here, before
+  // anything is sent.
   EBB_TRY(wire::decode_hello(peer.hello));
   auto connection = messenger.connect(store, std::move(peer), by);
   if (!connection) return with_context("kvstore " + store.text(), connection.error());
 
   const char* bytes_help = "Bytes of granules and records exchanged with the stores, by direction.";
-  return std::unique_ptr<Client>(std::make_unique<ClientImpl>(std::make_shared<Core>(Core{
-      std::move(*connection), identity.epoch,
-      metrics.counter("ebb_kv_client_bytes_total", bytes_help, {{"direction", "out"}}),
-      metrics.counter("ebb_kv_client_bytes_total", bytes_help, {{"direction", "in"}}),
-      metrics.counter("ebb_kv_checksum_failures_total", "Records that failed a check, by tier and place.",
-                      {{"tier", "wire"}, {"where", "client"}}),
-      metrics.counter("ebb_kv_client_failures_total", "Requests to a store that ended in an error.")})));
+  return std::unique_ptr<Client>(std::make_unique<ClientImpl>(std::make_shared<Core>(
+      Core{std::move(*connection), identity.epoch,
+           metrics.counter("ebb_kv_client_bytes_total", bytes_help, {{"direction", "out"}}),
+           metrics.counter("ebb_kv_client_bytes_total", bytes_help, {{"direction", "in"}}),
+           metrics.counter("ebb_kv_checksum_failures_total",
+                           "Records that failed a check, by tier and place.",
+                           {{"tier", "wire"}, {"where", "client"}}),
+           metrics.counter("ebb_kv_client_failures_total",
+                           "Requests to a store that ended in an error.")})));
 }
 
 }  // namespace ebb::kvstore

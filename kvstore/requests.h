@@ -1,4 +1,5 @@
-// What can be asked of a store and what it answers, as plain values: shared by the client, the wire and the store.
+// What can be asked of a store and what it answers, as plain values: shared by the client, the wire
+// and the store.
 #pragma once
 
 #include <bit>
@@ -10,42 +11,43 @@
 
 namespace ebb::kvstore {
 
-/// A granule to be stored: `body` is its framed records (GranuleInfo::body_bytes()). In a client's put it must stay
-/// valid until `done` ran.
+/// A granule to be stored: `body` is its framed records (GranuleInfo::body_bytes()). In a client's
+/// put it must stay valid until `done` ran.
 struct PutItem {
   GranuleInfo info;
   std::span<const std::byte> body;
 };
 struct PutReply {
-  uint32_t accepted = 0;       ///< granules now in a tier (or already there: first writer wins)
+  uint32_t accepted = 0;  ///< granules now in a tier (or already there: first writer wins)
   uint32_t already_there = 0;
 };
 
 /// Records of one granule: bit i of `bitmap` asks for record i.
 struct GetItem {
   GranuleKey key;
-  Position first = 0;          ///< position of record 0
+  Position first = 0;  ///< position of record 0
   uint32_t payload_bytes = 0;
   uint32_t bitmap = 0;
   uint32_t asked() const { return static_cast<uint32_t>(std::popcount(bitmap)); }
   uint64_t asked_bytes() const { return asked() * framed_bytes(payload_bytes); }
 };
-/// Per item, what arrived and passed every check. A bit that was asked for and is not in `present` is a miss.
+/// Per item, what arrived and passed every check. A bit that was asked for and is not in `present`
+/// is a miss.
 struct GotItem {
   uint32_t present = 0;
   TierKind from = TierKind::kNone;
 };
-/// Frames lie in the destination in the order of the items and of their bits, each asked-for record at its own
-/// place whether present or not.
+/// Frames lie in the destination in the order of the items and of their bits, each asked-for record
+/// at its own place whether present or not.
 struct GetReply {
   std::vector<GotItem> items;
-  uint32_t corrupt = 0;        ///< records that failed a check (here or in the store)
+  uint32_t corrupt = 0;  ///< records that failed a check (here or in the store)
 };
 uint64_t get_destination_bytes(std::span<const GetItem> items);
 
 struct StatItem {
   TierKind tier = TierKind::kNone;
-  bool durable = false;        ///< survives kill -9 of the store
+  bool durable = false;  ///< survives kill -9 of the store
 };
 
 }  // namespace ebb::kvstore

@@ -14,10 +14,12 @@ constexpr uint64_t kStatItemBytes = 2;
 constexpr uint64_t kRequestHeadBytes = 32;
 constexpr uint64_t kReplyHeadBytes = 20;
 constexpr uint64_t kGroupNameMax = 64;
-static_assert(kReplyHeadBytes + kItemsMax * kGotItemBytes <= 60 << 10, "a reply's table fits a message header");
+static_assert(kReplyHeadBytes + kItemsMax * kGotItemBytes <= 60 << 10,
+              "a reply's table fits a message header");
 static_assert(kHelloBytesMax >= 4 + 2 + 2 + kGroupNameMax + 16 + 4 + 4 * uint64_t{kBandsMax});
 
-/// Appends integers and structs without padding, as they lie in memory (little-endian machines only).
+/// Appends integers and structs without padding, as they lie in memory (little-endian machines
+/// only).
 class Writer {
  public:
   explicit Writer(uint64_t reserve) { bytes_.reserve(reserve); }
@@ -77,8 +79,8 @@ std::string item_text(uint32_t index, const Error& error) {
 
 Result<void> check_record_bytes(const GranuleKey& key, uint32_t payload_bytes) {
   if (payload_bytes == 0 || payload_bytes > kRecordBytesMax) {
-    return invalid(to_text(key) + ": payload_bytes " + std::to_string(payload_bytes) + ", allowed 1 to " +
-                   std::to_string(kRecordBytesMax));
+    return invalid(to_text(key) + ": payload_bytes " + std::to_string(payload_bytes) +
+                   ", allowed 1 to " + std::to_string(kRecordBytesMax));
   }
   return {};
 }
@@ -89,8 +91,8 @@ Result<void> check_count(const char* what, uint64_t items, uint64_t payload, uin
                    std::to_string(kItemsMax));
   }
   if (payload < items * item_bytes) {
-    return invalid(std::string(what) + ": payload of " + std::to_string(payload) + " bytes is too short for " +
-                   std::to_string(items) + " items");
+    return invalid(std::string(what) + ": payload of " + std::to_string(payload) +
+                   " bytes is too short for " + std::to_string(items) + " items");
   }
   return {};
 }
@@ -99,11 +101,16 @@ Result<void> check_count(const char* what, uint64_t items, uint64_t payload, uin
 
 const char* operation_name(Operation operation) {
   switch (operation) {
-    case Operation::kPut: return "put";
-    case Operation::kGet: return "get";
-    case Operation::kDrop: return "drop";
-    case Operation::kStat: return "stat";
-    case Operation::kFlush: return "flush";
+    case Operation::kPut:
+      return "put";
+    case Operation::kGet:
+      return "get";
+    case Operation::kDrop:
+      return "drop";
+    case Operation::kStat:
+      return "stat";
+    case Operation::kFlush:
+      return "flush";
   }
   return "unknown";
 }
@@ -121,24 +128,27 @@ Result<Hello> decode_hello(std::span<const std::byte> bytes) {
   if (bytes.size() > kHelloBytesMax) return invalid("hello: longer than 4096 bytes");
   Reader in(bytes);
   if (in.take<uint32_t>() != kMagic) return invalid("hello: not that of a kvstore client");
-  if (const auto version = in.take<uint16_t>(); version != kVersion) return other_version("hello", version);
+  if (const auto version = in.take<uint16_t>(); version != kVersion)
+    return other_version("hello", version);
   Hello hello;
   const auto group = in.take_bytes(in.take<uint16_t>());
   if (group.empty() || group.size() > kGroupNameMax) {
-    return invalid("hello: group name of " + std::to_string(group.size()) + " characters, allowed 1 to " +
-                   std::to_string(kGroupNameMax));
+    return invalid("hello: group name of " + std::to_string(group.size()) +
+                   " characters, allowed 1 to " + std::to_string(kGroupNameMax));
   }
   hello.group.assign(reinterpret_cast<const char*>(group.data()), group.size());
   hello.layout.bytes = in.take<std::array<uint8_t, 16>>();
   const auto bands = in.take<uint32_t>();
   if (bands > kBandsMax) {
-    return invalid("hello: " + std::to_string(bands) + " bands, at most " + std::to_string(kBandsMax));
+    return invalid("hello: " + std::to_string(bands) + " bands, at most " +
+                   std::to_string(kBandsMax));
   }
   for (uint32_t band = 0; band < bands; ++band) {
     hello.record_bytes.push_back(in.take<uint32_t>());
     if (hello.record_bytes.back() > kRecordBytesMax) {
       return invalid("hello: band " + std::to_string(band) + ": record_bytes " +
-                     std::to_string(hello.record_bytes.back()) + ", at most " + std::to_string(kRecordBytesMax));
+                     std::to_string(hello.record_bytes.back()) + ", at most " +
+                     std::to_string(kRecordBytesMax));
     }
   }
   if (!in.exact()) return invalid("hello: its length does not fit its fields");
@@ -155,7 +165,8 @@ std::vector<std::byte> encode_request(const RequestHead& head) {
 Result<RequestHead> decode_request(uint16_t operation, std::span<const std::byte> header) {
   Reader in(header);
   if (in.take<uint32_t>() != kMagic) return invalid("request: not one for a kvstore");
-  if (const auto version = in.take<uint16_t>(); version != kVersion) return other_version("request", version);
+  if (const auto version = in.take<uint16_t>(); version != kVersion)
+    return other_version("request", version);
   const auto named = in.take<uint16_t>();
   if (named != operation || named < 1 || named > static_cast<uint16_t>(Operation::kFlush)) {
     return invalid("request: unknown operation " + std::to_string(named));
@@ -196,23 +207,25 @@ std::vector<std::byte> encode_keys(std::span<const GranuleKey> keys) {
 Result<void> check_item(const PutItem& item) {
   const GranuleInfo& info = item.info;
   if (info.records == 0 || info.records > kRecordsMax) {
-    return invalid(to_text(info.key) + ": records " + std::to_string(info.records) + ", allowed 1 to " +
-                   std::to_string(kRecordsMax));
+    return invalid(to_text(info.key) + ": records " + std::to_string(info.records) +
+                   ", allowed 1 to " + std::to_string(kRecordsMax));
   }
   EBB_TRY_VOID(check_record_bytes(info.key, info.payload_bytes));
   if (info.first > UINT32_MAX - info.records) {
-    return invalid(to_text(info.key) + ": first position " + std::to_string(info.first) + " is out of range");
+    return invalid(to_text(info.key) + ": first position " + std::to_string(info.first) +
+                   " is out of range");
   }
   if (item.body.size() != info.body_bytes()) {
-    return invalid(to_text(info.key) + ": body of " + std::to_string(item.body.size()) + " bytes, its records need " +
-                   std::to_string(info.body_bytes()));
+    return invalid(to_text(info.key) + ": body of " + std::to_string(item.body.size()) +
+                   " bytes, its records need " + std::to_string(info.body_bytes()));
   }
   return {};
 }
 
 Result<void> check_item(const GetItem& item) {
   if (item.first > UINT32_MAX - kRecordsMax) {
-    return invalid(to_text(item.key) + ": first position " + std::to_string(item.first) + " is out of range");
+    return invalid(to_text(item.key) + ": first position " + std::to_string(item.first) +
+                   " is out of range");
   }
   return check_record_bytes(item.key, item.payload_bytes);
 }
@@ -232,9 +245,11 @@ Result<std::vector<PutItem>> decode_put(uint32_t items, std::span<const std::byt
     // Records and payload_bytes are checked after taking: neither can overflow the product.
     decoded[i].body = in.take_bytes(decoded[i].info.body_bytes());
     if (in.was_short()) return invalid("put: item " + std::to_string(i) + ": its body is cut off");
-    if (auto checked = check_item(decoded[i]); !checked) return invalid("put: " + item_text(i, checked.error()));
+    if (auto checked = check_item(decoded[i]); !checked)
+      return invalid("put: " + item_text(i, checked.error()));
   }
-  if (!in.exact()) return invalid("put: " + std::to_string(in.left()) + " bytes after the last body");
+  if (!in.exact())
+    return invalid("put: " + std::to_string(in.left()) + " bytes after the last body");
   return decoded;
 }
 
@@ -249,10 +264,12 @@ Result<std::vector<GetItem>> decode_get(uint32_t items, std::span<const std::byt
     item.first = in.take<Position>();
     item.payload_bytes = in.take<uint32_t>();
     item.bitmap = in.take<uint32_t>();
-    if (auto checked = check_item(item); !checked) return invalid("get: " + item_text(i, checked.error()));
+    if (auto checked = check_item(item); !checked)
+      return invalid("get: " + item_text(i, checked.error()));
     reply_bytes += item.asked_bytes();
   }
-  if (!in.exact()) return invalid("get: " + std::to_string(in.left()) + " bytes after the last item");
+  if (!in.exact())
+    return invalid("get: " + std::to_string(in.left()) + " bytes after the last item");
   if (reply_bytes > kMessageBytesMax) {
     return invalid("get: the reply would have " + std::to_string(reply_bytes) + " bytes, at most " +
                    std::to_string(kMessageBytesMax));
@@ -265,7 +282,8 @@ Result<std::vector<GranuleKey>> decode_keys(uint32_t items, std::span<const std:
   Reader in(payload);
   std::vector<GranuleKey> keys(items);
   for (GranuleKey& key : keys) key = in.take<GranuleKey>();
-  if (!in.exact()) return invalid("stat: " + std::to_string(in.left()) + " bytes after the last key");
+  if (!in.exact())
+    return invalid("stat: " + std::to_string(in.left()) + " bytes after the last key");
   return keys;
 }
 
@@ -292,8 +310,8 @@ Result<ReplyHead> take_reply_head(Operation operation, uint64_t item_bytes, Read
   head.items = in.take<uint32_t>();
   head.a = in.take<uint32_t>();
   head.b = in.take<uint32_t>();
-  if (in.was_short() || magic != kMagic || version != kVersion || named != static_cast<uint16_t>(operation) ||
-      in.left() != head.items * item_bytes) {
+  if (in.was_short() || magic != kMagic || version != kVersion ||
+      named != static_cast<uint16_t>(operation) || in.left() != head.items * item_bytes) {
     return corrupt(std::string(operation_name(operation)) + ": the store's reply is malformed");
   }
   return head;
@@ -308,7 +326,8 @@ std::vector<std::byte> encode_put_reply(const PutReply& reply) {
 std::vector<std::byte> encode_get_reply(const GetReply& reply) {
   const auto items = static_cast<uint32_t>(reply.items.size());
   Writer out = reply_writer(Operation::kGet, {items, reply.corrupt, 0}, items * kGotItemBytes);
-  for (const GotItem& item : reply.items) out.add(item.present).add(static_cast<uint8_t>(item.from));
+  for (const GotItem& item : reply.items)
+    out.add(item.present).add(static_cast<uint8_t>(item.from));
   return out.take();
 }
 
@@ -321,7 +340,9 @@ std::vector<std::byte> encode_stat_reply(std::span<const StatItem> items) {
   return out.take();
 }
 
-std::vector<std::byte> encode_empty_reply(Operation operation) { return reply_writer(operation, {}, 0).take(); }
+std::vector<std::byte> encode_empty_reply(Operation operation) {
+  return reply_writer(operation, {}, 0).take();
+}
 
 Result<PutReply> decode_put_reply(std::span<const std::byte> header) {
   Reader in(header);
@@ -329,7 +350,8 @@ Result<PutReply> decode_put_reply(std::span<const std::byte> header) {
   return PutReply{head.a, head.b};
 }
 
-Result<GetReply> decode_get_reply(std::span<const GetItem> asked, std::span<const std::byte> header) {
+Result<GetReply> decode_get_reply(std::span<const GetItem> asked,
+                                  std::span<const std::byte> header) {
   Reader in(header);
   const ReplyHead head = EBB_TRY(take_reply_head(Operation::kGet, kGotItemBytes, in));
   if (head.items != asked.size()) return corrupt("get: the store answered another number of items");
@@ -355,7 +377,8 @@ Result<std::vector<StatItem>> decode_stat_reply(uint32_t items, std::span<const 
   std::vector<StatItem> decoded(items);
   for (StatItem& item : decoded) {
     const auto tier = in.take<uint8_t>();
-    if (tier > static_cast<uint8_t>(TierKind::kSsd)) return corrupt("stat: unknown tier in the store's reply");
+    if (tier > static_cast<uint8_t>(TierKind::kSsd))
+      return corrupt("stat: unknown tier in the store's reply");
     item.tier = static_cast<TierKind>(tier);
     item.durable = in.take<uint8_t>() != 0;
   }

@@ -1,8 +1,10 @@
-// The bytes that a client and a store exchange inside a messenger's messages (docs/formats.md). Pure: encodes and
-// decodes, knows no sockets. Everything decoded was checked against the limits below: a store may trust it.
+// The bytes that a client and a store exchange inside a messenger's messages (docs/formats.md).
+// Pure: encodes and decodes, knows no sockets. Everything decoded was checked against the limits
+// below: a store may trust it.
 //
-//   request   header: RequestHead                       payload: table of items, then (put) the bodies in order
-//   reply     header: ReplyHead, then a table           payload: (get) the present frames, in order, without gaps
+//   request   header: RequestHead                       payload: table of items, then (put) the
+//   bodies in order reply     header: ReplyHead, then a table           payload: (get) the present
+//   frames, in order, without gaps
 #pragma once
 
 #include <cstdint>
@@ -17,13 +19,14 @@
 
 namespace ebb::kvstore::wire {
 
-constexpr uint32_t kMagic = 0x564b4245;          ///< "EBKV"
+constexpr uint32_t kMagic = 0x564b4245;  ///< "EBKV"
 constexpr uint16_t kVersion = 1;
-constexpr uint32_t kItemsMax = 8192;             ///< of one message: a get's reply table must fit a messenger header
+constexpr uint32_t kItemsMax =
+    8192;  ///< of one message: a get's reply table must fit a messenger header
 constexpr uint32_t kRecordsMax = 32;             ///< of one granule: bits of a bitmap
 constexpr uint32_t kRecordBytesMax = 256 << 10;  ///< payload of one record
 constexpr uint32_t kBandsMax = 512;
-constexpr uint64_t kMessageBytesMax = 64 * kMiB; ///< payload of one message
+constexpr uint64_t kMessageBytesMax = 64 * kMiB;  ///< payload of one message
 constexpr uint64_t kHelloBytesMax = 4 * kKiB;
 
 enum class Operation : uint16_t { kPut = 1, kGet = 2, kDrop = 3, kStat = 4, kFlush = 5 };
@@ -31,7 +34,7 @@ const char* operation_name(Operation operation);
 
 /// What a client says about itself when it connects.
 struct Hello {
-  std::string group;                   ///< at most 64 characters
+  std::string group;  ///< at most 64 characters
   Digest layout;
   std::vector<uint32_t> record_bytes;  ///< payload bytes by band
 };
@@ -41,10 +44,10 @@ Result<Hello> decode_hello(std::span<const std::byte> bytes);
 
 struct RequestHead {
   Operation operation = Operation::kGet;
-  Epoch epoch;                  ///< must be the one of the connection's hello
-  SeqId holder;                 ///< of put and drop
+  Epoch epoch;   ///< must be the one of the connection's hello
+  SeqId holder;  ///< of put and drop
   uint32_t items = 0;
-  uint32_t deadline_ms = 0;     ///< the asker gives up after this long
+  uint32_t deadline_ms = 0;  ///< the asker gives up after this long
 };
 std::vector<std::byte> encode_request(const RequestHead& head);
 /// `operation` is what the messenger says was asked. Errors: kInvalid, kUnsupported.
@@ -54,7 +57,8 @@ std::vector<std::byte> encode_put_table(std::span<const PutItem> items);
 std::vector<std::byte> encode_get_table(std::span<const GetItem> items);
 std::vector<std::byte> encode_keys(std::span<const GranuleKey> keys);
 
-/// Bodies point into `payload`. Checks sizes and counts, not the records. Errors: kInvalid with item and limit.
+/// Bodies point into `payload`. Checks sizes and counts, not the records. Errors: kInvalid with
+/// item and limit.
 Result<std::vector<PutItem>> decode_put(uint32_t items, std::span<const std::byte> payload);
 Result<std::vector<GetItem>> decode_get(uint32_t items, std::span<const std::byte> payload);
 Result<std::vector<GranuleKey>> decode_keys(uint32_t items, std::span<const std::byte> payload);
@@ -71,7 +75,8 @@ std::vector<std::byte> encode_empty_reply(Operation operation);
 /// Errors: kCorrupt (a reply that no store of this version sends).
 Result<PutReply> decode_put_reply(std::span<const std::byte> header);
 /// Checks that nothing is present that was not asked for. Items count as asked.
-Result<GetReply> decode_get_reply(std::span<const GetItem> asked, std::span<const std::byte> header);
+Result<GetReply> decode_get_reply(std::span<const GetItem> asked,
+                                  std::span<const std::byte> header);
 Result<std::vector<StatItem>> decode_stat_reply(uint32_t items, std::span<const std::byte> header);
 Result<void> decode_empty_reply(Operation operation, std::span<const std::byte> header);
 
