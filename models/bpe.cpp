@@ -11,14 +11,16 @@ constexpr uint64_t pair_key(TokenId left, TokenId right) {
 
 constexpr uint32_t kNone = UINT32_MAX;
 
-/// A node of the doubly linked list of symbols. A symbol that was merged into its left neighbour has token -1.
+/// A node of the doubly linked list of symbols. A symbol that was merged into its left neighbour
+/// has token -1.
 struct Symbol {
   TokenId token = -1;
   uint32_t previous = kNone;
   uint32_t next = kNone;
 };
 
-/// "The symbols at `left` and after it were `left_token`, `right_token`, and may merge." Stale once one changed.
+/// "The symbols at `left` and after it were `left_token`, `right_token`, and may merge." Stale once
+/// one changed.
 struct Candidate {
   uint32_t rank = 0;
   uint32_t left = 0;

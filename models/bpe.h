@@ -34,8 +34,9 @@ class MergeTable {
   std::unordered_map<uint64_t, Merge> merges_;
 };
 
-/// Appends the tokens of `piece`. Of all pairs of neighbours the one with the lowest rank merges, the leftmost
-/// of equals, until none is left (Sennrich et al., arXiv:1508.07909, section 3.2). O(n log n).
+/// Appends the tokens of `piece`. Of all pairs of neighbours the one with the lowest rank merges,
+/// the leftmost of equals, until none is left (Sennrich et al., arXiv:1508.07909, section 3.2). O(n
+/// log n).
 void bpe_encode(const MergeTable& table, std::string_view piece, std::vector<TokenId>& out);
 
 }  // namespace ebb::models

@@ -1,4 +1,5 @@
-// The tokenizer itself: special tokens, pre-tokenizer and merges put together from a checked TokenizerData.
+// The tokenizer itself: special tokens, pre-tokenizer and merges put together from a checked
+// TokenizerData.
 #include "models/tokenizer_data.h"
 
 #include <span>
@@ -19,8 +20,8 @@ std::string quoted(std::string_view text) { return "'" + std::string(text) + "'"
 
 bool is_type(int32_t type, TokenType expected) { return type == static_cast<int32_t>(expected); }
 
-/// Remembers the pieces of one text: long texts repeat their words. It lives as long as one encode(), so
-/// that the tokenizer itself stays immutable and no thread waits for another.
+/// Remembers the pieces of one text: long texts repeat their words. It lives as long as one
+/// encode(), so that the tokenizer itself stays immutable and no thread waits for another.
 class PieceCache {
  public:
   /// Null: not seen.
@@ -107,7 +108,8 @@ class BpeTokenizer final : public Tokenizer {
   std::vector<int32_t> types_;
   MergeTable merges_;
   SpecialTokenFinder special_;
-  TokenIndex words_;  ///< bytes of normal tokens, viewing bytes_; filled only for whole_words_first_
+  TokenIndex
+      words_;  ///< bytes of normal tokens, viewing bytes_; filled only for whole_words_first_
   std::unique_ptr<PreTokenizer> pre_tokenizer_;
   TokenId begin_of_text_ = -1;
   TokenId end_of_text_ = -1;
@@ -223,9 +225,8 @@ class Builder {
     using AddBos = TokenizerData::AddBos;
     tokenizer_->begin_of_text_ = data_.begin_of_text;
     tokenizer_->end_of_text_ = data_.end_of_text;
-    tokenizer_->adds_bos_ = data_.add_bos == AddBos::kByPreTokenizer
-                                ? spec.adds_bos
-                                : data_.add_bos == AddBos::kYes;
+    tokenizer_->adds_bos_ =
+        data_.add_bos == AddBos::kByPreTokenizer ? spec.adds_bos : data_.add_bos == AddBos::kYes;
     if (tokenizer_->adds_bos_ && data_.begin_of_text < 0) {
       return invalid("tokenizer.ggml.add_bos_token is true, but there is no bos_token_id");
     }

@@ -1,6 +1,6 @@
-// The alphabet of byte-level BPE (GPT-2): vocabularies are stored as printable text in which each byte has a
-// code point of its own. The 188 bytes that are printable in Latin-1 stand for themselves; the other 68, in
-// order, are U+0100 and up (a space is U+0120).
+// The alphabet of byte-level BPE (GPT-2): vocabularies are stored as printable text in which each
+// byte has a code point of its own. The 188 bytes that are printable in Latin-1 stand for
+// themselves; the other 68, in order, are U+0100 and up (a space is U+0120).
 #pragma once
 
 #include <array>
@@ -16,7 +16,8 @@ class ByteAlphabet {
   ByteAlphabet();
   /// The UTF-8 text that stands for `byte` in a vocabulary.
   const std::string& text_of(uint8_t byte) const { return text_of_byte_[byte]; }
-  /// The bytes that a vocabulary entry stands for; nothing when a character is outside the alphabet.
+  /// The bytes that a vocabulary entry stands for; nothing when a character is outside the
+  /// alphabet.
   std::optional<std::string> bytes_of(std::string_view entry) const;
 
  private:

@@ -8,28 +8,30 @@
 
 #include "models/utf8.h"
 
-// White space is spelled \p{White_Space} (Unicode's property) and not \s: PCRE2's \s also takes U+180E, which
-// the tokenizers that these models were trained with do not.
+// White space is spelled \p{White_Space} (Unicode's property) and not \s: PCRE2's \s also takes
+// U+180E, which the tokenizers that these models were trained with do not.
 #define EBB_SPACE "\\p{White_Space}"
 #define EBB_NOT_SPACE "\\P{White_Space}"
 
 namespace ebb::models {
 namespace {
 
-constexpr const char* kGpt2 =
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" EBB_SPACE "\\p{L}\\p{N}]+"
-    "|" EBB_SPACE "+(?!" EBB_NOT_SPACE ")|" EBB_SPACE "+";
+constexpr const char* kGpt2 = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" EBB_SPACE
+                              "\\p{L}\\p{N}]+"
+                              "|" EBB_SPACE "+(?!" EBB_NOT_SPACE ")|" EBB_SPACE "+";
 
 constexpr const char* kLlama3 =
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}"
-    "| ?[^" EBB_SPACE "\\p{L}\\p{N}]+[\\r\\n]*|" EBB_SPACE "*[\\r\\n]+"
+    "| ?[^" EBB_SPACE "\\p{L}\\p{N}]+[\\r\\n]*|" EBB_SPACE
+    "*[\\r\\n]+"
     "|" EBB_SPACE "+(?!" EBB_NOT_SPACE ")|" EBB_SPACE "+";
 
-/// As Llama 3's, with single digits. (Qwen also normalises text to NFC first; here text is taken as it comes,
-/// which differs only for decomposed accents.)
+/// As Llama 3's, with single digits. (Qwen also normalises text to NFC first; here text is taken as
+/// it comes, which differs only for decomposed accents.)
 constexpr const char* kQwen2 =
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}"
-    "| ?[^" EBB_SPACE "\\p{L}\\p{N}]+[\\r\\n]*|" EBB_SPACE "*[\\r\\n]+"
+    "| ?[^" EBB_SPACE "\\p{L}\\p{N}]+[\\r\\n]*|" EBB_SPACE
+    "*[\\r\\n]+"
     "|" EBB_SPACE "+(?!" EBB_NOT_SPACE ")|" EBB_SPACE "+";
 
 constexpr const char* kOneDigit = "\\p{N}";
@@ -54,8 +56,9 @@ using Code2 = std::unique_ptr<pcre2_code, Free<pcre2_code_free>>;
 using MatchData = std::unique_ptr<pcre2_match_data, Free<pcre2_match_data_free>>;
 using MatchContext = std::unique_ptr<pcre2_match_context, Free<pcre2_match_context_free>>;
 
-/// The patterns backtrack over a run of white space once or twice, so this many steps for a text of `bytes`
-/// are never reached; they are here so that a mistake in a pattern costs tokens, not the server.
+/// The patterns backtrack over a run of white space once or twice, so this many steps for a text of
+/// `bytes` are never reached; they are here so that a mistake in a pattern costs tokens, not the
+/// server.
 uint32_t match_limit(size_t bytes) {
   return static_cast<uint32_t>(std::min<uint64_t>(1'000'000 + 16 * uint64_t{bytes}, UINT32_MAX));
 }
@@ -72,7 +75,8 @@ struct Span {
 };
 
 /// The first match in `text` at or after `from`; {size, size} for none. Never empty otherwise.
-Span find_match(const pcre2_code* code, std::string_view text, size_t from, const Scratch& scratch) {
+Span find_match(const pcre2_code* code, std::string_view text, size_t from,
+                const Scratch& scratch) {
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   int found = pcre2_match(code, subject, text.size(), from, PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY,
                           scratch.data.get(), scratch.context.get());
@@ -82,8 +86,8 @@ Span find_match(const pcre2_code* code, std::string_view text, size_t from, cons
                         scratch.context.get());
   }
   if (found == PCRE2_ERROR_NOMATCH) return {text.size(), text.size()};
-  // A limit that no pattern here can reach. Cutting off one code point keeps the promise that the pieces
-  // together are the text.
+  // A limit that no pattern here can reach. Cutting off one code point keeps the promise that the
+  // pieces together are the text.
   if (found < 0) return {from, from + std::max<size_t>(1, utf8_sequence_length(text.substr(from)))};
   const size_t* ends = pcre2_get_ovector_pointer(scratch.data.get());
   return {ends[0], ends[1]};
@@ -95,7 +99,8 @@ void cut(const pcre2_code* code, std::string_view text, const Scratch& scratch,
   while (at < text.size()) {
     const Span match = find_match(code, text, at, scratch);
     if (match.begin > at) pieces.push_back(text.substr(at, match.begin - at));
-    if (match.end > match.begin) pieces.push_back(text.substr(match.begin, match.end - match.begin));
+    if (match.end > match.begin)
+      pieces.push_back(text.substr(match.begin, match.end - match.begin));
     at = match.end;
   }
 }

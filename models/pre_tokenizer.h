@@ -1,5 +1,5 @@
-// Cuts text into the pieces that BPE then works on, by the regular expressions of a named pre-tokenizer.
-// The only file pair that knows PCRE2. Must not know vocabularies.
+// Cuts text into the pieces that BPE then works on, by the regular expressions of a named
+// pre-tokenizer. The only file pair that knows PCRE2. Must not know vocabularies.
 #pragma once
 
 #include <memory>
@@ -14,11 +14,12 @@ namespace ebb::models {
 /// What a name in `tokenizer.ggml.pre` means.
 struct PreTokenizerSpec {
   std::string_view name;
-  /// Applied one after another: each cuts the pieces of the one before into its matches and what lies between.
-  /// A piece is matched by itself: nothing looks beyond its ends.
+  /// Applied one after another: each cuts the pieces of the one before into its matches and what
+  /// lies between. A piece is matched by itself: nothing looks beyond its ends.
   std::vector<const char*> patterns;
-  bool whole_words_first = false;  ///< a piece that is in the vocabulary is that token, whatever the merges say
-  bool adds_bos = false;           ///< unless the model file says otherwise
+  bool whole_words_first =
+      false;  ///< a piece that is in the vocabulary is that token, whatever the merges say
+  bool adds_bos = false;  ///< unless the model file says otherwise
 };
 
 /// Errors: kUnsupported, naming `name` and the known ones.
@@ -29,7 +30,8 @@ class PreTokenizer {
  public:
   static Result<std::unique_ptr<PreTokenizer>> compile(const std::vector<const char*>& patterns);
   virtual ~PreTokenizer() = default;
-  /// Non-empty views into `text` that together are `text`. `text` must be valid UTF-8. Linear in its length.
+  /// Non-empty views into `text` that together are `text`. `text` must be valid UTF-8. Linear in
+  /// its length.
   virtual std::vector<std::string_view> split(std::string_view text) const = 0;
 };
 

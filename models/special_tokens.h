@@ -25,7 +25,8 @@ class SpecialTokenFinder {
   Match find(std::string_view text, size_t from) const;
 
  private:
-  /// A trie over bytes: a mismatch ends the walk, so thousands of special tokens cost no more than one.
+  /// A trie over bytes: a mismatch ends the walk, so thousands of special tokens cost no more than
+  /// one.
   struct Node {
     std::map<char, uint32_t> next;
     TokenId token = -1;

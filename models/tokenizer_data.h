@@ -1,4 +1,5 @@
-// What a model file says about its tokenizer, as plain values: between the file format and the algorithm.
+// What a model file says about its tokenizer, as plain values: between the file format and the
+// algorithm.
 #pragma once
 
 #include <memory>
@@ -15,7 +16,7 @@ namespace ebb::models {
 
 /// tokenizer.ggml.token_type: what a vocabulary entry is for.
 enum class TokenType : int32_t {
-  kNormal = 1,       ///< bytes, spelled in the byte alphabet
+  kNormal = 1,  ///< bytes, spelled in the byte alphabet
   kUnknown = 2,
   kControl = 3,      ///< its text is literal; left out of decoded text on wish
   kUserDefined = 4,  ///< its text is literal, and part of decoded text
@@ -23,12 +24,13 @@ enum class TokenType : int32_t {
   kByte = 6,
 };
 
-/// The views point into the GgufFile (or a test's own strings) and must outlive make_tokenizer(), no more.
+/// The views point into the GgufFile (or a test's own strings) and must outlive make_tokenizer(),
+/// no more.
 struct TokenizerData {
-  std::string pre;                        ///< tokenizer.ggml.pre
-  std::vector<std::string_view> tokens;   ///< index = token id
-  std::vector<int32_t> types;             ///< as TokenType; one for each token
-  std::vector<std::string_view> merges;   ///< "left right", in order of rank
+  std::string pre;                       ///< tokenizer.ggml.pre
+  std::vector<std::string_view> tokens;  ///< index = token id
+  std::vector<int32_t> types;            ///< as TokenType; one for each token
+  std::vector<std::string_view> merges;  ///< "left right", in order of rank
   TokenId begin_of_text = -1;
   TokenId end_of_text = -1;
   enum class AddBos { kByPreTokenizer, kNo, kYes } add_bos = AddBos::kByPreTokenizer;

@@ -5,8 +5,9 @@ namespace {
 
 constexpr bool is_continuation(unsigned char byte) { return (byte & 0xC0) == 0x80; }
 
-/// Length that a lead byte announces, and the range that its second byte must lie in: the narrow ranges
-/// after E0, ED, F0 and F4 are what excludes long forms, surrogates and values above U+10FFFF.
+/// Length that a lead byte announces, and the range that its second byte must lie in: the narrow
+/// ranges after E0, ED, F0 and F4 are what excludes long forms, surrogates and values above
+/// U+10FFFF.
 struct Lead {
   size_t length = 0;
   unsigned char second_min = 0x80;

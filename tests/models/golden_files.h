@@ -27,7 +27,8 @@ inline std::string real_model_path() {
 inline std::unique_ptr<GgufFile> open_real_model() {
   auto file = GgufFile::open(real_model_path());
   if (file) return *std::move(file);
-  ADD_FAILURE() << file.error().text() << "\nThese tests need the default model: run deploy/fetch_model.sh";
+  ADD_FAILURE() << file.error().text()
+                << "\nThese tests need the default model: run deploy/fetch_model.sh";
   return nullptr;
 }
 

@@ -27,7 +27,8 @@ struct SmallVocabulary {
   SmallVocabulary() {
     const ByteAlphabet alphabet;
     for (int i = 0; i < 256; ++i) tokens.push_back(alphabet.text_of(static_cast<uint8_t>(i)));
-    for (const char* text : {"he", "ll", "\u0120he", "<end>", "<end>more", "<think>"}) tokens.push_back(text);
+    for (const char* text : {"he", "ll", "\u0120he", "<end>", "<end>more", "<think>"})
+      tokens.push_back(text);
     data.pre = "gpt-2";
     data.types.assign(tokens.size(), 1);
     data.types[end] = data.types[end_more] = 3;
@@ -59,7 +60,8 @@ TEST(Tokenizer, MergesInsidePiecesOnly) {
 TEST(Tokenizer, SpecialTextIsTextUnlessParsingIsAskedFor) {
   SmallVocabulary small;
   const auto tokenizer = small.made();
-  EXPECT_THAT(tokenizer->encode("<end>", SpecialTokens::kAsText), ElementsAre('<', 'e', 'n', 'd', '>'));
+  EXPECT_THAT(tokenizer->encode("<end>", SpecialTokens::kAsText),
+              ElementsAre('<', 'e', 'n', 'd', '>'));
   EXPECT_THAT(tokenizer->encode("a<end>b<think>", SpecialTokens::kParse),
               ElementsAre('a', small.end, 'b', small.think));
 }
@@ -222,7 +224,8 @@ TEST_F(RealTokenizer, ThreadsShareOneTokenizer) {
   std::array<int, 4> wrong{};
   for (size_t t = 0; t < wrong.size(); ++t) {
     threads.emplace_back([&, t] {
-      for (int i = 0; i < 200; ++i) wrong[t] += tokenizer_->encode(text, SpecialTokens::kParse) != expected;
+      for (int i = 0; i < 200; ++i)
+        wrong[t] += tokenizer_->encode(text, SpecialTokens::kParse) != expected;
     });
   }
   for (auto& thread : threads) thread.join();

@@ -16,8 +16,9 @@ TEST(Utf8, EveryCodePointSurvivesTheRoundTrip) {
 }
 
 TEST(Utf8, RefusesLongFormsSurrogatesAndWhatIsAboveTheLastCodePoint) {
-  for (const char* bad : {"\xC0\x80", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xED\xBF\xBF", "\xF0\x8F\xBF\xBF",
-                          "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\x80", "\xFF"}) {
+  for (const char* bad :
+       {"\xC0\x80", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xED\xBF\xBF", "\xF0\x8F\xBF\xBF",
+        "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\x80", "\xFF"}) {
     EXPECT_EQ(utf8_sequence_length(bad), 0u) << bad;
   }
 }
