@@ -1,5 +1,5 @@
-// The blocking client: one connection a call. Asio's loop runs on the caller's thread, one operation at a time,
-// so that each has the call's deadline.
+// The blocking client: one connection a call. Asio's loop runs on the caller's thread, one
+// operation at a time, so that each has the call's deadline.
 #include "transport/http/client.h"
 
 #include <array>
@@ -24,7 +24,9 @@ constexpr uint64_t kAnswerMax = 1 * kGiB;
 class Call {
  public:
   Call(const HostPort& address, const ClientRequest& request)
-      : address_(address), request_(request), deadline_(Deadline::after(request.timeout)),
+      : address_(address),
+        request_(request),
+        deadline_(Deadline::after(request.timeout)),
         stream_(io_) {}
 
   Result<Response> run(const std::function<bool(std::string_view)>& on_piece);
@@ -91,8 +93,8 @@ Result<void> Call::send() {
   message.method_string(request_.method);
   message.target(request_.target);
   const bool v6 = address_.host.find(':') != std::string::npos;
-  message.set(bhttp::field::host, v6 ? "[" + address_.host + "]:" + std::to_string(address_.port)
-                                     : address_.text());
+  message.set(bhttp::field::host,
+              v6 ? "[" + address_.host + "]:" + std::to_string(address_.port) : address_.text());
   message.set(bhttp::field::connection, "close");
   if (!request_.body.empty()) message.set(bhttp::field::content_type, "application/json");
   for (const auto& [name, value] : request_.headers) message.set(name, value);
@@ -100,7 +102,8 @@ Result<void> Call::send() {
   if (!request_.body.empty() || request_.method == "POST") message.prepare_payload();
   const error_code error =
       wait(deadline_, [&](auto done) { bhttp::async_write(stream_, message, done); });
-  // A server that refuses a request early answers and stops reading: its answer says more than our broken pipe.
+  // A server that refuses a request early answers and stops reading: its answer says more than our
+  // broken pipe.
   const bool may_have_answered =
       error == asio::error::broken_pipe || error == asio::error::connection_reset;
   if (error && !may_have_answered) return failed("request to", error);

@@ -1,23 +1,16 @@
-// One client's connection: reads a request, hands it to the handler, writes the answer, and so on. While an answer
-// is awaited or streamed, the socket is watched, so that a client that goes away is noticed at once.
-//
-// All of it runs on the server's one thread; Exchange's methods post to it. Callbacks, not coroutines: GCC 12
-// destroys aggregate temporaries twice in an expression with co_await.
+// While an answer is awaited or streamed, the socket is watched, so that a client that goes away is
+// noticed at once. Callbacks, not coroutines: GCC 12 destroys aggregate temporaries twice in an
+// expression with co_await.
 #include "transport/http/connection.h"
 
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <boost/asio/buffer.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/write.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
-#include <boost/beast/http/string_body.hpp>
 #include <cerrno>
-#include <deque>
-#include <optional>
+#include <vector>
 
 #include "transport/http/target.h"
 
@@ -28,8 +21,8 @@ namespace asio = boost::asio;
 namespace bhttp = boost::beast::http;
 using boost::system::error_code;
 
-/// How long a refused client may go on sending before the socket closes: closing with unread bytes would reset
-/// the connection and destroy the answer on its way.
+/// How long a refused client may go on sending before the socket closes: closing with unread bytes
+/// would reset the connection and destroy the answer on its way.
 constexpr Millis kLinger{2000};
 /// Buffers of one write call.
 constexpr size_t kGather = 32;
@@ -47,150 +40,6 @@ std::string hex_size(size_t size) {
 }
 
 bool has_body(int status) { return status >= 200 && status != 204 && status != 304; }
-
-}  // namespace
-
-class Connection : public std::enable_shared_from_this<Connection> {
- public:
-  Connection(std::shared_ptr<ServerState> server, asio::ip::tcp::socket socket)
-      : server_(std::move(server)), socket_(std::move(socket)), timer_(server_->io) {}
-
-  void start() {
-    server_->connections.insert(this);
-    await_request(std::min(server_->options.read_timeout, server_->options.idle_timeout));
-  }
-  void client_gone();
-
-  // An Exchange's calls, arrived on this thread. Ignored when `exchange` is no longer the current one.
-  void answer(const std::shared_ptr<ExchangeState>& exchange, Response response);
-  void begin_stream(const std::shared_ptr<ExchangeState>& exchange, const Response& head);
-  void stream_piece(const std::shared_ptr<ExchangeState>& exchange, std::string bytes);
-  void end_stream(const std::shared_ptr<ExchangeState>& exchange);
-  void abandon(const std::shared_ptr<ExchangeState>& exchange);
-
- private:
-  enum class State { kIdle, kReading, kAnswering, kLingering, kClosed };
-  struct Outgoing {
-    std::string bytes;
-    uint64_t counted = 0;  ///< of the stream's backlog
-  };
-
-  // Reading.
-  void await_request(Millis by);
-  void watch();
-  void on_readable();
-  void keep_pipelined_bytes();
-  void read_head();
-  void on_head(error_code error);
-  void read_body();
-  void on_message();
-  bool refuse_unreadable(error_code error);
-  void refuse(int status, const std::string& message);
-
-  // Writing.
-  void enqueue(std::string bytes, uint64_t counted = 0);
-  void write_more();
-  void on_written(size_t written);
-  void answer_complete();
-  void linger();
-  void discard();
-
-  void set_deadline(Millis after);
-  void clear_deadline();
-  void on_deadline();
-  void close();
-
-  std::shared_ptr<ServerState> server_;
-  asio::ip::tcp::socket socket_;
-  asio::steady_timer timer_;
-  uint64_t deadline_number_ = 0;
-  boost::beast::flat_buffer buffer_;
-  std::optional<bhttp::request_parser<bhttp::string_body>> parser_;
-  State state_ = State::kIdle;
-  bool watching_ = false;  ///< an async_wait for readability is pending; it survives changes of state
-
-  // The request being answered.
-  std::shared_ptr<ExchangeState> current_;
-  bool head_only_ = false;
-  bool keep_alive_ = false;
-  bool streaming_ = false;
-  bool chunked_ = false;   ///< of a stream: false for HTTP/1.0
-  bool http10_ = false;
-  bool complete_ = false;  ///< the last byte of the answer is in out_
-
-  std::deque<Outgoing> out_;
-  size_t front_written_ = 0;
-  bool writing_ = false;
-  std::array<char, 4096> discard_buffer_;
-};
-
-namespace {
-
-class ConnectionExchange final : public Exchange {
- public:
-  ConnectionExchange(std::shared_ptr<ServerState> server, std::shared_ptr<Connection> connection,
-                     std::shared_ptr<ExchangeState> state)
-      : server_(std::move(server)), connection_(std::move(connection)), state_(std::move(state)) {}
-  ~ConnectionExchange() override {
-    if (phase_.load() == Phase::kDone) return;
-    post([](Connection& c, const std::shared_ptr<ExchangeState>& s) { c.abandon(s); });
-  }
-
-  void send(Response response) override {
-    if (!advance(Phase::kFresh, Phase::kDone)) return;
-    auto shared = std::make_shared<Response>(std::move(response));
-    post([shared](Connection& c, const std::shared_ptr<ExchangeState>& s) {
-      c.answer(s, std::move(*shared));
-    });
-  }
-  void begin_stream(Response head) override {
-    if (!advance(Phase::kFresh, Phase::kStreaming)) return;
-    auto shared = std::make_shared<Response>(std::move(head));
-    post([shared](Connection& c, const std::shared_ptr<ExchangeState>& s) {
-      c.begin_stream(s, *shared);
-    });
-  }
-  bool write(std::string bytes) override {
-    if (state_->gone.load() || phase_.load() != Phase::kStreaming) return false;
-    if (bytes.empty()) return true;
-    const uint64_t waiting = state_->backlog.fetch_add(bytes.size()) + bytes.size();
-    if (waiting > server_->options.stream_backlog_max) {
-      state_->gone.store(true);
-      post([](Connection& c, const std::shared_ptr<ExchangeState>& s) { c.abandon(s); });
-      return false;
-    }
-    auto shared = std::make_shared<std::string>(std::move(bytes));
-    return post([shared](Connection& c, const std::shared_ptr<ExchangeState>& s) {
-      c.stream_piece(s, std::move(*shared));
-    });
-  }
-  void finish() override {
-    if (!advance(Phase::kStreaming, Phase::kDone)) return;
-    post([](Connection& c, const std::shared_ptr<ExchangeState>& s) { c.end_stream(s); });
-  }
-  void on_disconnect(std::function<void()> callback) override {
-    std::lock_guard lock(state_->mutex);
-    if (!state_->gone.load()) {
-      state_->on_disconnect = std::move(callback);
-      return;
-    }
-    server_->post([callback = std::move(callback)] { callback(); });
-  }
-
- private:
-  enum class Phase { kFresh, kStreaming, kDone };
-  bool advance(Phase from, Phase to) { return phase_.compare_exchange_strong(from, to); }
-  template <class Act>
-  bool post(Act act) {
-    return server_->post(
-        [connection = connection_, state = state_, act] { act(*connection, state); });
-  }
-
-  std::shared_ptr<ServerState> server_;
-  std::shared_ptr<Connection> connection_;
-  std::shared_ptr<ExchangeState> state_;
-  std::atomic<Phase> phase_{Phase::kFresh};
-};
 
 }  // namespace
 
@@ -224,8 +73,8 @@ void Connection::on_readable() {
   client_gone();
 }
 
-/// A next request sent early. Its bytes are taken so that the watch does not fire for them again; past one head's
-/// worth the watch ends, and a lost client is noticed by the next write.
+/// A next request sent early. Its bytes are taken so that the watch does not fire for them again;
+/// past one head's worth the watch ends, and a lost client is noticed by the next write.
 void Connection::keep_pipelined_bytes() {
   const size_t room = server_->options.header_max;
   if (buffer_.size() >= room) return;
@@ -249,10 +98,7 @@ void Connection::read_head() {
 
 void Connection::on_head(error_code error) {
   if (state_ != State::kReading) return;
-  if (error) {
-    refuse_unreadable(error);
-    return;
-  }
+  if (error) return refuse_unreadable(error);
   if (lower(parser_->get()[bhttp::field::expect]) != "100-continue") return read_body();
   static const std::string kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
   asio::async_write(socket_, asio::buffer(kContinue),
@@ -267,34 +113,27 @@ void Connection::read_body() {
   bhttp::async_read(socket_, buffer_, *parser_,
                     [self = shared_from_this()](error_code error, size_t) {
                       if (self->state_ != State::kReading) return;
-                      if (error) {
-                        self->refuse_unreadable(error);
-                        return;
-                      }
+                      if (error) return self->refuse_unreadable(error);
                       self->on_message();
                     });
 }
 
 /// Answers what HTTP has an answer for; closes silently when nobody is there to read one.
-bool Connection::refuse_unreadable(error_code error) {
+void Connection::refuse_unreadable(error_code error) {
+  const ServerOptions& limits = server_->options;
   head_only_ = false;
   if (error == bhttp::error::body_limit) {
-    refuse(413, "request body is larger than " + std::to_string(server_->options.body_max) +
-                    " bytes");
-    return true;
+    return refuse(413, "request body is larger than " + std::to_string(limits.body_max) + " bytes");
   }
   if (error == bhttp::error::header_limit || error == bhttp::error::buffer_overflow) {
-    refuse(431, "request head is larger than " + std::to_string(server_->options.header_max) +
-                    " bytes");
-    return true;
+    return refuse(431,
+                  "request head is larger than " + std::to_string(limits.header_max) + " bytes");
   }
   const bool left = error == bhttp::error::end_of_stream || error == bhttp::error::partial_message;
-  if (left || error.category() != bhttp::make_error_code(bhttp::error::bad_method).category()) {
-    close();
-    return false;
-  }
+  const bool is_http =
+      error.category() == bhttp::make_error_code(bhttp::error::bad_method).category();
+  if (left || !is_http) return close();
   refuse(400, "malformed HTTP: " + error.message());
-  return true;
 }
 
 void Connection::refuse(int status, const std::string& message) {
@@ -336,8 +175,7 @@ void Connection::on_message() {
   clear_deadline();  // the handler's own deadlines bound the answer
   current_ = std::make_shared<ExchangeState>();
   watch();
-  server_->handler(std::move(request), std::make_shared<ConnectionExchange>(
-                                           server_, shared_from_this(), current_));
+  server_->handler(std::move(request), make_exchange(server_, shared_from_this(), current_));
 }
 
 // Writing.
@@ -364,7 +202,8 @@ void Connection::begin_stream(const std::shared_ptr<ExchangeState>& exchange,
   if (exchange != current_ || state_ != State::kAnswering) return;
   streaming_ = true;
   chunked_ = !http10_;
-  if (!chunked_) keep_alive_ = false;  // HTTP/1.0 knows the end of a stream only by the end of the connection
+  if (!chunked_)
+    keep_alive_ = false;  // HTTP/1.0 knows the end of a stream only by the end of the connection
   std::string framing;
   if (chunked_) framing += "Transfer-Encoding: chunked\r\n";
   if (!keep_alive_) framing += "Connection: close\r\n";
@@ -408,7 +247,8 @@ void Connection::enqueue(std::string bytes, uint64_t counted) {
 
 void Connection::write_more() {
   writing_ = true;
-  set_deadline(server_->options.read_timeout);  // for the next byte to be taken, not for all of them
+  set_deadline(
+      server_->options.read_timeout);  // for the next byte to be taken, not for all of them
   std::vector<asio::const_buffer> buffers;
   buffers.reserve(std::min(out_.size(), kGather));
   for (const Outgoing& piece : out_) {

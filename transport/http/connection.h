@@ -1,68 +1,98 @@
-// Inside transport/http only: what server and connections share. Everything here belongs to the server's thread,
-// except ServerState::post and ExchangeState, which exchanges use from any thread.
+// One client's connection: reads a request, hands it to the handler, writes the answer, and so on.
+// Inside transport/http only; everything runs on the server's thread.
 #pragma once
 
-#include <atomic>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/post.hpp>
-#include <functional>
-#include <memory>
-#include <mutex>
-#include <set>
-#include <utility>
+#include <array>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <deque>
+#include <optional>
 
-#include "transport/http/server.h"
+#include "transport/http/server_state.h"
 
 namespace ebb::http {
 
-class Connection;
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  Connection(std::shared_ptr<ServerState> server, boost::asio::ip::tcp::socket socket)
+      : server_(std::move(server)), socket_(std::move(socket)), timer_(server_->io) {}
 
-/// Owned together by the server, its connections and every Exchange: a handler may keep an Exchange longer than
-/// the server lives, and its methods must then find something to refuse them.
-struct ServerState {
-  ServerState(ServerOptions o, Handler h) : options(std::move(o)), handler(std::move(h)) {}
-
-  ServerOptions options;
-  Handler handler;
-  boost::asio::io_context io{1};
-  std::set<Connection*> connections;  ///< server's thread
-
-  /// Any thread. False after close_posts(): a task queued then would never run and keep everything alive.
-  template <class Task>
-  bool post(Task task) {
-    std::lock_guard lock(mutex_);
-    if (!open_) return false;
-    boost::asio::post(io, std::move(task));
-    return true;
+  void start() {
+    server_->connections.insert(this);
+    await_request(std::min(server_->options.read_timeout, server_->options.idle_timeout));
   }
-  void close_posts() {
-    std::lock_guard lock(mutex_);
-    open_ = false;
-  }
+  void client_gone();
+
+  // An Exchange's calls, arrived on this thread. Ignored when `exchange` is no longer the current
+  // one.
+  void answer(const std::shared_ptr<ExchangeState>& exchange, Response response);
+  void begin_stream(const std::shared_ptr<ExchangeState>& exchange, const Response& head);
+  void stream_piece(const std::shared_ptr<ExchangeState>& exchange, std::string bytes);
+  void end_stream(const std::shared_ptr<ExchangeState>& exchange);
+  void abandon(const std::shared_ptr<ExchangeState>& exchange);
 
  private:
-  std::mutex mutex_;
-  bool open_ = true;
+  enum class State { kIdle, kReading, kAnswering, kLingering, kClosed };
+  struct Outgoing {
+    std::string bytes;
+    uint64_t counted = 0;  ///< of the stream's backlog
+  };
+
+  // Reading.
+  void await_request(Millis by);
+  void watch();
+  void on_readable();
+  void keep_pipelined_bytes();
+  void read_head();
+  void on_head(boost::system::error_code error);
+  void read_body();
+  void on_message();
+  void refuse_unreadable(boost::system::error_code error);
+  void refuse(int status, const std::string& message);
+
+  // Writing.
+  void enqueue(std::string bytes, uint64_t counted = 0);
+  void write_more();
+  void on_written(size_t written);
+  void answer_complete();
+  void linger();
+  void discard();
+
+  void set_deadline(Millis after);
+  void clear_deadline();
+  void on_deadline();
+  void close();
+
+  std::shared_ptr<ServerState> server_;
+  boost::asio::ip::tcp::socket socket_;
+  boost::asio::steady_timer timer_;
+  uint64_t deadline_number_ = 0;
+  boost::beast::flat_buffer buffer_;
+  std::optional<boost::beast::http::request_parser<boost::beast::http::string_body>> parser_;
+  State state_ = State::kIdle;
+  bool watching_ =
+      false;  ///< an async_wait for readability is pending; it survives changes of state
+
+  // The request being answered.
+  std::shared_ptr<ExchangeState> current_;
+  bool head_only_ = false;
+  bool keep_alive_ = false;
+  bool streaming_ = false;
+  bool chunked_ = false;  ///< of a stream: false for HTTP/1.0
+  bool http10_ = false;
+  bool complete_ = false;  ///< the last byte of the answer is in out_
+
+  std::deque<Outgoing> out_;
+  size_t front_written_ = 0;
+  bool writing_ = false;
+  std::array<char, 4096> discard_buffer_;
 };
 
-/// What an Exchange and its connection both see of one request.
-struct ExchangeState {
-  std::atomic<bool> gone{false};
-  std::atomic<uint64_t> backlog{0};  ///< bytes of the stream that no socket has taken yet
-
-  std::mutex mutex;                  ///< of what follows
-  std::function<void()> on_disconnect;
-};
-
-/// Takes over an accepted socket: serves requests until either side closes.
-void start_connection(std::shared_ptr<ServerState> server, boost::asio::ip::tcp::socket socket);
-/// Closes it now; a pending exchange learns that its client is gone.
-void abort_connection(Connection& connection);
-
-/// One whole answer as bytes. `framing` lines ("Content-Length: 3\r\n") are added as they are.
-std::string response_head(const Response& response, std::string_view framing);
-/// An answer that HTTP itself gives, before any handler: the error object that all of Ebb's endpoints use.
-Response error_answer(int status, const std::string& message);
+/// The handler's end of one request; its methods post to the connection.
+std::shared_ptr<Exchange> make_exchange(std::shared_ptr<ServerState> server,
+                                        std::shared_ptr<Connection> connection,
+                                        std::shared_ptr<ExchangeState> state);
 
 }  // namespace ebb::http

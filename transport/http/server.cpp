@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/log.h"
-#include "transport/http/connection.h"
+#include "transport/http/server_state.h"
 
 namespace ebb::http {
 namespace {
@@ -18,7 +18,8 @@ namespace {
 namespace asio = boost::asio;
 using boost::system::error_code;
 
-/// After a failed accept (no file descriptors left): long enough not to spin, short enough to recover.
+/// After a failed accept (no file descriptors left): long enough not to spin, short enough to
+/// recover.
 constexpr Millis kAcceptPause{100};
 
 std::string json_text(std::string_view text) {
@@ -30,7 +31,8 @@ std::string json_text(std::string_view text) {
   return out;
 }
 
-/// Header values come from callers and, in part, from clients: a line break would begin another header.
+/// Header values come from callers and, in part, from clients: a line break would begin another
+/// header.
 std::string header_text(std::string_view text) {
   std::string out(text);
   for (char& c : out) {
@@ -140,9 +142,9 @@ void AsioServer::on_accept(error_code error, asio::ip::tcp::socket socket) {
 
 /// Best effort: the answer is small enough for any socket buffer; nothing waits for this client.
 void AsioServer::turn_away(asio::ip::tcp::socket socket) {
-  Response response = error_answer(503, "more than " +
-                                            std::to_string(state_->options.connections_max) +
-                                            " connections are open");
+  Response response =
+      error_answer(503, "more than " + std::to_string(state_->options.connections_max) +
+                            " connections are open");
   response.headers["Retry-After"] = "1";
   const std::string bytes =
       response_head(response, "Connection: close\r\nContent-Length: " +

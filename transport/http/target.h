@@ -10,11 +10,12 @@
 namespace ebb::http {
 
 struct Target {
-  std::string path;                         ///< decoded; "*" for OPTIONS *
+  std::string path;                          ///< decoded; "*" for OPTIONS *
   std::map<std::string, std::string> query;  ///< decoded; of a repeated name the last one
 };
 
-/// Origin form, absolute form ("http://host/path") or "*". Errors: kInvalid (a broken %-escape, no leading slash).
+/// Origin form, absolute form ("http://host/path") or "*". Errors: kInvalid (a broken %-escape, no
+/// leading slash).
 Result<Target> parse_target(std::string_view text);
 
 }  // namespace ebb::http

@@ -1,0 +1,71 @@
+// Inside transport/http only: what the server, its connections and their exchanges share.
+// Everything here belongs to the server's thread, except ServerState::post and ExchangeState, which
+// exchanges use from any thread.
+#pragma once
+
+#include <atomic>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <utility>
+
+#include "transport/http/server.h"
+
+namespace ebb::http {
+
+class Connection;
+
+/// Owned together by the server, its connections and every Exchange: a handler may keep an Exchange
+/// longer than the server lives, and its methods must then find something to refuse them.
+struct ServerState {
+  ServerState(ServerOptions o, Handler h) : options(std::move(o)), handler(std::move(h)) {}
+
+  ServerOptions options;
+  Handler handler;
+  boost::asio::io_context io{1};
+  std::set<Connection*> connections;  ///< server's thread
+
+  /// Any thread. False after close_posts(): a task queued then would never run and keep everything
+  /// alive.
+  template <class Task>
+  bool post(Task task) {
+    std::lock_guard lock(mutex_);
+    if (!open_) return false;
+    boost::asio::post(io, std::move(task));
+    return true;
+  }
+  void close_posts() {
+    std::lock_guard lock(mutex_);
+    open_ = false;
+  }
+
+ private:
+  std::mutex mutex_;
+  bool open_ = true;
+};
+
+/// What an Exchange and its connection both see of one request.
+struct ExchangeState {
+  std::atomic<bool> gone{false};
+  std::atomic<uint64_t> backlog{0};  ///< bytes of the stream that no socket has taken yet
+
+  std::mutex mutex;  ///< of what follows
+  std::function<void()> on_disconnect;
+};
+
+/// Takes over an accepted socket: serves requests until either side closes.
+void start_connection(std::shared_ptr<ServerState> server, boost::asio::ip::tcp::socket socket);
+/// Closes it now; a pending exchange learns that its client is gone.
+void abort_connection(Connection& connection);
+
+/// One whole answer as bytes. `framing` lines ("Content-Length: 3\r\n") are added as they are.
+std::string response_head(const Response& response, std::string_view framing);
+/// An answer that HTTP itself gives, before any handler: the error object that all of Ebb's
+/// endpoints use.
+Response error_answer(int status, const std::string& message);
+
+}  // namespace ebb::http
