@@ -1,0 +1,197 @@
+// read_shape: what it reads, and everything it must refuse.
+#include "models/architecture.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "base/checksum.h"
+#include "tests/support/real_model.h"
+#include "tests/support/temp_file.h"
+#include "tests/support/tiny_llama.h"
+
+namespace ebb::models {
+namespace {
+
+using ::ebb::testing::GgufWriter;
+using ::ebb::testing::TempFile;
+using ::ebb::testing::TinyLlamaOptions;
+using ::testing::HasSubstr;
+
+Result<ModelShape> shape_of(const GgufWriter& writer) {
+  TempFile temp(".gguf");
+  writer.write(temp.path());
+  Result<std::unique_ptr<GgufFile>> file = GgufFile::open(temp.path());
+  if (!file) return file.error();
+  return read_shape(**file);
+}
+
+/// Metadata and tensors can differ here: `told` is what the metadata say, `made` what the tensors
+/// are like.
+Result<ModelShape> shape_of_liar(const TinyLlamaOptions& told, const TinyLlamaOptions& made) {
+  GgufWriter writer;
+  put_tiny_metadata(writer, told);
+  put_tiny_tokenizer(writer, told.vocabulary);
+  add_tiny_tensors(writer, made);
+  return shape_of(writer);
+}
+
+void expect_error(const Result<ModelShape>& shape, Code code, const std::string& message) {
+  ASSERT_FALSE(shape);
+  EXPECT_EQ(shape.error().code, code) << shape.error().text();
+  EXPECT_THAT(shape.error().message, HasSubstr(message));
+}
+
+TEST(Architecture, ReadsEveryNumberOfALlama) {
+  TinyLlamaOptions options{
+      .layers = 3, .rope_base = 50000, .weights = WeightType::kQ4_1, .seed = 3};
+  Result<ModelShape> shape = shape_of(tiny_llama(options));
+  ASSERT_TRUE(shape) << shape.error().text();
+  EXPECT_EQ(shape->architecture, "llama");
+  EXPECT_EQ(shape->name, "tiny llama");
+  EXPECT_EQ(shape->layers, 3u);
+  EXPECT_EQ(shape->width, 64u);
+  EXPECT_EQ(shape->heads_q, 4u);
+  EXPECT_EQ(shape->heads_kv, 2u);
+  EXPECT_EQ(shape->head_size, 16u);
+  EXPECT_EQ(shape->ffn_width, 96u);
+  EXPECT_EQ(shape->vocabulary, 288u);
+  EXPECT_EQ(shape->context_length, 2048u);
+  EXPECT_EQ(shape->rope_base, 50000.0);
+  EXPECT_EQ(shape->rope_dims, 16u);
+  EXPECT_EQ(shape->rope_pairs, RopePairs::kInterleaved);
+  EXPECT_FLOAT_EQ(shape->rms_epsilon, 1e-5f);
+  EXPECT_TRUE(shape->tied_head);
+}
+
+TEST(Architecture, ReadsAHeadOfItsOwn) {
+  Result<ModelShape> shape = shape_of(testing::tiny_llama({.tied_head = false}));
+  ASSERT_TRUE(shape) << shape.error().text();
+  EXPECT_FALSE(shape->tied_head);
+}
+
+TEST(Architecture, DigestFollowsTheWeights) {
+  Digest one = shape_of(testing::tiny_llama({.seed = 1}))->digest;
+  EXPECT_EQ(shape_of(testing::tiny_llama({.seed = 1}))->digest, one);
+  EXPECT_NE(shape_of(testing::tiny_llama({.seed = 2}))->digest, one);
+}
+
+TEST(Architecture, NamesAnArchitectureThatItDoesNotKnow) {
+  expect_error(shape_of(GgufWriter().put_string("general.architecture", "mamba")),
+               Code::kUnsupported,
+               "general.architecture: \"mamba\" is not supported (supported: llama)");
+}
+
+TEST(Architecture, HoldsEveryTensorAgainstTheMetadata) {
+  TinyLlamaOptions tiny;
+  struct Case {
+    std::function<void(TinyLlamaOptions&)> change;
+    const char* message;
+  };
+  const Case cases[] = {
+      {[](auto& o) { o.ffn_width = 128; },
+       "blk.0.ffn_gate.weight: is 96 x 64 (rows x columns), but the metadata say 128 x 64"},
+      {[](auto& o) { o.heads_q = 2; }, "blk.0.attn_q.weight: is 64 x 64"},
+      {[](auto& o) { o.heads_kv = 4; }, "blk.0.attn_k.weight: is 32 x 64"},
+      {[](auto& o) { o.layers = 3; }, "tensor blk.2.attn_norm.weight: not in"},
+      {[](auto& o) { o.layers = 1; },
+       "tensor blk.1.attn_norm.weight: the llama graph has no place for it"},
+      {[](auto& o) { o.vocabulary = 300; },
+       "llama.vocab_size: 300 tokens, but token_embd.weight has 288 rows"},
+      {[](auto& o) { o.width = 96; }, "token_embd.weight: is 288 x 64"},
+  };
+  for (const Case& c : cases) {
+    TinyLlamaOptions told = tiny;
+    c.change(told);
+    Result<ModelShape> shape = shape_of_liar(told, tiny);
+    ASSERT_FALSE(shape) << c.message;
+    EXPECT_THAT(shape.error().message, HasSubstr(c.message));
+    EXPECT_TRUE(shape.error().code == Code::kInvalid || shape.error().code == Code::kUnsupported);
+  }
+}
+
+TEST(Architecture, RefusesWhatTheGraphDoesNotDo) {
+  struct Case {
+    std::function<void(GgufWriter&)> add;
+    const char* message;
+  };
+  const Case cases[] = {
+      {[](auto& w) { w.put_string("llama.rope.scaling.type", "yarn"); },
+       "llama.rope.scaling.type: \"yarn\" is not supported (supported: \"none\")"},
+      {[](auto& w) { w.put_f32("llama.rope.scaling.factor", 4); }, "llama.rope.scaling.factor"},
+      {[](auto& w) { w.put_f32("llama.rope.scale_linear", 2); }, "llama.rope.scale_linear"},
+      {[](auto& w) { w.put_u32("llama.expert_count", 8); }, "llama.expert_count"},
+      {[](auto& w) { w.put_u32("llama.attention.sliding_window", 512); },
+       "attention.sliding_window"},
+      {[](auto& w) {
+         w.add_tensor("rope_freqs.weight", {8}, WeightType::kF32, std::vector<float>(8, 1));
+       },
+       "tensor rope_freqs.weight: the llama graph has no place for it"},
+      {[](auto& w) {
+         w.add_tensor("blk.0.attn_q.bias", {64}, WeightType::kF32, std::vector<float>(64, 1));
+       },
+       "tensor blk.0.attn_q.bias"},
+  };
+  for (const Case& c : cases) {
+    GgufWriter writer = testing::tiny_llama();
+    c.add(writer);
+    expect_error(shape_of(writer), Code::kUnsupported, c.message);
+  }
+}
+
+TEST(Architecture, AcceptsKeysThatSayNone) {
+  GgufWriter writer = testing::tiny_llama();
+  writer.put_string("llama.rope.scaling.type", "none").put_u32("llama.expert_count", 0);
+  Result<ModelShape> shape = shape_of(writer);
+  EXPECT_TRUE(shape) << shape.error().text();
+}
+
+TEST(Architecture, RefusesNumbersOutOfRange) {
+  struct Case {
+    std::function<void(TinyLlamaOptions&)> change;
+    const char* message;
+  };
+  const Case cases[] = {
+      {[](auto& o) { o.layers = 0; }, "llama.block_count: 0 is out of range (1 to 1024)"},
+      {[](auto& o) { o.layers = 1u << 31; }, "llama.block_count: 2147483648 is out of range"},
+      {[](auto& o) { o.heads_kv = 0; }, "llama.attention.head_count_kv: 0 is out of range"},
+      {[](auto& o) { o.heads_kv = 3; },
+       "attention.head_count: 4 is not a multiple of attention.head_count_kv = 3"},
+      {[](auto& o) { o.head_size = 15; }, "rope.dimension_count: 15 is not an even number"},
+      {[](auto& o) { o.rope_base = -1; }, "rope.freq_base"},
+      {[](auto& o) { o.context_length = 0; }, "llama.context_length: 0 is out of range"},
+  };
+  for (const Case& c : cases) {
+    TinyLlamaOptions told;
+    c.change(told);
+    expect_error(shape_of_liar(told, {}), Code::kInvalid, c.message);
+  }
+}
+
+TEST(Architecture, NamesAKeyThatIsMissing) {
+  expect_error(shape_of(GgufWriter().put_string("general.architecture", "llama")), Code::kInvalid,
+               "llama.block_count: not in");
+}
+
+TEST(RealModel, HasTheShapeItIsKnownFor) {
+  std::optional<std::string> path = testing::real_model_path();
+  if (!path) GTEST_SKIP() << testing::kNoRealModel;
+  Result<std::unique_ptr<GgufFile>> file = GgufFile::open(*path);
+  ASSERT_TRUE(file) << file.error().text();
+  Result<ModelShape> shape = read_shape(**file);
+  ASSERT_TRUE(shape) << shape.error().text();
+  EXPECT_EQ(shape->layers, 30u);
+  EXPECT_EQ(shape->width, 576u);
+  EXPECT_EQ(shape->heads_q, 9u);
+  EXPECT_EQ(shape->heads_kv, 3u);
+  EXPECT_EQ(shape->head_size, 64u);
+  EXPECT_EQ(shape->ffn_width, 1536u);
+  EXPECT_EQ(shape->context_length, 8192u);
+  EXPECT_EQ(shape->rope_base, 100000.0);
+  EXPECT_TRUE(shape->tied_head);
+  EXPECT_EQ(to_hex(shape->digest), "b179c9523d0e6a0f98a330c7562b6827");
+}
+
+}  // namespace
+}  // namespace ebb::models
