@@ -13,11 +13,9 @@
 
 #include "base/ids.h"
 #include "kernels/device.h"
+#include "kernels/weight_format.h"
 
 namespace ebb::kernels {
-
-/// Storage of a weight matrix in a model file; the block formats are those of models/gguf.h, by the same names.
-enum class WeightFormat : uint8_t { kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1 };
 
 /// A (possibly strided) matrix in host memory that stays mapped as long as the Weight lives:
 /// `rows` rows of `columns` elements; row r begins at data + r * row_stride.

@@ -1,0 +1,38 @@
+// The two ways to compute attention on the CPU. Must not know about sequences, layers or tiers.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "kernels/cpu/inner.h"
+#include "kernels/ops.h"
+
+namespace ebb::kernels::cpu {
+
+/// One query row of an AttendArgs.
+struct QueryRow {
+  const float* q = nullptr;      ///< [heads_q, head_size]
+  const float* q_alt = nullptr;  ///< null: none
+  uint32_t alt_count = 0;
+  uint32_t count = 0;            ///< entries this row sees
+  KvRows kv;
+  std::span<const uint32_t> list;  ///< as in AttendArgs
+  ListScope scope = ListScope::kLayer;
+  float* out = nullptr;          ///< null: only the logits are wanted
+  float* lse = nullptr;
+  float* logits = nullptr;       ///< [heads_q, count]
+};
+
+/// Row `row` of `item`. Logits only where the item wants them: for its last row.
+QueryRow query_row(const KvShape& shape, const AttendArgs& item, uint32_t row);
+
+/// Rows one by one, each split into chunks of entries: for decode. The chunk size is fixed and partial states are
+/// merged in ascending order, so that bits do not depend on the number of threads.
+void attend_rows(const KvShape& shape, std::span<const QueryRow> rows, const InnerKernels& inner,
+                 uint32_t threads);
+
+/// Many rows of one sequence, dense and causal, as tiles of matrix products: for bulk passes.
+void attend_tiles(const KvShape& shape, const AttendArgs& item, const InnerKernels& inner,
+                  uint32_t threads);
+
+}  // namespace ebb::kernels::cpu

@@ -1,0 +1,201 @@
+// See attend.h. A task is (query row, heads that share KV rows, chunk of entries); its partial state is (maximum, sum,
+// unnormalised output) per head. Bytes: every K and V row once per task. Empty set: out = 0, lse = -inf.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "kernels/cpu/attend.h"
+#include "kernels/cpu/kv_access.h"
+#include "kernels/cpu/parallel.h"
+
+namespace ebb::kernels::cpu {
+namespace {
+
+/// Small enough that two threads share a few hundred entries evenly, large enough to hide a task's fixed cost. Part of
+/// the numerics: changing it changes bits.
+constexpr uint32_t kChunkEntries = 256;
+/// Below this many (entry, KV head) pairs waking a second thread costs more than it saves.
+constexpr uint64_t kParallelPairs = 384;
+
+struct Task {
+  uint32_t row;
+  uint32_t first_head;  ///< query head
+  uint32_t heads;       ///< at most kChunkHeadsMax, all of one KV head
+  uint32_t first_entry;
+  uint32_t entries;
+  uint64_t state;       ///< offset of its [heads] x {maximum, sum, out[head_size]}
+};
+
+class RowAttention {
+ public:
+  RowAttention(const KvShape& shape, std::span<const QueryRow> rows, const InnerKernels& inner)
+      : shape_(shape), rows_(rows), inner_(inner), group_(shape.heads_q / shape.heads_kv) {
+    EBB_CHECK(shape.head_size % 2 == 0 && shape.head_size <= kHeadSizeMax);
+    EBB_CHECK(shape.heads_kv > 0 && shape.heads_q % shape.heads_kv == 0);
+  }
+
+  void run(uint32_t threads) {
+    plan();
+    const uint32_t wanted = pairs_ < kParallelPairs ? 1 : threads;
+    parallel_tasks(wanted, tasks_.size(), [&](uint64_t i) { run_task(tasks_[i]); });
+    for (uint32_t r = 0; r < rows_.size(); ++r) {
+      if (rows_[r].out != nullptr) finish_row(r);
+    }
+  }
+
+ private:
+  uint64_t state_size() const { return shape_.head_size + 2; }
+
+  void plan() {
+    uint64_t state = 0;
+    for (uint32_t r = 0; r < rows_.size(); ++r) {
+      const bool alone = !rows_[r].list.empty() && rows_[r].scope == ListScope::kQueryHead;
+      const uint32_t step = alone ? 1 : std::min(group_, kChunkHeadsMax);
+      for (uint32_t kv_head = 0; kv_head < shape_.heads_kv; ++kv_head) {
+        const uint32_t end = (kv_head + 1) * group_;
+        for (uint32_t head = kv_head * group_; head < end; head += step) {
+          state = plan_heads(r, head, std::min(step, end - head), state);
+        }
+      }
+    }
+    states_.resize(state);
+  }
+
+  uint64_t plan_heads(uint32_t r, uint32_t head, uint32_t heads, uint64_t state) {
+    for (uint32_t e = 0; e < rows_[r].count; e += kChunkEntries) {
+      const uint32_t entries = std::min(kChunkEntries, rows_[r].count - e);
+      tasks_.push_back({r, head, heads, e, entries, state});
+      state += heads * state_size();
+      pairs_ += entries;
+    }
+    return state;
+  }
+
+  void resolve(const Task& task, const std::byte** addresses) const {
+    const QueryRow& row = rows_[task.row];
+    const KvAccess access(shape_, row.kv);
+    const uint32_t kv_head = task.first_head / group_;
+    const uint64_t head_offset = uint64_t{kv_head} * 4 * shape_.head_size;
+    if (row.list.empty()) {
+      for (uint32_t e = 0; e < task.entries; ++e) {
+        addresses[e] = access.row(task.first_entry + e) + head_offset;
+      }
+      return;
+    }
+    const uint64_t which = row.scope == ListScope::kLayer    ? 0
+                           : row.scope == ListScope::kKvHead ? kv_head
+                                                             : task.first_head;
+    const uint32_t* list = row.list.data() + which * row.count + task.first_entry;
+    for (uint32_t e = 0; e < task.entries; ++e) addresses[e] = access.row(list[e]) + head_offset;
+  }
+
+  void run_task(const Task& task) {
+    const QueryRow& row = rows_[task.row];
+    const std::byte* addresses[kChunkEntries];
+    alignas(64) float weights[kChunkHeadsMax * kChunkEntries];
+    alignas(64) float logits[kChunkHeadsMax * kChunkEntries];
+    alignas(64) float out[kChunkHeadsMax * kHeadSizeMax];
+    float maximum[kChunkHeadsMax];
+    float sum[kChunkHeadsMax];
+    resolve(task, addresses);
+    const uint64_t vector = uint64_t{task.first_head} * shape_.head_size;
+    AttendChunk chunk;
+    chunk.q = row.q + vector;
+    chunk.q_alt = row.q_alt == nullptr ? nullptr : row.q_alt + vector;
+    chunk.alt_entries = row.alt_count > task.first_entry ? row.alt_count - task.first_entry : 0;
+    chunk.rows = addresses;
+    chunk.entries = task.entries;
+    chunk.heads = task.heads;
+    chunk.head_size = shape_.head_size;
+    chunk.scale = 1.0f / std::sqrt(static_cast<float>(shape_.head_size));
+    chunk.logits = logits;
+    chunk.logits_stride = kChunkEntries;
+    if (row.logits != nullptr) {
+      chunk.logits = row.logits + uint64_t{task.first_head} * row.count + task.first_entry;
+      chunk.logits_stride = row.count;
+    }
+    chunk.weights = weights;
+    chunk.maximum = maximum;
+    chunk.sum = sum;
+    chunk.out = out;
+    inner_.attend_chunk(chunk);
+    float* state = states_.data() + task.state;
+    for (uint32_t h = 0; h < task.heads; ++h, state += state_size()) {
+      state[0] = maximum[h];
+      state[1] = sum[h];
+      std::memcpy(state + 2, out + h * shape_.head_size, shape_.head_size * sizeof(float));
+    }
+  }
+
+  /// Tasks of one row are in ascending order of head, then of entry: a head's chunks follow each other.
+  void finish_row(uint32_t r) {
+    const QueryRow& row = rows_[r];
+    if (row.count == 0) {
+      std::fill_n(row.out, uint64_t{shape_.heads_q} * shape_.head_size, 0.0f);
+      if (row.lse != nullptr) {
+        std::fill_n(row.lse, shape_.heads_q, -std::numeric_limits<float>::infinity());
+      }
+      return;
+    }
+    while (next_ < tasks_.size() && tasks_[next_].row < r) ++next_;
+    while (next_ < tasks_.size() && tasks_[next_].row == r) {
+      size_t end = next_ + 1;
+      while (end < tasks_.size() && tasks_[end].row == r && tasks_[end].first_entry > 0) ++end;
+      for (uint32_t h = 0; h < tasks_[next_].heads; ++h) merge_head(row, next_, end, h);
+      next_ = end;
+    }
+  }
+
+  void merge_head(const QueryRow& row, size_t begin, size_t end, uint32_t h) {
+    const uint32_t head = tasks_[begin].first_head + h;
+    const auto state = [&](size_t task) { return states_.data() + tasks_[task].state + h * state_size(); };
+    float most = state(begin)[0];
+    for (size_t t = begin + 1; t < end; ++t) most = std::max(most, state(t)[0]);
+    float* out = row.out + uint64_t{head} * shape_.head_size;
+    std::fill_n(out, shape_.head_size, 0.0f);
+    float sum = 0;
+    for (size_t t = begin; t < end; ++t) {
+      const float weight = std::exp(state(t)[0] - most);
+      sum += weight * state(t)[1];
+      inner_.scale_add(out, 1.0f, state(t) + 2, weight, shape_.head_size);
+    }
+    for (uint32_t j = 0; j < shape_.head_size; ++j) out[j] /= sum;
+    if (row.lse != nullptr) row.lse[head] = most + std::log(sum);
+  }
+
+  const KvShape& shape_;
+  std::span<const QueryRow> rows_;
+  const InnerKernels& inner_;
+  const uint32_t group_;
+  std::vector<Task> tasks_;
+  std::vector<float> states_;
+  uint64_t pairs_ = 0;
+  size_t next_ = 0;
+};
+
+}  // namespace
+
+QueryRow query_row(const KvShape& shape, const AttendArgs& item, uint32_t row) {
+  const uint64_t vector = uint64_t{row} * shape.heads_q * shape.head_size;
+  QueryRow query;
+  query.q = item.d_q + vector;
+  query.q_alt = item.d_q_alt == nullptr ? nullptr : item.d_q_alt + vector;
+  query.alt_count = item.alt_count;
+  const int64_t bound = int64_t{item.count} - item.rows + 1 + row;
+  query.count = bound > 0 ? static_cast<uint32_t>(bound) : 0;
+  query.kv = item.kv;
+  query.list = item.list;
+  query.scope = item.scope;
+  query.out = item.d_out + vector;
+  query.lse = item.d_lse == nullptr ? nullptr : item.d_lse + uint64_t{row} * shape.heads_q;
+  query.logits = row + 1 == item.rows ? item.d_logits : nullptr;
+  return query;
+}
+
+void attend_rows(const KvShape& shape, std::span<const QueryRow> rows, const InnerKernels& inner,
+                 uint32_t threads) {
+  RowAttention(shape, rows, inner).run(threads);
+}
+
+}  // namespace ebb::kernels::cpu

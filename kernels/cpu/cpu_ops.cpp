@@ -1,0 +1,220 @@
+// See cpu_ops.h. The operations that are simple loops; products, attention and selection have their own files.
+#include "kernels/cpu/cpu_ops.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/check.h"
+#include "kernels/cpu/attend.h"
+#include "kernels/cpu/cpu_weight.h"
+#include "kernels/cpu/kv_access.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/weight_check.h"
+
+namespace ebb::kernels::cpu {
+namespace {
+
+/// Elements of simple work below which a second thread is not woken.
+constexpr uint64_t kGrainFloats = 64 * 1024;
+/// Query rows from which tiles of matrix products beat row by row.
+constexpr uint32_t kTileRowsMin = 5;
+
+}  // namespace
+
+CpuOps::CpuOps(const CpuOptions& options, const InnerKernels& inner)
+    : options_(options), inner_(inner), threads_(options.decode_threads) {}
+
+void CpuOps::set_phase(Phase phase) {
+  threads_ = phase == Phase::kDecode ? options_.decode_threads : options_.bulk_threads;
+}
+
+template <class Body>
+void CpuOps::parallel_ranges(uint64_t count, uint64_t grain, const Body& body) {
+  const uint64_t parts = std::clamp<uint64_t>(count / std::max<uint64_t>(grain, 1), 1, threads_);
+  parallel_tasks(threads_, parts, [&](uint64_t part) {
+    body(count * part / parts, count * (part + 1) / parts);
+  });
+}
+
+Result<std::unique_ptr<Weight>> CpuOps::load_weight(const WeightSource& source) {
+  EBB_TRY_VOID(check_weight_source(source));
+  auto weight = std::make_unique<CpuWeight>(source);
+  if (source.rows == 1) {
+    weight->vector().resize(source.columns);
+    inner_.dequantize(source.format, source.data, source.columns, weight->vector().data());
+  }
+  return std::unique_ptr<Weight>(std::move(weight));
+}
+
+Result<void> CpuOps::prepare_rope(const RopeArgs& args) {
+  if (args.dims == 0 || args.dims % 2 != 0) {
+    return invalid("rope dims " + std::to_string(args.dims) + ": must be even, at least 2");
+  }
+  if (!(args.base > 0)) return invalid("rope base: must be above 0");
+  rope_ = args;
+  const uint32_t half = args.dims / 2;
+  rope_cos_.resize(uint64_t{args.positions_max} * half);
+  rope_sin_.resize(uint64_t{args.positions_max} * half);
+  for (uint32_t i = 0; i < half; ++i) {
+    const double frequency = std::pow(args.base, -2.0 * i / args.dims);
+    for (uint64_t p = 0; p < args.positions_max; ++p) {
+      rope_cos_[p * half + i] = static_cast<float>(std::cos(static_cast<double>(p) * frequency));
+      rope_sin_[p * half + i] = static_cast<float>(std::sin(static_cast<double>(p) * frequency));
+    }
+  }
+  return {};
+}
+
+void CpuOps::embed(const Weight& table, std::span<const TokenId> ids, float* d_out) {
+  const CpuWeight& w = own(table);
+  for (const TokenId id : ids) {
+    EBB_CHECK(id >= 0 && static_cast<uint64_t>(id) < w.rows());
+    inner_.dequantize(w.source().format, w.row(static_cast<uint64_t>(id)), w.columns(), d_out);
+    d_out += w.columns();
+  }
+}
+
+void CpuOps::rms_norm(const float* d_x, uint32_t rows, const Weight& gain, float epsilon,
+                      float* d_out) {
+  const std::vector<float>& factors = own(gain).vector();
+  EBB_CHECK(!factors.empty());
+  const uint64_t n = factors.size();
+  parallel_ranges(rows, kGrainFloats / n, [&](uint64_t begin, uint64_t end) {
+    for (uint64_t r = begin; r < end; ++r) {
+      inner_.rms_norm(d_x + r * n, factors.data(), n, epsilon, d_out + r * n);
+    }
+  });
+}
+
+void CpuOps::add(float* d_x, const float* d_y, uint64_t count) {
+  parallel_ranges(count, kGrainFloats, [&](uint64_t begin, uint64_t end) {
+    inner_.add(d_x + begin, d_y + begin, end - begin);
+  });
+}
+
+void CpuOps::silu_mul(const float* d_gate_up, uint32_t rows, uint32_t width, float* d_out) {
+  parallel_ranges(rows, kGrainFloats / 4 / std::max(width, 1u), [&](uint64_t begin, uint64_t end) {
+    for (uint64_t r = begin; r < end; ++r) {
+      const float* gate = d_gate_up + r * 2 * width;
+      inner_.silu_mul(gate, gate + width, width, d_out + r * width);
+    }
+  });
+}
+
+namespace {
+
+struct Rotation {
+  const float* cosine;  ///< [half]
+  const float* sine;
+  uint32_t half;
+};
+
+void rotate_interleaved(float* x, const Rotation& r) {
+  for (uint32_t i = 0; i < r.half; ++i) {
+    const float a = x[2 * i];
+    const float b = x[2 * i + 1];
+    x[2 * i] = a * r.cosine[i] - b * r.sine[i];
+    x[2 * i + 1] = a * r.sine[i] + b * r.cosine[i];
+  }
+}
+
+void rotate_halves(float* x, const Rotation& r) {
+  for (uint32_t i = 0; i < r.half; ++i) {
+    const float a = x[i];
+    const float b = x[i + r.half];
+    x[i] = a * r.cosine[i] - b * r.sine[i];
+    x[i + r.half] = a * r.sine[i] + b * r.cosine[i];
+  }
+}
+
+}  // namespace
+
+void CpuOps::rope(float* d_x, uint64_t row_stride, uint32_t heads, uint32_t head_size,
+                  std::span<const Position> positions) {
+  EBB_CHECK(rope_.dims > 0 && rope_.dims <= head_size);
+  const auto rotate = rope_.interleaved ? rotate_interleaved : rotate_halves;
+  const uint32_t half = rope_.dims / 2;
+  const uint64_t width = uint64_t{heads} * head_size;
+  const uint64_t grain = kGrainFloats / 4 / std::max<uint64_t>(width, 1);
+  parallel_ranges(positions.size(), grain, [&](uint64_t begin, uint64_t end) {
+    for (uint64_t r = begin; r < end; ++r) {
+      EBB_CHECK(positions[r] < rope_.positions_max);
+      const uint64_t at = uint64_t{positions[r]} * half;
+      const Rotation rotation{rope_cos_.data() + at, rope_sin_.data() + at, half};
+      for (uint64_t h = 0; h < heads; ++h) rotate(d_x + r * row_stride + h * head_size, rotation);
+    }
+  });
+}
+
+void CpuOps::append_kv(const KvShape& shape, const KvRows& kv, const float* d_k, uint64_t k_stride,
+                       const float* d_v, uint64_t v_stride, std::span<const uint32_t> slots) {
+  const KvAccess access(shape, kv);
+  const uint32_t size = shape.head_size;
+  for (uint64_t r = 0; r < slots.size(); ++r) {
+    std::byte* to = access.row(slots[r]);
+    for (uint64_t h = 0; h < shape.heads_kv; ++h, to += 4 * size) {
+      inner_.to_bf16(d_k + r * k_stride + h * size, size, to);
+      inner_.to_bf16(d_v + r * v_stride + h * size, size, to + 2 * size);
+    }
+  }
+}
+
+void CpuOps::attend(const KvShape& shape, std::span<const AttendArgs> items) {
+  std::vector<QueryRow> rows;
+  for (const AttendArgs& item : items) {
+    EBB_CHECK(item.list.empty() || item.rows == 1);
+    if (item.rows < kTileRowsMin) {
+      for (uint32_t r = 0; r < item.rows; ++r) rows.push_back(query_row(shape, item, r));
+      continue;
+    }
+    attend_tiles(shape, item, inner_, threads_);
+    if (item.d_logits == nullptr) continue;
+    // Tiles leave no logits behind: the last row is scored once more.
+    rows.push_back(query_row(shape, item, item.rows - 1));
+    rows.back().out = nullptr;
+    rows.back().lse = nullptr;
+  }
+  if (!rows.empty()) attend_rows(shape, rows, inner_, threads_);
+}
+
+void CpuOps::merge_states(float* d_out_a, float* d_lse_a, const float* d_out_b, const float* d_lse_b,
+                          uint32_t rows, uint32_t heads, uint32_t head_size) {
+  for (uint64_t i = 0; i < uint64_t{rows} * heads; ++i) {
+    const float most = std::max(d_lse_a[i], d_lse_b[i]);
+    if (std::isinf(most) && most < 0) continue;  // both empty: a stays out = 0, lse = -inf
+    const float weight_a = std::exp(d_lse_a[i] - most);
+    const float weight_b = std::exp(d_lse_b[i] - most);
+    const float sum = weight_a + weight_b;
+    inner_.scale_add(d_out_a + i * head_size, weight_a / sum, d_out_b + i * head_size,
+                     weight_b / sum, head_size);
+    d_lse_a[i] = most + std::log(sum);
+  }
+}
+
+void CpuOps::gather_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
+                         std::byte* host, uint64_t host_stride) {
+  const KvAccess access(shape, kv);
+  for (size_t i = 0; i < slots.size(); ++i) {
+    std::memcpy(host + i * host_stride, access.row(slots[i]), shape.row_bytes());
+  }
+}
+
+void CpuOps::scatter_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
+                          const std::byte* host, uint64_t host_stride) {
+  const KvAccess access(shape, kv);
+  for (size_t i = 0; i < slots.size(); ++i) {
+    std::memcpy(access.row(slots[i]), host + i * host_stride, shape.row_bytes());
+  }
+}
+
+void CpuOps::copy_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> from,
+                       std::span<const uint32_t> to) {
+  EBB_CHECK(from.size() == to.size());
+  const KvAccess access(shape, kv);
+  for (size_t i = 0; i < from.size(); ++i) {
+    std::memcpy(access.row(to[i]), access.row(from[i]), shape.row_bytes());
+  }
+}
+
+}  // namespace ebb::kernels::cpu

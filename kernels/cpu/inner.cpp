@@ -1,0 +1,29 @@
+// Compiled three times (EBB_INNER_TABLE names the result): x86-64-v2, -v3 and -v4. Everything but that one function
+// has internal linkage; see inner.h for why.
+#include "kernels/cpu/inner.h"
+
+#include "kernels/cpu/inner_attention.h"
+#include "kernels/cpu/inner_elementwise.h"
+#include "kernels/cpu/inner_weights.h"
+
+namespace ebb::kernels::cpu {
+
+const InnerKernels& EBB_INNER_TABLE() {
+  static constexpr InnerKernels table = {
+      .isa = kLanes == 16 ? "avx512" : kLanes == 8 ? "avx2" : "x86-64-v2",
+      .dequantize = dequantize,
+      .gemv = gemv,
+      .rms_norm = rms_norm,
+      .add = add,
+      .silu_mul = silu_mul,
+      .to_bf16 = to_bf16,
+      .from_bf16 = from_bf16,
+      .attend_chunk = attend_chunk,
+      .softmax_row = softmax_row,
+      .score_max = score_max,
+      .scale_add = scale_add,
+  };
+  return table;
+}
+
+}  // namespace ebb::kernels::cpu

@@ -1,0 +1,86 @@
+// The table of inner loops of the CPU backend: one source, compiled once per instruction set (see inner.cpp),
+// chosen at run time. The per-ISA objects include only this file and simd.h: an inline function of the standard
+// library compiled there for AVX-512 could be picked by the linker for the whole program, and then kill it on an
+// older CPU. So: plain pointers and sizes, no containers, nothing that is not static. (A test reads the symbols.)
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/weight_format.h"
+
+namespace ebb::kernels::cpu {
+
+/// Rows of x up to which `gemv` is used; beyond, a matrix product is.
+constexpr uint32_t kGemvRowsMax = 8;
+/// Largest head the attention kernels take, in elements (their working rows stand on the stack).
+constexpr uint32_t kHeadSizeMax = 256;
+/// Query heads of one AttendChunk: what fits in registers together.
+constexpr uint32_t kChunkHeadsMax = 4;
+
+/// out[r, n] = sum_k x[r, k] * w[n, k] for n in [row_begin, row_end), r < rows <= kGemvRowsMax.
+struct GemvTask {
+  WeightFormat format = WeightFormat::kF32;
+  const std::byte* weight = nullptr;
+  uint64_t weight_stride = 0;  ///< bytes
+  uint64_t columns = 0;
+  uint64_t row_begin = 0;
+  uint64_t row_end = 0;
+  const float* x = nullptr;    ///< [rows, columns]
+  uint32_t rows = 0;
+  float* out = nullptr;
+  uint64_t out_stride = 0;
+};
+
+/// One chunk of entries against the `heads` query heads that share one KV head, for one query row.
+struct AttendChunk {
+  const float* q = nullptr;                 ///< [heads, head_size]
+  const float* q_alt = nullptr;             ///< for entries [0, alt_entries); null: none
+  uint32_t alt_entries = 0;
+  const std::byte* const* rows = nullptr;   ///< [entries]: K of this KV head (bf16), V right behind it
+  uint32_t entries = 0;                     ///< at least 1
+  uint32_t heads = 0;                       ///< 1 to kChunkHeadsMax
+  uint32_t head_size = 0;                   ///< even, at most kHeadSizeMax
+  float scale = 1;
+  float* logits = nullptr;                  ///< working rows and result: head h at logits + h * logits_stride
+  uint64_t logits_stride = 0;               ///< at least `entries`
+  float* weights = nullptr;                 ///< scratch [heads, entries rounded up to 16]
+  float* maximum = nullptr;                 ///< [heads]
+  float* sum = nullptr;                     ///< [heads]: sum of exp(logit - maximum)
+  float* out = nullptr;                     ///< [heads, head_size]: sum of exp(logit - maximum) v
+};
+
+/// One row of a score tile in the online softmax (Alg. 3 of arXiv:1805.02867).
+struct SoftmaxRow {
+  float* scores = nullptr;   ///< [columns], replaced by exp(score - new maximum); 0 from `valid` on
+  uint32_t valid = 0;
+  uint32_t columns = 0;
+  float* out = nullptr;      ///< [head_size], rescaled to the new maximum
+  uint32_t head_size = 0;
+  float* maximum = nullptr;  ///< running; -inf at first
+  float* sum = nullptr;      ///< running; 0 at first
+};
+
+struct InnerKernels {
+  const char* isa;
+  void (*dequantize)(WeightFormat format, const std::byte* from, uint64_t count, float* out);
+  void (*gemv)(const GemvTask& task);
+  void (*rms_norm)(const float* x, const float* gain, uint64_t count, float epsilon, float* out);
+  void (*add)(float* x, const float* y, uint64_t count);
+  void (*silu_mul)(const float* gate, const float* up, uint64_t count, float* out);
+  void (*to_bf16)(const float* from, uint64_t count, std::byte* out);
+  void (*from_bf16)(const std::byte* from, uint64_t count, float scale, float* out);
+  void (*attend_chunk)(const AttendChunk& chunk);
+  void (*softmax_row)(const SoftmaxRow& row);
+  /// scores[e] = max over heads of exp(logits[h * stride + e] - lse[h]), e < count.
+  void (*score_max)(const float* logits, uint64_t stride, const float* lse, uint32_t heads,
+                    uint64_t count, float* scores);
+  /// x = x * scale + y * weight.
+  void (*scale_add)(float* x, float scale, const float* y, float weight, uint64_t count);
+};
+
+const InnerKernels& inner_kernels_v2();
+const InnerKernels& inner_kernels_v3();
+const InnerKernels& inner_kernels_v4();
+
+}  // namespace ebb::kernels::cpu

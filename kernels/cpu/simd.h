@@ -1,0 +1,155 @@
+// Vectors of the width the translation unit is compiled for: 4, 8 or 16 floats. GCC's vector extension does the
+// arithmetic; the few conversions it lowers badly are spelled with intrinsics. Only for the per-ISA objects.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ebb::kernels::cpu {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr uint32_t kLanes = 16;
+#elif defined(__AVX2__)
+constexpr uint32_t kLanes = 8;
+#else
+constexpr uint32_t kLanes = 4;
+#endif
+
+typedef float Floats __attribute__((vector_size(kLanes * 4)));
+typedef int32_t Ints __attribute__((vector_size(kLanes * 4)));
+
+#define EBB_INLINE inline __attribute__((always_inline))
+
+template <class T>
+EBB_INLINE T load_as(const void* from) {
+  T value;
+  __builtin_memcpy(&value, from, sizeof value);
+  return value;
+}
+template <class T>
+EBB_INLINE void store_as(void* to, const T& value) {
+  __builtin_memcpy(to, &value, sizeof value);
+}
+EBB_INLINE Floats load(const float* from) { return load_as<Floats>(from); }
+EBB_INLINE void store(float* to, Floats value) { store_as(to, value); }
+EBB_INLINE Floats splat(float value) { return value - Floats{}; }
+EBB_INLINE Ints splat_int(int32_t value) { return value - Ints{}; }
+EBB_INLINE Floats as_floats(Ints bits) { return reinterpret_cast<Floats>(bits); }
+EBB_INLINE Ints as_ints(Floats value) { return reinterpret_cast<Ints>(value); }
+EBB_INLINE Floats to_floats(Ints value) { return __builtin_convertvector(value, Floats); }
+EBB_INLINE Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+EBB_INLINE Floats smaller(Floats a, Floats b) { return a < b ? a : b; }
+
+/// Lane number, as a vector.
+EBB_INLINE Ints lane_numbers() {
+  Ints lanes;
+  for (uint32_t i = 0; i < kLanes; ++i) lanes[i] = static_cast<int32_t>(i);
+  return lanes;
+}
+
+/// kLanes bytes, widened.
+EBB_INLINE Ints load_u8(const std::byte* from) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Ints>(_mm512_cvtepu8_epi32(load_as<__m128i>(from)));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Ints>(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(load_as<long long>(from))));
+#else
+  return reinterpret_cast<Ints>(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(load_as<int32_t>(from))));
+#endif
+}
+EBB_INLINE Ints load_i8(const std::byte* from) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Ints>(_mm512_cvtepi8_epi32(load_as<__m128i>(from)));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Ints>(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(load_as<long long>(from))));
+#else
+  return reinterpret_cast<Ints>(_mm_cvtepi8_epi32(_mm_cvtsi32_si128(load_as<int32_t>(from))));
+#endif
+}
+/// kLanes 16-bit words, widened.
+EBB_INLINE Ints load_u16(const std::byte* from) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Ints>(_mm512_cvtepu16_epi32(load_as<__m256i>(from)));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Ints>(_mm256_cvtepu16_epi32(load_as<__m128i>(from)));
+#else
+  return reinterpret_cast<Ints>(_mm_cvtepu16_epi32(_mm_cvtsi64_si128(load_as<long long>(from))));
+#endif
+}
+EBB_INLINE Floats load_bf16(const std::byte* from) { return as_floats(load_u16(from) << 16); }
+
+/// binary16 bits to float without the F16C instruction: shift the fraction into place, rebias the exponent by a
+/// multiplication (exact, and it handles subnormals), repair infinities and NaNs.
+EBB_INLINE float f16_by_bits(uint32_t half) {
+  const uint32_t magnitude = (half & 0x7fff) << 13;
+  float value = load_as<float>(&magnitude) * 0x1p112f;
+  uint32_t bits = load_as<uint32_t>(&value);
+  if (magnitude >= 0x7c00u << 13) bits = magnitude | 0x7f800000u;
+  bits |= (half & 0x8000) << 16;
+  return load_as<float>(&bits);
+}
+EBB_INLINE float load_f16_scalar(const std::byte* from) {
+#if defined(__F16C__)
+  return _cvtsh_ss(load_as<uint16_t>(from));
+#else
+  return f16_by_bits(load_as<uint16_t>(from));
+#endif
+}
+EBB_INLINE Floats load_f16(const std::byte* from) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Floats>(_mm512_cvtph_ps(load_as<__m256i>(from)));
+#elif defined(__F16C__)
+  return reinterpret_cast<Floats>(_mm256_cvtph_ps(load_as<__m128i>(from)));
+#else
+  Floats value;
+  for (uint32_t i = 0; i < kLanes; ++i) value[i] = f16_by_bits(load_as<uint16_t>(from + 2 * i));
+  return value;
+#endif
+}
+
+/// Low and high half of a vector exchanged within groups of 2 * `step` lanes.
+template <uint32_t step>
+EBB_INLINE Floats swap_halves(Floats a) {
+  return __builtin_shuffle(a, lane_numbers() ^ static_cast<int32_t>(step));
+}
+/// Sum of all lanes, always by the same tree.
+EBB_INLINE float sum_lanes(Floats a) {
+  if constexpr (kLanes >= 16) a += swap_halves<8>(a);
+  if constexpr (kLanes >= 8) a += swap_halves<4>(a);
+  a += swap_halves<2>(a);
+  a += swap_halves<1>(a);
+  return a[0];
+}
+EBB_INLINE float max_lanes(Floats a) {
+  if constexpr (kLanes >= 16) a = larger(a, swap_halves<8>(a));
+  if constexpr (kLanes >= 8) a = larger(a, swap_halves<4>(a));
+  a = larger(a, swap_halves<2>(a));
+  a = larger(a, swap_halves<1>(a));
+  return a[0];
+}
+
+/// e^x, relative error below 2e-7 for x in [-87.3, 88.3]; 0 below, the value at 88.3 above; exp_of(0) == 1.
+/// x = n ln2 + r with |r| <= ln2 / 2 (ln2 in two parts), a degree-7 Taylor polynomial in r, times 2^n.
+EBB_INLINE Floats exp_of(Floats x) {
+  const Floats bounded = larger(smaller(x, splat(88.3f)), splat(-87.3f));
+  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, which stands in the low bits
+  const Floats rounded = bounded * 1.44269504f + magic;
+  const Floats n = rounded - magic;
+  Floats r = bounded - n * 0.693359375f;
+  r = r + n * 2.12194440e-4f;
+  Floats p = r * (1.0f / 5040) + (1.0f / 720);
+  p = p * r + (1.0f / 120);
+  p = p * r + (1.0f / 24);
+  p = p * r + (1.0f / 6);
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  const Floats result = as_floats(as_ints(p) + (as_ints(rounded) << 23));
+  return x < splat(-87.3f) ? Floats{} : result;
+}
+
+}  // namespace
+}  // namespace ebb::kernels::cpu

@@ -1,0 +1,354 @@
+// The specification of kernels/ops.h as plain loops: one thread, double accumulation, every equation where one
+// can see it. Linked into tests only. Must not share code with the backends it judges.
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+
+#include "base/check.h"
+#include "kernels/ops.h"
+#include "kernels/weight_check.h"
+
+namespace ebb::kernels {
+namespace {
+
+constexpr double kNoEntries = -std::numeric_limits<double>::infinity();
+
+float bf16_to_float(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
+
+/// Round to nearest, ties to even; a NaN stays a NaN (rounding could carry its payload away).
+uint16_t float_to_bf16(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  if (std::isnan(value)) return static_cast<uint16_t>((bits >> 16) | 0x40);
+  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+/// IEEE binary16, by its definition.
+float f16_to_float(uint16_t bits) {
+  const int exponent = (bits >> 10) & 31;
+  const int fraction = bits & 1023;
+  const double sign = (bits & 0x8000) != 0 ? -1.0 : 1.0;
+  if (exponent == 31) {
+    const double special = fraction != 0 ? std::numeric_limits<double>::quiet_NaN()
+                                         : std::numeric_limits<double>::infinity();
+    return static_cast<float>(sign * special);
+  }
+  if (exponent == 0) return static_cast<float>(sign * std::ldexp(fraction, -24));
+  return static_cast<float>(sign * std::ldexp(1024 + fraction, exponent - 25));
+}
+
+template <class T>
+T read(const std::byte* from) {
+  T value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
+class ReferenceWeight final : public Weight {
+ public:
+  explicit ReferenceWeight(const WeightSource& source) : source_(source) {}
+  uint64_t rows() const override { return source_.rows; }
+  uint64_t columns() const override { return source_.columns; }
+  uint64_t resident_bytes() const override { return 0; }
+
+  float at(uint64_t row, uint64_t column) const {
+    const WeightBlock shape = weight_block(source_.format);
+    const std::byte* block =
+        source_.data + row * source_.row_stride + column / shape.elements * shape.bytes;
+    const uint32_t j = column % shape.elements;
+    switch (source_.format) {
+      case WeightFormat::kF32: return read<float>(block);
+      case WeightFormat::kF16: return f16_to_float(read<uint16_t>(block));
+      case WeightFormat::kBF16: return bf16_to_float(read<uint16_t>(block));
+      case WeightFormat::kQ8_0: return scale(block) * static_cast<float>(read<int8_t>(block + 2 + j));
+      case WeightFormat::kQ4_0: return scale(block) * static_cast<float>(nibble(block + 2, j) - 8);
+      case WeightFormat::kQ4_1:
+        return scale(block) * static_cast<float>(nibble(block + 4, j)) + scale(block + 2);
+    }
+    return 0;
+  }
+
+ private:
+  static float scale(const std::byte* from) { return f16_to_float(read<uint16_t>(from)); }
+  static int nibble(const std::byte* from, uint32_t j) {
+    const auto byte = std::to_integer<int>(from[j % 16]);
+    return j < 16 ? byte & 15 : byte >> 4;
+  }
+  WeightSource source_;
+};
+
+const ReferenceWeight& own(const Weight& weight) {
+  return static_cast<const ReferenceWeight&>(weight);
+}
+
+class ReferenceDevice final : public Device {
+ public:
+  DeviceInfo info() const override { return {"reference", "none", 0}; }
+  Result<Buffer> allocate(size_t bytes, MemoryKind) override {
+    void* data = std::aligned_alloc(64, (std::max<size_t>(bytes, 1) + 63) / 64 * 64);
+    if (data == nullptr) return exhausted("reference device: no memory");
+    return Buffer(data, bytes, [](void*, void* p, size_t) { std::free(p); }, this);
+  }
+  void copy_to_device(void* to, const void* from, size_t bytes) override {
+    std::memcpy(to, from, bytes);
+  }
+  void copy_to_host(void* to, const void* from, size_t bytes) override {
+    std::memcpy(to, from, bytes);
+  }
+  Result<void> synchronize() override { return {}; }
+};
+
+std::byte* row_address(const KvShape& shape, const KvRows& kv, uint32_t slot) {
+  const uint32_t block = slot / shape.block_tokens;
+  EBB_CHECK(block < kv.blocks.size());
+  return kv.d_arena + uint64_t{kv.blocks[block]} * shape.block_bytes() +
+         uint64_t{slot % shape.block_tokens} * shape.row_bytes();
+}
+
+/// Element `j` of K (part 0) or V (part 1) of one head in the row at `slot`.
+float kv_at(const KvShape& shape, const KvRows& kv, uint32_t slot, uint32_t head, uint32_t part,
+            uint32_t j) {
+  const uint64_t element = (uint64_t{head} * 2 + part) * shape.head_size + j;
+  return bf16_to_float(read<uint16_t>(row_address(shape, kv, slot) + element * 2));
+}
+
+class ReferenceOps final : public Ops {
+ public:
+  void set_phase(Phase) override {}
+
+  Result<std::unique_ptr<Weight>> load_weight(const WeightSource& source) override {
+    EBB_TRY_VOID(check_weight_source(source));
+    return std::unique_ptr<Weight>(std::make_unique<ReferenceWeight>(source));
+  }
+
+  Result<void> prepare_rope(const RopeArgs& args) override {
+    if (args.dims == 0 || args.dims % 2 != 0) return invalid("rope dims: must be even, at least 2");
+    rope_ = args;
+    return {};
+  }
+
+  void embed(const Weight& table, std::span<const TokenId> ids, float* out) override {
+    for (const TokenId id : ids) {
+      EBB_CHECK(id >= 0 && static_cast<uint64_t>(id) < table.rows());
+      for (uint64_t c = 0; c < table.columns(); ++c) {
+        *out++ = own(table).at(static_cast<uint64_t>(id), c);
+      }
+    }
+  }
+
+  void rms_norm(const float* x, uint32_t rows, const Weight& gain, float epsilon,
+                float* out) override {
+    const uint64_t n = gain.columns();
+    for (uint64_t r = 0; r < rows; ++r) {
+      double squares = 0;
+      for (uint64_t c = 0; c < n; ++c) squares += double{x[r * n + c]} * x[r * n + c];
+      const double factor = 1.0 / std::sqrt(squares / static_cast<double>(n) + epsilon);
+      for (uint64_t c = 0; c < n; ++c) {
+        out[r * n + c] = static_cast<float>(x[r * n + c] * factor * own(gain).at(0, c));
+      }
+    }
+  }
+
+  void matmul(const float* x, uint32_t rows, const Weight& w, float* out,
+              uint64_t out_stride) override {
+    for (uint64_t r = 0; r < rows; ++r) {
+      for (uint64_t n = 0; n < w.rows(); ++n) {
+        double sum = 0;
+        for (uint64_t c = 0; c < w.columns(); ++c) {
+          sum += double{x[r * w.columns() + c]} * own(w).at(n, c);
+        }
+        out[r * out_stride + n] = static_cast<float>(sum);
+      }
+    }
+  }
+
+  void add(float* x, const float* y, uint64_t count) override {
+    for (uint64_t i = 0; i < count; ++i) x[i] += y[i];
+  }
+
+  void silu_mul(const float* gate_up, uint32_t rows, uint32_t width, float* out) override {
+    for (uint64_t r = 0; r < rows; ++r) {
+      const float* gate = gate_up + r * 2 * width;
+      const float* up = gate + width;
+      for (uint64_t c = 0; c < width; ++c) {
+        out[r * width + c] = static_cast<float>(gate[c] / (1.0 + std::exp(-double{gate[c]})) * up[c]);
+      }
+    }
+  }
+
+  void rope(float* x, uint64_t row_stride, uint32_t heads, uint32_t head_size,
+            std::span<const Position> positions) override {
+    EBB_CHECK(rope_.dims > 0 && rope_.dims <= head_size);
+    for (uint64_t r = 0; r < positions.size(); ++r) {
+      EBB_CHECK(positions[r] < rope_.positions_max);
+      for (uint64_t h = 0; h < heads; ++h) {
+        rotate_head(x + r * row_stride + h * head_size, positions[r]);
+      }
+    }
+  }
+
+  void append_kv(const KvShape& shape, const KvRows& kv, const float* k, uint64_t k_stride,
+                 const float* v, uint64_t v_stride, std::span<const uint32_t> slots) override {
+    for (uint64_t r = 0; r < slots.size(); ++r) {
+      std::byte* to = row_address(shape, kv, slots[r]);
+      for (uint64_t h = 0; h < shape.heads_kv; ++h) {
+        for (const float* from : {k + r * k_stride, v + r * v_stride}) {
+          for (uint32_t j = 0; j < shape.head_size; ++j, to += 2) {
+            const uint16_t bits = float_to_bf16(from[h * shape.head_size + j]);
+            std::memcpy(to, &bits, sizeof bits);
+          }
+        }
+      }
+    }
+  }
+
+  void attend(const KvShape& shape, std::span<const AttendArgs> items) override {
+    for (const AttendArgs& item : items) {
+      EBB_CHECK(item.list.empty() || item.rows == 1);
+      for (uint32_t row = 0; row < item.rows; ++row) {
+        for (uint32_t head = 0; head < shape.heads_q; ++head) attend_head(shape, item, row, head);
+      }
+    }
+  }
+
+  void score_max(const float* logits, const float* lse, uint32_t heads_q, uint32_t count,
+                 float* scores) override {
+    for (uint32_t e = 0; e < count; ++e) {
+      double best = 0;
+      for (uint64_t h = 0; h < heads_q; ++h) {
+        best = std::max(best, std::exp(double{logits[h * count + e]} - lse[h]));
+      }
+      scores[e] = static_cast<float>(best);
+    }
+  }
+
+  std::vector<Scored> top_k(const float* scores, uint32_t begin, uint32_t end,
+                            uint32_t k) override {
+    std::vector<Scored> all;
+    for (uint32_t e = begin; e < end; ++e) all.push_back({e, scores[e]});
+    std::sort(all.begin(), all.end(), [](const Scored& a, const Scored& b) {
+      return a.score != b.score ? a.score > b.score : a.position < b.position;
+    });
+    all.resize(std::min<size_t>(all.size(), k));
+    return all;
+  }
+
+  void merge_states(float* out_a, float* lse_a, const float* out_b, const float* lse_b,
+                    uint32_t rows, uint32_t heads, uint32_t head_size) override {
+    for (uint64_t i = 0; i < uint64_t{rows} * heads; ++i) {
+      const double a = lse_a[i];
+      const double b = lse_b[i];
+      const double most = std::max(a, b);
+      if (most == kNoEntries) continue;
+      const double weight_a = std::exp(a - most);
+      const double weight_b = std::exp(b - most);
+      for (uint64_t j = i * head_size; j < (i + 1) * head_size; ++j) {
+        out_a[j] = static_cast<float>((out_a[j] * weight_a + out_b[j] * weight_b) /
+                                      (weight_a + weight_b));
+      }
+      lse_a[i] = static_cast<float>(most + std::log(weight_a + weight_b));
+    }
+  }
+
+  void gather_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
+                   std::byte* host, uint64_t host_stride) override {
+    for (size_t i = 0; i < slots.size(); ++i) {
+      std::memcpy(host + i * host_stride, row_address(shape, kv, slots[i]), shape.row_bytes());
+    }
+  }
+
+  void scatter_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
+                    const std::byte* host, uint64_t host_stride) override {
+    for (size_t i = 0; i < slots.size(); ++i) {
+      std::memcpy(row_address(shape, kv, slots[i]), host + i * host_stride, shape.row_bytes());
+    }
+  }
+
+  void copy_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> from,
+                 std::span<const uint32_t> to) override {
+    EBB_CHECK(from.size() == to.size());
+    for (size_t i = 0; i < from.size(); ++i) {
+      std::memcpy(row_address(shape, kv, to[i]), row_address(shape, kv, from[i]),
+                  shape.row_bytes());
+    }
+  }
+
+ private:
+  /// (a, b) -> (a cos t - b sin t, a sin t + b cos t), t = position * base^(-2 i / dims).
+  void rotate_head(float* x, Position position) const {
+    const uint32_t half = rope_.dims / 2;
+    for (uint32_t i = 0; i < half; ++i) {
+      const double angle = position * std::pow(rope_.base, -2.0 * i / rope_.dims);
+      float& first = rope_.interleaved ? x[2 * i] : x[i];
+      float& second = rope_.interleaved ? x[2 * i + 1] : x[i + half];
+      const double a = first;
+      const double b = second;
+      first = static_cast<float>(a * std::cos(angle) - b * std::sin(angle));
+      second = static_cast<float>(a * std::sin(angle) + b * std::cos(angle));
+    }
+  }
+
+  static uint32_t slot_of(const KvShape& shape, const AttendArgs& item, uint32_t head, uint32_t e) {
+    if (item.list.empty()) return e;
+    const uint32_t kv_head = head / (shape.heads_q / shape.heads_kv);
+    const uint64_t which = item.scope == ListScope::kLayer    ? 0
+                           : item.scope == ListScope::kKvHead ? kv_head
+                                                              : head;
+    return item.list[which * item.count + e];
+  }
+
+  static void attend_head(const KvShape& shape, const AttendArgs& item, uint32_t row,
+                          uint32_t head) {
+    const uint32_t kv_head = head / (shape.heads_q / shape.heads_kv);
+    const uint64_t vector = (uint64_t{row} * shape.heads_q + head) * shape.head_size;
+    const int64_t bound = int64_t{item.count} - item.rows + 1 + row;
+    const uint32_t entries = bound > 0 ? static_cast<uint32_t>(bound) : 0;
+    std::vector<double> logits(entries);
+    double most = kNoEntries;
+    for (uint32_t e = 0; e < entries; ++e) {
+      const bool alternative = item.d_q_alt != nullptr && e < item.alt_count;
+      const float* q = (alternative ? item.d_q_alt : item.d_q) + vector;
+      const uint32_t slot = slot_of(shape, item, head, e);
+      double dot = 0;
+      for (uint32_t j = 0; j < shape.head_size; ++j) {
+        dot += double{q[j]} * kv_at(shape, item.kv, slot, kv_head, 0, j);
+      }
+      logits[e] = dot / std::sqrt(double(shape.head_size));
+      most = std::max(most, logits[e]);
+    }
+    double sum = 0;
+    std::vector<double> out(shape.head_size, 0.0);
+    for (uint32_t e = 0; e < entries; ++e) {
+      const double weight = std::exp(logits[e] - most);
+      const uint32_t slot = slot_of(shape, item, head, e);
+      sum += weight;
+      for (uint32_t j = 0; j < shape.head_size; ++j) {
+        out[j] += weight * kv_at(shape, item.kv, slot, kv_head, 1, j);
+      }
+    }
+    for (uint32_t j = 0; j < shape.head_size; ++j) {
+      item.d_out[vector + j] = entries == 0 ? 0.0f : static_cast<float>(out[j] / sum);
+    }
+    if (item.d_lse != nullptr) {
+      item.d_lse[uint64_t{row} * shape.heads_q + head] =
+          static_cast<float>(entries == 0 ? kNoEntries : most + std::log(sum));
+    }
+    if (item.d_logits != nullptr && row + 1 == item.rows) {
+      for (uint32_t e = 0; e < entries; ++e) {
+        item.d_logits[uint64_t{head} * item.count + e] = static_cast<float>(logits[e]);
+      }
+    }
+  }
+
+  RopeArgs rope_;
+};
+
+}  // namespace
+
+Result<Backend> make_reference_backend() {
+  return Backend{std::make_unique<ReferenceDevice>(), std::make_unique<ReferenceOps>()};
+}
+
+}  // namespace ebb::kernels

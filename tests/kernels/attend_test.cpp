@@ -1,0 +1,249 @@
+#include "tests/kernels/kernels_fixture.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace ebb::kernels {
+namespace {
+
+/// KV rows of one sequence, in blocks that lie in any order in the arena.
+struct Sequence {
+  KvShape shape;
+  std::vector<uint32_t> blocks;
+  std::vector<std::byte> arena;
+};
+
+struct Case {
+  KvShape shape{9, 3, 64, 16};
+  uint32_t rows = 1;
+  uint32_t count = 0;
+  bool listed = false;
+  ListScope scope = ListScope::kLayer;
+  uint32_t alt_count = 0;
+  bool want_logits = false;
+  std::string text() const {
+    return "heads " + std::to_string(shape.heads_q) + "/" + std::to_string(shape.heads_kv) + " of " +
+           std::to_string(shape.head_size) + ", rows " + std::to_string(rows) + ", count " +
+           std::to_string(count) + (listed ? ", listed " : ", dense ") +
+           std::to_string(static_cast<int>(scope)) + ", alt " + std::to_string(alt_count);
+  }
+};
+
+struct Answer {
+  Floats out, lse, logits;
+};
+
+class Attend : public KernelsTest {
+ protected:
+  Sequence make_sequence(const KvShape& shape, uint32_t slots) {
+    Sequence s{shape, {}, {}};
+    const uint32_t blocks = (slots + shape.block_tokens - 1) / shape.block_tokens + 1;
+    s.blocks.resize(blocks);
+    std::iota(s.blocks.begin(), s.blocks.end(), 0u);
+    std::shuffle(s.blocks.begin(), s.blocks.end(), random_);
+    s.arena.resize(blocks * shape.block_bytes());
+    const Floats values = random_floats(random_, s.arena.size() / 2);
+    for (size_t i = 0; i < values.size(); ++i) {
+      std::memcpy(s.arena.data() + 2 * i, reinterpret_cast<const char*>(&values[i]) + 2, 2);
+    }
+    return s;
+  }
+
+  std::vector<uint32_t> make_list(const Case& c, uint32_t slots) {
+    if (!c.listed) return {};
+    const uint32_t lists = c.scope == ListScope::kLayer    ? 1
+                           : c.scope == ListScope::kKvHead ? c.shape.heads_kv
+                                                           : c.shape.heads_q;
+    std::vector<uint32_t> list;
+    for (uint32_t i = 0; i < lists; ++i) {
+      std::vector<uint32_t> all(slots);
+      std::iota(all.begin(), all.end(), 0u);
+      std::shuffle(all.begin(), all.end(), random_);
+      list.insert(list.end(), all.begin(), all.begin() + c.count);
+    }
+    return list;
+  }
+
+  static Answer attend(Machine& m, const Sequence& s, const Case& c, const Floats& q,
+                       const Floats& q_alt, std::span<const uint32_t> list) {
+    const size_t vectors = size_t{c.rows} * c.shape.heads_q;
+    AttendArgs args;
+    args.d_q = m.upload(q);
+    args.rows = c.rows;
+    args.kv = {m.upload_bytes(s.arena), s.blocks};
+    args.count = c.count;
+    args.list = list;
+    args.scope = c.scope;
+    args.d_q_alt = c.alt_count > 0 ? m.upload(q_alt) : nullptr;
+    args.alt_count = c.alt_count;
+    args.d_out = m.room(vectors * c.shape.head_size);
+    args.d_lse = m.room(vectors);
+    const size_t logits = size_t{c.shape.heads_q} * c.count;
+    args.d_logits = c.want_logits ? m.room(logits) : nullptr;
+    m.ops().attend(c.shape, {&args, 1});
+    Answer answer;
+    answer.out = m.download(args.d_out, vectors * c.shape.head_size);
+    answer.lse = m.download(args.d_lse, vectors);
+    if (c.want_logits) answer.logits = m.download(args.d_logits, logits);
+    return answer;
+  }
+
+  void compare(const Case& c, float query_spread = 1.0f) {
+    const uint32_t slots = c.count + 40;
+    const Sequence s = make_sequence(c.shape, slots);
+    const std::vector<uint32_t> list = make_list(c, slots);
+    const size_t size = size_t{c.rows} * c.shape.heads_q * c.shape.head_size;
+    const Floats q = random_floats(random_, size, query_spread);
+    const Floats q_alt = random_floats(random_, size, query_spread);
+    Machine subject = make_subject(2);
+    Machine reference = make_reference();
+    const Answer got = attend(subject, s, c, q, q_alt, list);
+    const Answer expected = attend(reference, s, c, q, q_alt, list);
+    expect_close("attend", got.out, expected.out, c.text());
+    expect_close("lse", got.lse, expected.lse, c.text());
+    expect_close("logits", got.logits, expected.logits, c.text());
+  }
+};
+
+constexpr KvShape kModel{9, 3, 64, 16};
+
+TEST_P(Attend, DenseDecodeMatchesAroundChunkEdges) {
+  for (const uint32_t count : {0u, 1u, 2u, 15u, 16u, 17u, 255u, 256u, 257u, 511u, 512u, 513u, 1300u}) {
+    compare({.shape = kModel, .count = count, .want_logits = true});
+  }
+}
+
+TEST_P(Attend, UnevenHeadsAndOtherHeadSizesMatch) {
+  for (const KvShape shape : {KvShape{6, 2, 64, 16}, KvShape{3, 1, 64, 16}, KvShape{8, 1, 128, 8},
+                              KvShape{10, 2, 32, 32}, KvShape{4, 4, 80, 16}, KvShape{2, 1, 96, 7},
+                              KvShape{7, 7, 6, 16}, KvShape{2, 2, 256, 16}}) {
+    for (const uint32_t rows : {1u, 20u}) {
+      compare({.shape = shape, .rows = rows, .count = 300, .alt_count = 100, .want_logits = true});
+    }
+  }
+}
+
+TEST_P(Attend, ListsOfEveryScopeMatch) {
+  for (const ListScope scope : {ListScope::kLayer, ListScope::kKvHead, ListScope::kQueryHead}) {
+    for (const uint32_t count : {1u, 31u, 256u, 700u}) {
+      compare({.shape = kModel, .count = count, .listed = true, .scope = scope, .want_logits = true});
+    }
+  }
+}
+
+TEST_P(Attend, QueryVariantMatchesWhereverItsBoundaryFalls) {
+  for (const uint32_t alt : {1u, 4u, 255u, 256u, 257u, 399u, 400u, 5000u}) {
+    compare({.shape = kModel, .count = 400, .alt_count = alt, .want_logits = true});
+    compare({.shape = kModel, .rows = 70, .count = 400, .alt_count = alt, .want_logits = true});
+  }
+  compare({.shape = kModel, .count = 400, .listed = true, .alt_count = 10});
+}
+
+TEST_P(Attend, ManyRowsAreCausalAroundTileEdges) {
+  for (const uint32_t rows : {2u, 4u, 5u, 9u, 63u, 64u, 65u, 130u}) {
+    for (const uint32_t before : {0u, 1u, 190u, 256u, 500u}) {
+      compare({.shape = kModel, .rows = rows, .count = before + rows, .want_logits = before == 190});
+    }
+  }
+}
+
+TEST_P(Attend, RowsWithNothingToSeeAreEmpty) {
+  compare({.shape = kModel, .rows = 3, .count = 1});
+  compare({.shape = kModel, .rows = 20, .count = 6});
+  compare({.shape = kModel, .rows = 20, .count = 0});
+}
+
+TEST_P(Attend, LargeLogitsDoNotOverflow) {
+  compare({.shape = kModel, .count = 600, .want_logits = true}, 40.0f);
+  compare({.shape = kModel, .rows = 40, .count = 600}, 40.0f);
+}
+
+TEST_P(Attend, EqualKeysGiveTheMeanOfTheValues) {
+  Sequence s = make_sequence(kModel, 300);
+  // K of every row becomes that of the first block's first row.
+  for (size_t at = 0; at < s.arena.size(); at += kModel.row_bytes()) {
+    for (uint32_t h = 0; h < 3; ++h) {
+      std::copy_n(s.arena.begin() + h * 256, 128, s.arena.begin() + static_cast<long>(at) + h * 256);
+    }
+  }
+  const Floats q = random_floats(random_, 9 * 64);
+  Machine subject = make_subject(1);
+  Machine reference = make_reference();
+  const Case c{.shape = kModel, .count = 300};
+  expect_close("attend", attend(subject, s, c, q, {}, {}).out,
+               attend(reference, s, c, q, {}, {}).out, "equal keys");
+}
+
+TEST_P(Attend, SeveralSequencesInOneCallMatchThoseAlone) {
+  Machine m = make_subject(2);
+  std::vector<Sequence> sequences;
+  std::vector<AttendArgs> items;
+  for (const uint32_t count : {700u, 0u, 40u}) sequences.push_back(make_sequence(kModel, count));
+  const Floats q = random_floats(random_, 3 * 9 * 64);
+  Floats alone;
+  for (uint32_t i = 0; i < 3; ++i) {
+    const uint32_t count = i == 0 ? 700 : i == 1 ? 0 : 40;
+    const Floats own(q.begin() + i * 576, q.begin() + (i + 1) * 576);
+    const Answer answer = attend(m, sequences[i], {.shape = kModel, .count = count}, own, {}, {});
+    alone.insert(alone.end(), answer.out.begin(), answer.out.end());
+    AttendArgs args;
+    args.d_q = m.upload(own);
+    args.kv = {m.upload_bytes(sequences[i].arena), sequences[i].blocks};
+    args.count = count;
+    items.push_back(args);
+  }
+  float* out = m.room(3 * 576);
+  for (uint32_t i = 0; i < 3; ++i) items[i].d_out = out + i * 576;
+  m.ops().attend(kModel, items);
+  expect_same_bits(m.download(out, 3 * 576), alone, "three sequences");
+}
+
+TEST_P(Attend, BitsDoNotDependOnTheNumberOfThreads) {
+  const Sequence s = make_sequence(kModel, 3000);
+  const Floats q = random_floats(random_, 9 * 64);
+  const Case c{.shape = kModel, .count = 3000, .want_logits = true};
+  Machine one = make_subject(1);
+  Machine three = make_subject(3);
+  const Answer a = attend(one, s, c, q, {}, {});
+  const Answer b = attend(three, s, c, q, {}, {});
+  expect_same_bits(b.out, a.out, "out");
+  expect_same_bits(b.lse, a.lse, "lse");
+  expect_same_bits(b.logits, a.logits, "logits");
+}
+
+/// The promise behind sparse decode: a released and restored row may come back to any slot.
+TEST_P(Attend, BitsDependOnTheOrderOfEntriesNotOnTheirSlots) {
+  constexpr uint32_t kCount = 777;
+  const Sequence dense = make_sequence(kModel, kCount);
+  const Floats q = random_floats(random_, 9 * 64);
+  Machine m = make_subject(2);
+  const Answer expected = attend(m, dense, {.shape = kModel, .count = kCount, .want_logits = true}, q, {}, {});
+  // The same rows scattered over a larger pool.
+  Sequence pool = make_sequence(kModel, 2000);
+  std::vector<uint32_t> slots(2000);
+  std::iota(slots.begin(), slots.end(), 0u);
+  std::shuffle(slots.begin(), slots.end(), random_);
+  slots.resize(kCount);
+  const auto row = [](const Sequence& s, uint32_t slot) {
+    return s.blocks[slot / 16] * s.shape.block_bytes() + slot % 16 * s.shape.row_bytes();
+  };
+  for (uint32_t e = 0; e < kCount; ++e) {
+    std::memcpy(pool.arena.data() + row(pool, slots[e]), dense.arena.data() + row(dense, e),
+                kModel.row_bytes());
+  }
+  for (const ListScope scope : {ListScope::kLayer, ListScope::kKvHead, ListScope::kQueryHead}) {
+    const uint32_t lists = scope == ListScope::kLayer ? 1 : scope == ListScope::kKvHead ? 3 : 9;
+    std::vector<uint32_t> list;
+    for (uint32_t i = 0; i < lists; ++i) list.insert(list.end(), slots.begin(), slots.end());
+    const Case c{.shape = kModel, .count = kCount, .listed = true, .scope = scope, .want_logits = true};
+    const Answer got = attend(m, pool, c, q, {}, list);
+    expect_same_bits(got.out, expected.out, c.text());
+    expect_same_bits(got.lse, expected.lse, c.text());
+    expect_same_bits(got.logits, expected.logits, c.text());
+  }
+}
+
+EBB_ON_EVERY_ISA(Attend);
+
+}  // namespace
+}  // namespace ebb::kernels

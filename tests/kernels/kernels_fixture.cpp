@@ -1,0 +1,184 @@
+#include "tests/kernels/kernels_fixture.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace ebb::kernels {
+namespace {
+
+/// Sums of a few hundred f32 products against double ones; exp within 2e-7.
+constexpr Limit kLimits[] = {
+    {"embed", 1e-14, 1e-6},     {"rms_norm", 1e-12, 2e-6},  {"matmul", 1e-11, 2e-5},
+    {"add", 1e-15, 1e-7},       {"silu_mul", 1e-12, 1e-6},  {"rope", 1e-12, 1e-6},
+    {"attend", 1e-11, 1e-5},    {"lse", 1e-11, 1e-5},       {"logits", 1e-11, 1e-5},
+    {"score_max", 1e-11, 2e-6}, {"merge_states", 1e-12, 1e-6},
+};
+
+const Limit& limit_of(const char* op) {
+  const auto* found = std::find_if(std::begin(kLimits), std::end(kLimits), [&](const Limit& limit) {
+    return std::strcmp(limit.op, op) == 0;
+  });
+  EXPECT_NE(found, std::end(kLimits)) << "no limit for " << op;
+  return *found;
+}
+
+/// Positive and negative binary16 of moderate size, one in sixteen subnormal or zero.
+uint16_t random_f16(Random& random) {
+  const uint64_t bits = random();
+  const uint64_t exponent = bits % 16 == 0 ? 0 : 8 + (bits >> 8) % 6;
+  return static_cast<uint16_t>((bits >> 16 & 0x83ff) | exponent << 10);
+}
+
+void put16(std::byte* to, uint16_t bits) { std::memcpy(to, &bits, sizeof bits); }
+
+void fill_block(Random& random, WeightFormat format, std::byte* block) {
+  const uint32_t bytes = weight_block(format).bytes;
+  for (uint32_t i = 0; i < bytes; ++i) block[i] = static_cast<std::byte>(random() & 0xff);
+  const float value = std::normal_distribution<float>(0, 0.1f)(random);
+  switch (format) {
+    case WeightFormat::kF32: std::memcpy(block, &value, 4); return;
+    case WeightFormat::kBF16: std::memcpy(block, reinterpret_cast<const char*>(&value) + 2, 2); return;
+    case WeightFormat::kF16:
+    case WeightFormat::kQ8_0:
+    case WeightFormat::kQ4_0: put16(block, random_f16(random)); return;
+    case WeightFormat::kQ4_1:
+      put16(block, random_f16(random));
+      put16(block + 2, random_f16(random));
+      return;
+  }
+}
+
+}  // namespace
+
+void expect_close(const char* op, std::span<const float> got, std::span<const float> expected,
+                  const std::string& what) {
+  ASSERT_EQ(got.size(), expected.size()) << what;
+  const Limit& limit = limit_of(op);
+  double error = 0, energy = 0, worst = 0, largest = 1;
+  for (size_t i = 0; i < got.size(); ++i) {
+    if (std::isinf(expected[i])) {
+      ASSERT_EQ(got[i], expected[i]) << op << ", " << what << ", element " << i;
+      continue;
+    }
+    ASSERT_FALSE(std::isnan(got[i])) << op << ", " << what << ", element " << i;
+    const double difference = double{got[i]} - expected[i];
+    error += difference * difference;
+    energy += double{expected[i]} * expected[i];
+    worst = std::max(worst, std::abs(difference));
+    largest = std::max(largest, std::abs(double{expected[i]}));
+  }
+  EXPECT_LE(error, energy * limit.nmse) << op << ", " << what;
+  EXPECT_LE(worst / largest, limit.max_difference) << op << ", " << what;
+}
+
+void expect_same_bits(std::span<const float> got, std::span<const float> expected,
+                      const std::string& what) {
+  ASSERT_EQ(got.size(), expected.size()) << what;
+  EXPECT_EQ(std::memcmp(got.data(), expected.data(), got.size_bytes()), 0) << what;
+}
+
+Floats random_floats(Random& random, size_t count, float spread) {
+  std::normal_distribution<float> normal(0, spread);
+  Floats values(count);
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+WeightData random_weight(Random& random, WeightFormat format, uint64_t rows, uint64_t columns,
+                         uint64_t gap) {
+  const WeightBlock block = weight_block(format);
+  const uint64_t row_bytes = weight_row_bytes(format, columns);
+  WeightData data;
+  data.bytes.resize(rows * (row_bytes + gap), std::byte{0xff});
+  data.source = {format, data.bytes.data(), rows, columns, row_bytes + gap};
+  for (uint64_t r = 0; r < rows; ++r) {
+    for (uint64_t at = 0; at < row_bytes; at += block.bytes) {
+      fill_block(random, format, data.bytes.data() + r * (row_bytes + gap) + at);
+    }
+  }
+  return data;
+}
+
+WeightData float_weight(const Floats& values, uint64_t rows) {
+  WeightData data;
+  data.bytes.resize(values.size() * 4);
+  std::memcpy(data.bytes.data(), values.data(), data.bytes.size());
+  const uint64_t columns = values.size() / rows;
+  data.source = {WeightFormat::kF32, data.bytes.data(), rows, columns, columns * 4};
+  return data;
+}
+
+const std::vector<WeightFormat>& all_formats() {
+  static const std::vector<WeightFormat> formats = {WeightFormat::kF32,  WeightFormat::kF16,
+                                                    WeightFormat::kBF16, WeightFormat::kQ8_0,
+                                                    WeightFormat::kQ4_0, WeightFormat::kQ4_1};
+  return formats;
+}
+
+const char* format_name(WeightFormat format) {
+  static constexpr const char* names[] = {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"};
+  return names[static_cast<size_t>(format)];
+}
+
+float* Machine::room(size_t floats) {
+  auto buffer = device().allocate(floats * sizeof(float), MemoryKind::kDevice);
+  EXPECT_TRUE(buffer);
+  buffers_.push_back(std::move(*buffer));
+  // Results that nobody writes must show.
+  const Floats poison(floats, std::nanf(""));
+  device().copy_to_device(buffers_.back().data(), poison.data(), floats * sizeof(float));
+  return buffers_.back().floats();
+}
+
+float* Machine::upload(std::span<const float> values) {
+  float* to = room(values.size());
+  device().copy_to_device(to, values.data(), values.size_bytes());
+  return to;
+}
+
+std::byte* Machine::upload_bytes(std::span<const std::byte> bytes) {
+  auto buffer = device().allocate(bytes.size(), MemoryKind::kDevice);
+  EXPECT_TRUE(buffer);
+  buffers_.push_back(std::move(*buffer));
+  device().copy_to_device(buffers_.back().data(), bytes.data(), bytes.size());
+  return buffers_.back().bytes_ptr();
+}
+
+Floats Machine::download(const float* from, size_t count) {
+  Floats values(count);
+  device().copy_to_host(values.data(), from, count * sizeof(float));
+  return values;
+}
+
+std::vector<std::byte> Machine::download_bytes(const std::byte* from, size_t count) {
+  std::vector<std::byte> bytes(count);
+  device().copy_to_host(bytes.data(), from, count);
+  return bytes;
+}
+
+const Weight& Machine::weight(const WeightSource& source) {
+  auto weight = ops().load_weight(source);
+  EXPECT_TRUE(weight) << weight.error().text();
+  weights_.push_back(std::move(*weight));
+  return *weights_.back();
+}
+
+std::string isa_case_name(const ::testing::TestParamInfo<const char*>& info) {
+  std::string name = info.param;
+  std::erase(name, '-');
+  return name;
+}
+
+void KernelsTest::SetUp() {
+  auto backend = make_cpu_backend({1, 1, GetParam()});
+  if (!backend) GTEST_SKIP() << backend.error().text();
+  if (backend->device->info().isa != GetParam()) GTEST_SKIP() << "capped by EBB_CPU_ISA";
+}
+
+Machine KernelsTest::make_subject(uint32_t threads) {
+  return Machine(std::move(*make_cpu_backend({threads, threads, GetParam()})));
+}
+
+Machine KernelsTest::make_reference() { return Machine(std::move(*make_reference_backend())); }
+
+}  // namespace ebb::kernels

@@ -1,0 +1,80 @@
+// What every kernel test shares: backends under test beside the reference, random inputs, one table of limits.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <functional>
+#include <random>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/ops.h"
+
+namespace ebb::kernels {
+
+using Floats = std::vector<float>;
+using Random = std::mt19937_64;
+
+/// How far a backend may be from the reference: normalised mean square error and largest absolute difference
+/// (relative to the largest expected magnitude when that is above 1).
+struct Limit {
+  const char* op;
+  double nmse;
+  double max_difference;
+};
+void expect_close(const char* op, std::span<const float> got, std::span<const float> expected,
+                  const std::string& what);
+/// Same bits, -0 and NaN included.
+void expect_same_bits(std::span<const float> got, std::span<const float> expected,
+                      const std::string& what);
+
+Floats random_floats(Random& random, size_t count, float spread = 1.0f);
+
+/// A weight's bytes, in any format, rows `gap` bytes further apart than they need to be.
+struct WeightData {
+  std::vector<std::byte> bytes;
+  WeightSource source;
+};
+WeightData random_weight(Random& random, WeightFormat format, uint64_t rows, uint64_t columns,
+                         uint64_t gap = 0);
+WeightData float_weight(const Floats& values, uint64_t rows);
+const std::vector<WeightFormat>& all_formats();
+const char* format_name(WeightFormat format);
+
+/// A backend and the memory given to it.
+class Machine {
+ public:
+  explicit Machine(Backend backend) : backend_(std::move(backend)) {}
+  Ops& ops() { return *backend_.ops; }
+  Device& device() { return *backend_.device; }
+  float* upload(std::span<const float> values);
+  float* room(size_t floats);
+  std::byte* upload_bytes(std::span<const std::byte> bytes);
+  Floats download(const float* from, size_t count);
+  std::vector<std::byte> download_bytes(const std::byte* from, size_t count);
+  const Weight& weight(const WeightSource& source);
+
+ private:
+  Backend backend_;
+  std::vector<Buffer> buffers_;
+  std::vector<std::unique_ptr<Weight>> weights_;
+};
+
+/// Parameter: the ISA cap. Cases beyond this CPU are skipped, visibly.
+class KernelsTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override;
+  Machine make_subject(uint32_t threads);
+  static Machine make_reference();
+  Random random_{20240607};
+};
+
+std::string isa_case_name(const ::testing::TestParamInfo<const char*>& info);
+
+#define EBB_ON_EVERY_ISA(Suite)                                                          \
+  INSTANTIATE_TEST_SUITE_P(Isa, Suite, ::testing::Values("x86-64-v2", "avx2", "avx512"), \
+                           isa_case_name)
+
+}  // namespace ebb::kernels

@@ -1,0 +1,107 @@
+#include "tests/kernels/kernels_fixture.h"
+
+namespace ebb::kernels {
+namespace {
+
+class Matmul : public KernelsTest {
+ protected:
+  static Floats multiply(Machine& m, const Floats& x, uint32_t rows, const WeightSource& w,
+                         uint64_t stride) {
+    float* out = m.upload(Floats(rows * stride, 7.0f));
+    m.ops().matmul(m.upload(x), rows, m.weight(w), out, stride);
+    return m.download(out, rows * stride);
+  }
+};
+
+TEST_P(Matmul, EveryFormatMatchesForFewAndManyRowsAndStridedOutputs) {
+  for (const WeightFormat format : all_formats()) {
+    for (const uint64_t outputs : {1, 3, 70, 129}) {
+      const WeightData w = random_weight(random_, format, outputs, 96, 8);
+      for (const uint32_t rows : {1u, 2u, 3u, 5u, 7u, 8u, 9u, 33u}) {
+        const Floats x = random_floats(random_, rows * 96);
+        Machine subject = make_subject(2);
+        Machine reference = make_reference();
+        expect_close("matmul", multiply(subject, x, rows, w.source, outputs + 5),
+                     multiply(reference, x, rows, w.source, outputs + 5),
+                     std::string(format_name(format)) + " " + std::to_string(outputs) + " rows " +
+                         std::to_string(rows));
+      }
+    }
+  }
+}
+
+TEST_P(Matmul, FloatFormatsTakeAnyWidth) {
+  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kF16, WeightFormat::kBF16}) {
+    for (const uint64_t columns : {1, 5, 31, 33, 100}) {
+      const WeightData w = random_weight(random_, format, 9, columns);
+      for (const uint32_t rows : {1u, 4u, 12u}) {
+        const Floats x = random_floats(random_, rows * columns);
+        Machine subject = make_subject(1);
+        Machine reference = make_reference();
+        expect_close("matmul", multiply(subject, x, rows, w.source, 9),
+                     multiply(reference, x, rows, w.source, 9), std::to_string(columns));
+      }
+    }
+  }
+}
+
+TEST_P(Matmul, ModelShapesMatchAcrossThreadsAndPanels) {
+  for (const WeightFormat format : {WeightFormat::kQ4_1, WeightFormat::kQ8_0}) {
+    const WeightData w = random_weight(random_, format, 1000, 576);
+    for (const uint32_t rows : {1u, 40u}) {
+      const Floats x = random_floats(random_, rows * 576);
+      Machine subject = make_subject(2);
+      Machine reference = make_reference();
+      expect_close("matmul", multiply(subject, x, rows, w.source, 1000),
+                   multiply(reference, x, rows, w.source, 1000), format_name(format));
+    }
+  }
+}
+
+TEST_P(Matmul, BitsOfARowDoNotDependOnItsCompanyUpToEightRows) {
+  for (const WeightFormat format : all_formats()) {
+    const WeightData w = random_weight(random_, format, 37, 288);
+    const Floats x = random_floats(random_, 8 * 288);
+    Machine subject = make_subject(1);
+    const Floats together = multiply(subject, x, 8, w.source, 37);
+    for (uint32_t rows = 1; rows < 8; ++rows) {
+      const Floats fewer = multiply(subject, x, rows, w.source, 37);
+      expect_same_bits(fewer, std::span(together).first(fewer.size()),
+                       std::string(format_name(format)) + " rows " + std::to_string(rows));
+    }
+  }
+}
+
+TEST_P(Matmul, BitsDoNotDependOnTheNumberOfThreads) {
+  for (const WeightFormat format : all_formats()) {
+    const WeightData w = random_weight(random_, format, 501, 576);
+    const Floats x = random_floats(random_, 576);
+    Machine one = make_subject(1);
+    Machine three = make_subject(3);
+    expect_same_bits(multiply(three, x, 1, w.source, 501), multiply(one, x, 1, w.source, 501),
+                     format_name(format));
+  }
+}
+
+TEST_P(Matmul, BadWeightsAreRefusedByName) {
+  Machine m = make_subject(1);
+  const std::vector<std::byte> bytes(1000);
+  const auto refusal = [&](WeightSource source) {
+    auto weight = m.ops().load_weight(source);
+    EXPECT_FALSE(weight);
+    return weight ? Error{} : weight.error();
+  };
+  EXPECT_EQ(refusal({WeightFormat::kQ4_1, bytes.data(), 2, 33, 20}).code, Code::kInvalid);
+  EXPECT_NE(refusal({WeightFormat::kQ4_1, bytes.data(), 2, 33, 20}).message.find("33"),
+            std::string::npos);
+  EXPECT_EQ(refusal({WeightFormat::kF32, nullptr, 2, 32, 128}).code, Code::kInvalid);
+  EXPECT_EQ(refusal({WeightFormat::kF32, bytes.data(), 0, 32, 128}).code, Code::kInvalid);
+  EXPECT_EQ(refusal({WeightFormat::kF32, bytes.data(), 2, 32, 64}).code, Code::kInvalid);
+  EXPECT_EQ(refusal({static_cast<WeightFormat>(99), bytes.data(), 2, 32, 64}).code,
+            Code::kUnsupported);
+}
+
+EBB_ON_EVERY_ISA(Matmul);
+
+}  // namespace
+}  // namespace ebb::kernels

@@ -1,0 +1,69 @@
+#include "tests/kernels/kernels_fixture.h"
+
+#include <limits>
+
+namespace ebb::kernels {
+namespace {
+
+class Rows : public KernelsTest {
+ protected:
+  static constexpr KvShape kShape{6, 2, 10, 4};
+  const std::vector<uint32_t> blocks_{2, 0, 1};
+};
+
+TEST_P(Rows, AppendRoundsToNearestEvenAndKeepsNan) {
+  Floats k = random_floats(random_, 3 * 25);
+  k[0] = std::numeric_limits<float>::quiet_NaN();
+  const uint32_t hidden_nan = 0x7f800001;  // a NaN whose payload rounding would carry away
+  std::memcpy(&k[1], &hidden_nan, 4);
+  k[2] = std::numeric_limits<float>::infinity();
+  k[3] = std::numeric_limits<float>::max();  // rounds to infinity
+  k[4] = -0.0f;
+  k[5] = 1.00390625f;                        // halfway between two bf16: to even
+  k[6] = 1.01171875f;
+  const Floats v = random_floats(random_, 3 * 21);
+  const std::vector<std::byte> arena(3 * kShape.block_bytes(), std::byte{0x5a});
+  const std::vector<uint32_t> slots = {11, 0, 6};
+  const auto run = [&](Machine& m) {
+    std::byte* base = m.upload_bytes(arena);
+    m.ops().append_kv(kShape, {base, blocks_}, m.upload(k), 25, m.upload(v), 21, slots);
+    return m.download_bytes(base, arena.size());
+  };
+  Machine subject = make_subject(1);
+  Machine reference = make_reference();
+  EXPECT_EQ(run(subject), run(reference));
+}
+
+TEST_P(Rows, RowsSurviveGatherScatterAndCopy) {
+  Machine m = make_subject(1);
+  std::vector<std::byte> arena(3 * kShape.block_bytes());
+  for (std::byte& b : arena) b = static_cast<std::byte>(random_() & 0xff);
+  std::byte* base = m.upload_bytes(arena);
+  const KvRows kv{base, blocks_};
+  const uint64_t row = kShape.row_bytes();
+  const std::vector<uint32_t> slots = {5, 0, 11};
+  const auto offset = [&](uint32_t slot) {
+    return blocks_[slot / 4] * kShape.block_bytes() + slot % 4 * row;
+  };
+  std::vector<std::byte> host(3 * (row + 8), std::byte{1});
+  m.ops().gather_rows(kShape, kv, slots, host.data(), row + 8);
+  for (uint32_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(std::memcmp(host.data() + i * (row + 8), arena.data() + offset(slots[i]), row), 0);
+    EXPECT_EQ(host[i * (row + 8) + row], std::byte{1}) << "wrote between rows";
+  }
+  const std::vector<uint32_t> targets = {1, 2, 3};
+  m.ops().scatter_rows(kShape, kv, targets, host.data(), row + 8);
+  const std::vector<uint32_t> copies = {8, 9, 10};
+  m.ops().copy_rows(kShape, kv, targets, copies);
+  for (uint32_t i = 0; i < 3; ++i) {
+    for (const uint32_t slot : {targets[i], copies[i]}) {
+      std::memcpy(arena.data() + offset(slot), host.data() + i * (row + 8), row);
+    }
+  }
+  EXPECT_EQ(m.download_bytes(base, arena.size()), arena) << "nothing else may change";
+}
+
+EBB_ON_EVERY_ISA(Rows);
+
+}  // namespace
+}  // namespace ebb::kernels

@@ -1,0 +1,72 @@
+#include "tests/kernels/kernels_fixture.h"
+
+#include <algorithm>
+#include <set>
+
+namespace ebb::kernels {
+namespace {
+
+class Select : public KernelsTest {
+ protected:
+  void compare_top(const Floats& scores, uint32_t begin, uint32_t end, uint32_t k) {
+    Machine subject = make_subject(2);
+    Machine reference = make_reference();
+    const auto got = subject.ops().top_k(subject.upload(scores), begin, end, k);
+    const auto expected = reference.ops().top_k(reference.upload(scores), begin, end, k);
+    ASSERT_EQ(got.size(), expected.size());
+    for (size_t i = 0; i < got.size(); ++i) {
+      ASSERT_EQ(got[i].position, expected[i].position) << "k " << k << ", place " << i;
+      ASSERT_EQ(got[i].score, expected[i].score);
+    }
+  }
+};
+
+TEST_P(Select, TopKIsExactForEverySize) {
+  const Floats scores = random_floats(random_, 8000);
+  for (const uint32_t k : {0u, 1u, 2u, 100u, 1000u, 7999u, 8000u, 9000u}) {
+    compare_top(scores, 0, 8000, k);
+  }
+  compare_top(scores, 4, 7744, 950);
+  compare_top(scores, 10, 10, 5);
+  compare_top(scores, 10, 11, 5);
+}
+
+TEST_P(Select, TiesGoToTheLowerPosition) {
+  compare_top(Floats(500, 0.25f), 3, 500, 100);
+  Floats few_values(4000);
+  for (float& value : few_values) value = static_cast<float>(random_() % 5) * 0.125f;
+  for (const uint32_t k : {1u, 799u, 800u, 801u, 2500u}) compare_top(few_values, 0, 4000, k);
+  compare_top({0.0f, -0.0f, 0.0f, -0.0f, 1.0f}, 0, 5, 3);
+}
+
+TEST_P(Select, OneHugeAndManyTinyScoresAreOrdered) {
+  Floats scores(3000, 0.0f);
+  for (size_t i = 0; i < scores.size(); ++i) scores[i] = 1e-38f / static_cast<float>(1 + i % 97);
+  scores[1234] = 1.0f;
+  scores[77] = -3.0f;
+  scores[2999] = 3e38f;
+  compare_top(scores, 0, 3000, 400);
+}
+
+TEST_P(Select, ScoreMaxIsTheLargestProbabilityOverHeads) {
+  for (const uint32_t count : {1u, 16u, 37u, 1025u}) {
+    for (const uint32_t heads : {1u, 6u, 9u}) {
+      Floats logits = random_floats(random_, size_t{heads} * count, 4.0f);
+      logits[0] = -500.0f;
+      const Floats lse(heads, 9.0f);
+      const auto run = [&](Machine& m) {
+        float* scores = m.room(count);
+        m.ops().score_max(m.upload(logits), m.upload(lse), heads, count, scores);
+        return m.download(scores, count);
+      };
+      Machine subject = make_subject(2);
+      Machine reference = make_reference();
+      expect_close("score_max", run(subject), run(reference), std::to_string(count));
+    }
+  }
+}
+
+EBB_ON_EVERY_ISA(Select);
+
+}  // namespace
+}  // namespace ebb::kernels
