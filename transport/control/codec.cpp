@@ -1,0 +1,287 @@
+// Handshake, groups and units. Results, selection and stores are in codec_results.cpp.
+#include "transport/control/codec.h"
+
+#include <kj/debug.h>
+
+#include <cstring>
+
+namespace ebb::control {
+// Static rather than in an unnamed namespace: fill_structs() finds write() by its argument types, and such a lookup
+// does not see into unnamed namespaces.
+// The wire carries the index of a Code; these two lists must stay in step with base/result.h.
+constexpr Code kCodes[] = {Code::kInvalid,     Code::kNotFound,    Code::kExhausted,
+                           Code::kUnavailable, Code::kTimeout,     Code::kCorrupt,
+                           Code::kUnsupported, Code::kCancelled,   Code::kInternal};
+
+static uint16_t code_index(Code code) {
+  uint16_t index = 0;
+  while (kCodes[index] != code) ++index;
+  return index;
+}
+
+static capnp::Data::Reader digest_bytes(const Digest& digest) {
+  return {digest.bytes.data(), digest.bytes.size()};
+}
+
+static Digest read_digest(capnp::Data::Reader from) {
+  Digest digest;
+  KJ_REQUIRE(from.size() == digest.bytes.size(), "a digest has 16 bytes", from.size());
+  std::memcpy(digest.bytes.data(), from.begin(), digest.bytes.size());
+  return digest;
+}
+
+static void write(const StoreAddress& from, wire::StoreAddress::Builder to) {
+  to.setName(from.name);
+  auto data = to.initData();
+  data.setHost(from.data.host);
+  data.setPort(from.data.port);
+}
+
+static StoreAddress read(wire::StoreAddress::Reader from) {
+  StoreAddress to;
+  to.name = to_string(from.getName());
+  to.data.host = to_string(from.getData().getHost());
+  to.data.port = from.getData().getPort();
+  return to;
+}
+
+static void write(const SamplingParams& from, wire::SamplingParams::Builder to) {
+  to.setTemperature(from.temperature);
+  to.setTopK(from.top_k);
+  to.setTopP(from.top_p);
+  to.setSeed(from.seed);
+  to.setLogprobs(from.logprobs);
+  to.setPromptLogprobs(from.prompt_logprobs);
+  fill(to.initStopTokens(static_cast<capnp::uint>(from.stop_tokens.size())), from.stop_tokens);
+}
+
+static SamplingParams read(wire::SamplingParams::Reader from) {
+  SamplingParams to;
+  to.temperature = from.getTemperature();
+  to.top_k = from.getTopK();
+  to.top_p = from.getTopP();
+  to.seed = from.getSeed();
+  to.logprobs = from.getLogprobs();
+  to.prompt_logprobs = from.getPromptLogprobs();
+  to.stop_tokens = numbers<TokenId>(from.getStopTokens());
+  return to;
+}
+
+static void write(const OpenUnit& from, wire::OpenUnit::Builder to) {
+  to.setSeq(from.seq.value);
+  fill(to.initPrompt(static_cast<capnp::uint>(from.prompt.size())), from.prompt);
+  to.setMaxTokens(from.max_tokens);
+  to.setDecodeFrom(from.decode_from);
+  write(from.policy, to.initPolicy());
+  write(from.sampling, to.initSampling());
+  to.setSalt(from.salt);
+  to.setTraceSelection(from.trace_selection);
+}
+
+static OpenUnit read(wire::OpenUnit::Reader from) {
+  OpenUnit to;
+  to.seq = {from.getSeq()};
+  to.prompt = numbers<TokenId>(from.getPrompt());
+  to.max_tokens = from.getMaxTokens();
+  to.decode_from = from.getDecodeFrom();
+  to.policy = read(from.getPolicy());
+  to.sampling = read(from.getSampling());
+  to.salt = to_string(from.getSalt());
+  to.trace_selection = from.getTraceSelection();
+  return to;
+}
+
+static void write(const BulkUnit& from, wire::BulkUnit::Builder to) {
+  to.setSeq(from.seq.value);
+  auto tokens = to.initTokens();
+  tokens.setBegin(from.tokens.begin);
+  tokens.setEnd(from.tokens.end);
+  write(from.layers, to.initLayers());
+}
+
+static BulkUnit read(wire::BulkUnit::Reader from) {
+  BulkUnit to;
+  to.seq = {from.getSeq()};
+  to.tokens = {from.getTokens().getBegin(), from.getTokens().getEnd()};
+  KJ_REQUIRE(to.tokens.begin <= to.tokens.end, "tokens run backwards");
+  to.layers = read(from.getLayers());
+  return to;
+}
+
+static void write(const ReleaseUnit& from, wire::ReleaseUnit::Builder to) {
+  to.setSeq(from.seq.value);
+  fill(to.initBands(static_cast<capnp::uint>(from.bands.size())), from.bands);
+  to.setHotTokens(from.hot_tokens);
+}
+
+static ReleaseUnit read(wire::ReleaseUnit::Reader from) {
+  return {{from.getSeq()}, numbers<uint16_t>(from.getBands()), from.getHotTokens()};
+}
+
+static void write(const DecodeUnit& from, wire::DecodeUnit::Builder to) {
+  auto seqs = to.initSeqs(static_cast<capnp::uint>(from.seqs.size()));
+  for (size_t i = 0; i < from.seqs.size(); ++i) {
+    seqs.set(static_cast<capnp::uint>(i), from.seqs[i].value);
+  }
+}
+
+static DecodeUnit read(wire::DecodeUnit::Reader from) {
+  DecodeUnit to;
+  to.seqs.reserve(from.getSeqs().size());
+  for (const uint64_t seq : from.getSeqs()) to.seqs.push_back({seq});
+  return to;
+}
+
+std::string to_string(capnp::Text::Reader text) { return {text.begin(), text.size()}; }
+
+void write(const Error& from, wire::Error::Builder to) {
+  to.setCode(code_index(from.code));
+  to.setMessage(from.message);
+}
+
+Error read(wire::Error::Reader from) {
+  const uint16_t index = from.getCode();
+  return {index < std::size(kCodes) ? kCodes[index] : Code::kInternal, to_string(from.getMessage())};
+}
+
+void write(const LayerRange& from, wire::LayerRange::Builder to) {
+  to.setBegin(from.begin);
+  to.setEnd(from.end);
+}
+
+LayerRange read(wire::LayerRange::Reader from) {
+  const LayerRange to{from.getBegin(), from.getEnd()};
+  KJ_REQUIRE(to.begin <= to.end, "layers run backwards");
+  return to;
+}
+
+void write(const WorkerHello& from, wire::WorkerHello::Builder to) {
+  to.setProtocolVersion(from.protocol_version);
+  to.setClusterToken(from.cluster_token);
+  to.setNode(from.node);
+  to.setGroup(from.group);
+  to.setRank(from.rank);
+  to.setPid(from.pid);
+  to.setModelDigest(digest_bytes(from.model_digest));
+  to.setBackend(from.backend);
+}
+
+WorkerHello read(wire::WorkerHello::Reader from) {
+  WorkerHello to;
+  to.protocol_version = from.getProtocolVersion();
+  to.cluster_token = to_string(from.getClusterToken());
+  to.node = to_string(from.getNode());
+  to.group = to_string(from.getGroup());
+  to.rank = from.getRank();
+  to.pid = from.getPid();
+  to.model_digest = read_digest(from.getModelDigest());
+  to.backend = to_string(from.getBackend());
+  return to;
+}
+
+void write(const FormGroup& from, wire::FormGroup::Builder to) {
+  to.setEpoch(from.epoch.value);
+  to.setRank(from.rank);
+  to.setRanks(from.ranks);
+  to.setProfileYaml(from.profile_yaml);
+  to.setGranuleTokens(from.granule_tokens);
+  to.setDeviceKvBytes(from.device_kv_bytes);
+  to.setMaxModelLen(from.max_model_len);
+  fill_structs(to.initStores(static_cast<capnp::uint>(from.stores.size())), from.stores);
+}
+
+FormGroup read(wire::FormGroup::Reader from) {
+  FormGroup to;
+  to.epoch = {from.getEpoch()};
+  to.rank = from.getRank();
+  to.ranks = from.getRanks();
+  to.profile_yaml = to_string(from.getProfileYaml());
+  to.granule_tokens = from.getGranuleTokens();
+  to.device_kv_bytes = from.getDeviceKvBytes();
+  to.max_model_len = from.getMaxModelLen();
+  for (const auto store : from.getStores()) to.stores.push_back(read(store));
+  return to;
+}
+
+void write(const FormReply& from, wire::FormReply::Builder to) {
+  to.setLayout(digest_bytes(from.layout));
+  to.setArenaBlocks(from.arena_blocks);
+  to.setStoreConnected(from.store_connected);
+}
+
+FormReply read(wire::FormReply::Reader from) {
+  return {read_digest(from.getLayout()), from.getArenaBlocks(), from.getStoreConnected()};
+}
+
+void write(const PolicyParams& from, wire::PolicyParams::Builder to) {
+  to.setKind(from.kind == PolicyKind::kTidal ? wire::PolicyKind::TIDAL : wire::PolicyKind::DENSE);
+  to.setBudget(from.budget);
+  to.setSinks(from.sinks);
+  to.setWindow(from.window);
+}
+
+PolicyParams read(wire::PolicyParams::Reader from) {
+  PolicyParams to;
+  switch (from.getKind()) {
+    case wire::PolicyKind::DENSE:
+      to.kind = PolicyKind::kDense;
+      break;
+    case wire::PolicyKind::TIDAL:
+      to.kind = PolicyKind::kTidal;
+      break;
+    default:
+      KJ_FAIL_REQUIRE("unknown policy", static_cast<uint16_t>(from.getKind()));
+  }
+  to.budget = from.getBudget();
+  to.sinks = from.getSinks();
+  to.window = from.getWindow();
+  return to;
+}
+
+void write(const Unit& from, wire::Unit::Builder to) {
+  to.setEpoch(from.epoch.value);
+  to.setId(from.id.value);
+  switch (from.kind) {
+    case UnitKind::kOpen:
+      return write(from.open, to.initOpen());
+    case UnitKind::kBulk:
+      return write(from.bulk, to.initBulk());
+    case UnitKind::kRelease:
+      return write(from.release, to.initRelease());
+    case UnitKind::kDecode:
+      return write(from.decode, to.initDecode());
+    case UnitKind::kClose:
+      return to.initClose().setSeq(from.close.seq.value);
+  }
+}
+
+Unit read(wire::Unit::Reader from) {
+  Unit to;
+  to.epoch = {from.getEpoch()};
+  to.id = {from.getId()};
+  switch (from.which()) {
+    case wire::Unit::OPEN:
+      to.kind = UnitKind::kOpen;
+      to.open = read(from.getOpen());
+      return to;
+    case wire::Unit::BULK:
+      to.kind = UnitKind::kBulk;
+      to.bulk = read(from.getBulk());
+      return to;
+    case wire::Unit::RELEASE:
+      to.kind = UnitKind::kRelease;
+      to.release = read(from.getRelease());
+      return to;
+    case wire::Unit::DECODE:
+      to.kind = UnitKind::kDecode;
+      to.decode = read(from.getDecode());
+      return to;
+    case wire::Unit::CLOSE:
+      to.kind = UnitKind::kClose;
+      to.close.seq = {from.getClose().getSeq()};
+      return to;
+  }
+  KJ_FAIL_REQUIRE("unknown unit", static_cast<uint16_t>(from.which()));
+}
+
+}  // namespace ebb::control

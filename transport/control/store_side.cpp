@@ -1,0 +1,98 @@
+// A store's control server: handshake and status.
+#include "transport/control/store_side.h"
+
+#include <kj/debug.h>
+
+#include "control.capnp.h"
+#include "transport/control/codec.h"
+#include "transport/control/rpc_client.h"
+#include "transport/control/rpc_server.h"
+
+namespace ebb::control {
+namespace {
+
+class Session final : public wire::StoreSession::Server {
+ public:
+  explicit Session(std::function<StoreStatus()> status) : status_(std::move(status)) {}
+  kj::Promise<void> ping(PingContext) override { return kj::READY_NOW; }
+  kj::Promise<void> status(StatusContext context) override {
+    write(status_(), context.getResults().initStatus());
+    return kj::READY_NOW;
+  }
+
+ private:
+  const std::function<StoreStatus()> status_;
+};
+
+class Server final : public StoreControlServer {
+ public:
+  Server(ListenSocket socket, std::string token, std::function<StoreStatus()> status)
+      : port_(socket.port),
+        token_(std::move(token)),
+        status_(std::move(status)),
+        thread_("ebb-control") {
+    thread_.run_and_wait([&] {
+      RpcServer::Callbacks callbacks;
+      callbacks.make_bootstrap = [this](RpcServer::ConnectionId id) -> capnp::Capability::Client {
+        return kj::heap<Hello>(*this, id);
+      };
+      callbacks.on_closed = [](RpcServer::ConnectionId, const std::string&) {};
+      server_ = kj::heap<RpcServer>(thread_, socket, std::move(callbacks));
+    });
+  }
+  ~Server() override {
+    thread_.run_and_wait([this] { server_ = nullptr; });
+  }
+  uint16_t port() const override { return port_; }
+
+ private:
+  /// Methods end in the turn in which they begin, so none outlives its connection, nor that the server.
+  class Hello final : public wire::StoreHello::Server {
+   public:
+    Hello(Server& server, RpcServer::ConnectionId id) : server_(server), id_(id) {}
+    kj::Promise<void> authenticate(AuthenticateContext context) override {
+      const auto params = context.getParams();
+      auto accepted = server_.check(params.getProtocolVersion(), to_string(params.getClusterToken()));
+      auto results = context.getResults();
+      if (!accepted) {
+        write(accepted.error(), results.initError());
+        return kj::READY_NOW;
+      }
+      server_.server_->keep(id_);
+      results.setSession(kj::heap<Session>(server_.status_));
+      return kj::READY_NOW;
+    }
+
+   private:
+    Server& server_;
+    const RpcServer::ConnectionId id_;
+  };
+
+  Result<void> check(uint32_t version, const std::string& token) const {
+    if (!same_secret(token, token_)) {
+      return invalid("cluster_token: the coordinator's is not this cluster's");
+    }
+    if (version != kProtocolVersion) {
+      return unsupported("protocol_version: the coordinator speaks " + std::to_string(version) +
+                         ", the store " + std::to_string(kProtocolVersion));
+    }
+    return {};
+  }
+
+  const uint16_t port_;
+  const std::string token_;
+  const std::function<StoreStatus()> status_;
+  KjThread thread_;
+  kj::Own<RpcServer> server_;  // on the KJ thread
+};
+
+}  // namespace
+
+Result<std::unique_ptr<StoreControlServer>> StoreControlServer::listen(
+    const HostPort& address, std::string cluster_token, std::function<StoreStatus()> status) {
+  const auto socket = EBB_TRY(listen_on(address));
+  return std::unique_ptr<StoreControlServer>(
+      std::make_unique<Server>(socket, std::move(cluster_token), std::move(status)));
+}
+
+}  // namespace ebb::control
