@@ -307,7 +307,7 @@ class Server final : public ControlServer {
       state_->start(socket);
     });
   }
-  ~Server() override {
+  ~Server() noexcept override {
     thread_.run_and_wait([this] { state_.reset(); });
   }
   uint16_t port() const override { return port_; }

@@ -81,6 +81,8 @@ RpcServer::RpcServer(KjThread& thread, ListenSocket socket, Callbacks callbacks)
   tasks_.add(accept_loop());
 }
 
+RpcServer::~RpcServer() noexcept(false) = default;
+
 kj::Promise<void> RpcServer::accept_loop() {
   return receiver_->accept()
       .then([this](kj::Own<kj::AsyncIoStream>&& stream) -> kj::Promise<void> {

@@ -35,6 +35,7 @@ class RpcServer final : private kj::TaskSet::ErrorHandler {
   static constexpr Millis kHandshakeTime{5000};
 
   RpcServer(KjThread& thread, ListenSocket socket, Callbacks callbacks);
+  ~RpcServer() noexcept(false);
   /// The peer has shaken hands: it may stay.
   void keep(ConnectionId id);
   /// Closes soon, never inside the caller: a connection must not end under its own feet.

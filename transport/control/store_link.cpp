@@ -115,7 +115,7 @@ class Link final : public StoreLink {
     state_ = std::make_shared<State>(thread_, address, std::move(token), heartbeat);
     thread_.run_and_wait([this] { state_->start(); });
   }
-  ~Link() override {
+  ~Link() noexcept override {
     thread_.run_and_wait([this] { state_.reset(); });
   }
 

@@ -24,9 +24,9 @@ class Session final : public wire::StoreSession::Server {
   const std::function<StoreStatus()> status_;
 };
 
-class Server final : public StoreControlServer {
+class StoreServer final : public StoreControlServer {
  public:
-  Server(ListenSocket socket, std::string token, std::function<StoreStatus()> status)
+  StoreServer(ListenSocket socket, std::string token, std::function<StoreStatus()> status)
       : port_(socket.port),
         token_(std::move(token)),
         status_(std::move(status)),
@@ -40,7 +40,7 @@ class Server final : public StoreControlServer {
       server_ = kj::heap<RpcServer>(thread_, socket, std::move(callbacks));
     });
   }
-  ~Server() override {
+  ~StoreServer() noexcept override {
     thread_.run_and_wait([this] { server_ = nullptr; });
   }
   uint16_t port() const override { return port_; }
@@ -49,7 +49,7 @@ class Server final : public StoreControlServer {
   /// Methods end in the turn in which they begin, so none outlives its connection, nor that the server.
   class Hello final : public wire::StoreHello::Server {
    public:
-    Hello(Server& server, RpcServer::ConnectionId id) : server_(server), id_(id) {}
+    Hello(StoreServer& server, RpcServer::ConnectionId id) : server_(server), id_(id) {}
     kj::Promise<void> authenticate(AuthenticateContext context) override {
       const auto params = context.getParams();
       auto accepted = server_.check(params.getProtocolVersion(), to_string(params.getClusterToken()));
@@ -64,7 +64,7 @@ class Server final : public StoreControlServer {
     }
 
    private:
-    Server& server_;
+    StoreServer& server_;
     const RpcServer::ConnectionId id_;
   };
 
@@ -92,7 +92,7 @@ Result<std::unique_ptr<StoreControlServer>> StoreControlServer::listen(
     const HostPort& address, std::string cluster_token, std::function<StoreStatus()> status) {
   const auto socket = EBB_TRY(listen_on(address));
   return std::unique_ptr<StoreControlServer>(
-      std::make_unique<Server>(socket, std::move(cluster_token), std::move(status)));
+      std::make_unique<StoreServer>(socket, std::move(cluster_token), std::move(status)));
 }
 
 }  // namespace ebb::control

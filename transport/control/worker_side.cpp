@@ -6,6 +6,8 @@
 
 #include <kj/debug.h>
 
+#include <optional>
+
 #include "base/log.h"
 #include "base/wait.h"
 #include "control.capnp.h"
@@ -180,7 +182,7 @@ class Link final : public CoordinatorLink {
       state_ = std::make_shared<LinkState>(thread_, std::move(hello), std::move(handlers));
     });
   }
-  ~Link() override {
+  ~Link() noexcept override {
     thread_.run_and_wait([this] { state_.reset(); });
   }
 
