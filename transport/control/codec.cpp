@@ -6,12 +6,12 @@
 #include <cstring>
 
 namespace ebb::control {
-// Static rather than in an unnamed namespace: fill_structs() finds write() by its argument types, and such a lookup
-// does not see into unnamed namespaces.
-// The wire carries the index of a Code; these two lists must stay in step with base/result.h.
-constexpr Code kCodes[] = {Code::kInvalid,     Code::kNotFound,    Code::kExhausted,
-                           Code::kUnavailable, Code::kTimeout,     Code::kCorrupt,
-                           Code::kUnsupported, Code::kCancelled,   Code::kInternal};
+// Static rather than in an unnamed namespace: fill_structs() finds write() by its argument types,
+// and such a lookup does not see into unnamed namespaces. The wire carries the index of a Code;
+// these two lists must stay in step with base/result.h.
+constexpr Code kCodes[] = {Code::kInvalid,     Code::kNotFound,  Code::kExhausted,
+                           Code::kUnavailable, Code::kTimeout,   Code::kCorrupt,
+                           Code::kUnsupported, Code::kCancelled, Code::kInternal};
 
 static uint16_t code_index(Code code) {
   uint16_t index = 0;
@@ -74,7 +74,8 @@ static void write(const OpenUnit& from, wire::OpenUnit::Builder to) {
   to.setDecodeFrom(from.decode_from);
   write(from.policy, to.initPolicy());
   write(from.sampling, to.initSampling());
-  to.setSalt(from.salt);
+  // Any bytes: a Text would end at a NUL.
+  to.setSalt({reinterpret_cast<const capnp::byte*>(from.salt.data()), from.salt.size()});
   to.setTraceSelection(from.trace_selection);
 }
 
@@ -86,7 +87,7 @@ static OpenUnit read(wire::OpenUnit::Reader from) {
   to.decode_from = from.getDecodeFrom();
   to.policy = read(from.getPolicy());
   to.sampling = read(from.getSampling());
-  to.salt = to_string(from.getSalt());
+  to.salt.assign(from.getSalt().asChars().begin(), from.getSalt().size());
   to.trace_selection = from.getTraceSelection();
   return to;
 }
@@ -141,7 +142,8 @@ void write(const Error& from, wire::Error::Builder to) {
 
 Error read(wire::Error::Reader from) {
   const uint16_t index = from.getCode();
-  return {index < std::size(kCodes) ? kCodes[index] : Code::kInternal, to_string(from.getMessage())};
+  return {index < std::size(kCodes) ? kCodes[index] : Code::kInternal,
+          to_string(from.getMessage())};
 }
 
 void write(const LayerRange& from, wire::LayerRange::Builder to) {

@@ -1,6 +1,7 @@
 // Turns the structs of messages.h into Cap'n Proto messages and back. Internal to this folder.
-// Bytes from the network are checked here: a value that messages.h cannot hold throws kj::Exception, as Cap'n Proto
-// itself does for a malformed message, and becomes an Error at the call (rpc_client.h) or an RPC exception at the peer.
+// Bytes from the network are checked here: a value that messages.h cannot hold throws
+// kj::Exception, as Cap'n Proto itself does for a malformed message, and becomes an Error at the
+// call (rpc_client.h) or an RPC exception at the peer.
 #pragma once
 
 #include <string>

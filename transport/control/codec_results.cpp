@@ -4,8 +4,8 @@
 #include "transport/control/codec.h"
 
 namespace ebb::control {
-// Static rather than in an unnamed namespace: fill_structs() finds write() by its argument types, and such a lookup
-// does not see into unnamed namespaces.
+// Static rather than in an unnamed namespace: fill_structs() finds write() by its argument types,
+// and such a lookup does not see into unnamed namespaces.
 template <class T>
 static capnp::uint count(const std::vector<T>& list) {
   return static_cast<capnp::uint>(list.size());

@@ -1,7 +1,7 @@
 // The control server of a coordinator: handshake, one WorkerLink per worker, heartbeats.
 //
-// ServerState lives on the KJ thread and owns every KJ object. Links and capabilities look at it through weak
-// pointers, which are locked on the KJ thread only: so it also ends there.
+// ServerState lives on the KJ thread and owns every KJ object. Links and capabilities look at it
+// through weak pointers, which are locked on the KJ thread only: so it also ends there.
 #include "transport/control/coordinator_side.h"
 
 #include <kj/debug.h>
@@ -21,7 +21,7 @@ constexpr Millis kDisbandTime{5000};
 using ConnectionId = RpcServer::ConnectionId;
 
 class ServerState final : public std::enable_shared_from_this<ServerState>,
-                    private kj::TaskSet::ErrorHandler {
+                          private kj::TaskSet::ErrorHandler {
  public:
   ServerState(KjThread& thread, std::string token, Millis heartbeat, CoordinatorHandlers handlers)
       : thread_(thread),
@@ -75,10 +75,11 @@ class Link final : public WorkerLink {
     auto send = [request = std::move(request)](wire::Worker::Client& worker) {
       auto call = worker.formRequest();
       write(request, call.initRequest());
-      return call.send().then([](capnp::Response<wire::Worker::FormResults>&& reply) -> Result<FormReply> {
-        if (reply.hasError()) return read(reply.getError());
-        return read(reply.getReply());
-      });
+      return call.send().then(
+          [](capnp::Response<wire::Worker::FormResults>&& reply) -> Result<FormReply> {
+            if (reply.hasError()) return read(reply.getError());
+            return read(reply.getReply());
+          });
     };
     call<FormReply>("form of the group", by, std::move(answer), std::move(send));
   }
@@ -88,10 +89,11 @@ class Link final : public WorkerLink {
     auto send = [unit = std::move(unit)](wire::Worker::Client& worker) {
       auto call = worker.runRequest();
       write(unit, call.initUnit());
-      return call.send().then([](capnp::Response<wire::Worker::RunResults>&& reply) -> Result<UnitResult> {
-        if (reply.hasError()) return read(reply.getError());
-        return read(reply.getResult());
-      });
+      return call.send().then(
+          [](capnp::Response<wire::Worker::RunResults>&& reply) -> Result<UnitResult> {
+            if (reply.hasError()) return read(reply.getError());
+            return read(reply.getResult());
+          });
     };
     call<UnitResult>(what, by, std::move(answer), std::move(send));
   }
@@ -118,7 +120,8 @@ class Link final : public WorkerLink {
       call.setWhy(why);
       return call.send().then([](auto&&) -> Result<Nothing> { return Nothing{}; });
     };
-    call<Nothing>("disband", Deadline::after(kDisbandTime), [](Result<Nothing>) {}, std::move(send));
+    call<Nothing>(
+        "disband", Deadline::after(kDisbandTime), [](Result<Nothing>) {}, std::move(send));
   }
 
   void close() override {
@@ -137,9 +140,12 @@ class Link final : public WorkerLink {
       auto* worker = alive ? alive->worker(id) : nullptr;
       if (worker == nullptr) return;
       auto reply = kj::evalNow([&] { return send(*worker); });
-      alive->spawn(alive->thread().until(by, kj::mv(reply)).then(
-          [once](Result<T>&& result) { once(std::move(result)); },
-          [once, doing](kj::Exception&& exception) { once(to_error(exception, doing)); }));
+      alive->spawn(alive->thread()
+                       .until(by, kj::mv(reply))
+                       .then([once](Result<T>&& result) { once(std::move(result)); },
+                             [once, doing](kj::Exception&& exception) {
+                               once(to_error(exception, doing));
+                             }));
     });
   }
 
@@ -149,10 +155,12 @@ class Link final : public WorkerLink {
   WorkerHello hello_;
 };
 
-/// What an accepted worker may ask. Every method allows cancellation, so that none outlives its connection.
+/// What an accepted worker may ask. Every method allows cancellation, so that none outlives its
+/// connection.
 class Session final : public wire::WorkerSession::Server {
  public:
-  Session(std::weak_ptr<ServerState> state, uint32_t rank) : state_(std::move(state)), rank_(rank) {}
+  Session(std::weak_ptr<ServerState> state, uint32_t rank)
+      : state_(std::move(state)), rank_(rank) {}
 
   kj::Promise<void> publish(PublishContext context) override {
     context.allowCancellation();
@@ -168,7 +176,8 @@ class Session final : public wire::WorkerSession::Server {
     }
     return later<PublishReply>(state->thread().queue(),
                                [&](Answer<PublishReply> answer) {
-                                 state->handlers().on_publish(std::move(request), std::move(answer));
+                                 state->handlers().on_publish(std::move(request),
+                                                              std::move(answer));
                                })
         .then([context](Result<PublishReply>&& reply) mutable {
           if (!reply) return write(reply.error(), context.getResults().initError());
@@ -302,8 +311,8 @@ class Server final : public ControlServer {
   Server(std::string token, Millis heartbeat, CoordinatorHandlers handlers, ListenSocket socket)
       : port_(socket.port), thread_("ebb-control") {
     thread_.run_and_wait([&] {
-      state_ = std::make_shared<ServerState>(thread_, std::move(token), heartbeat,
-                                             std::move(handlers));
+      state_ =
+          std::make_shared<ServerState>(thread_, std::move(token), heartbeat, std::move(handlers));
       state_->start(socket);
     });
   }
@@ -315,7 +324,8 @@ class Server final : public ControlServer {
  private:
   const uint16_t port_;
   KjThread thread_;
-  std::shared_ptr<ServerState> state_;  // shared with nobody for longer than one task of the KJ thread
+  std::shared_ptr<ServerState>
+      state_;  // shared with nobody for longer than one task of the KJ thread
 };
 
 }  // namespace
@@ -325,8 +335,8 @@ Result<std::unique_ptr<ControlServer>> ControlServer::listen(const HostPort& add
                                                              Millis heartbeat,
                                                              CoordinatorHandlers handlers) {
   const auto socket = EBB_TRY(listen_on(address));
-  return std::unique_ptr<ControlServer>(std::make_unique<Server>(
-      std::move(cluster_token), heartbeat, std::move(handlers), socket));
+  return std::unique_ptr<ControlServer>(
+      std::make_unique<Server>(std::move(cluster_token), heartbeat, std::move(handlers), socket));
 }
 
 }  // namespace ebb::control

@@ -13,12 +13,14 @@
 namespace ebb::control {
 namespace {
 
-/// KJ writes to stderr by itself, about each connection that ends in an unusual way; that belongs into our log.
+/// KJ writes to stderr by itself, about each connection that ends in an unusual way; that belongs
+/// into our log.
 class LogToOurs : public kj::ExceptionCallback {
  public:
   void logMessage(kj::LogSeverity, const char* file, int line, int, kj::String&& text) override {
-    log_debug("control", "kj said", {{"at", std::string(file) + ":" + std::to_string(line)},
-                                     {"text", std::string(text.begin(), text.size())}});
+    log_debug("control", "kj said",
+              {{"at", std::string(file) + ":" + std::to_string(line)},
+               {"text", std::string(text.begin(), text.size())}});
   }
 };
 
@@ -61,7 +63,7 @@ void TaskQueue::drain() {
     ready.swap(tasks_);
   }
   for (auto& task : ready) {
-    KJ_IF_MAYBE(exception, kj::runCatchingExceptions([&task] { task(); })) {
+    KJ_IF_MAYBE (exception, kj::runCatchingExceptions([&task] { task(); })) {
       log_error("control", "task failed", {{"error", to_error(*exception, "task").message}});
     }
     task = nullptr;  // in order: what a task holds goes before the next one runs
@@ -73,7 +75,8 @@ void TaskQueue::close() {
   closed_ = true;
 }
 
-KjThread::KjThread(std::string name) : name_(std::move(name)), queue_(std::make_shared<TaskQueue>()) {
+KjThread::KjThread(std::string name)
+    : name_(std::move(name)), queue_(std::make_shared<TaskQueue>()) {
   std::promise<void> started;
   thread_ = std::thread([this, &started] {
     pthread_setname_np(pthread_self(), name_.c_str());

@@ -1,8 +1,10 @@
-// A KJ event loop on a thread of its own, and the way into it from every other thread. Internal to this folder.
+// A KJ event loop on a thread of its own, and the way into it from every other thread. Internal to
+// this folder.
 //
-// KJ objects belong to the thread of their loop: they are made, used and destroyed there. Other threads hand over
-// closures through TaskQueue: a mutex, a deque and an eventfd that the loop watches. (kj::Executor would do, but its
-// asynchronous half needs a KJ loop on the calling thread too.)
+// KJ objects belong to the thread of their loop: they are made, used and destroyed there. Other
+// threads hand over closures through TaskQueue: a mutex, a deque and an eventfd that the loop
+// watches. (kj::Executor would do, but its asynchronous half needs a KJ loop on the calling thread
+// too.)
 #pragma once
 
 #include <kj/async-io.h>
@@ -38,7 +40,10 @@ class TaskQueue {
  private:
   friend class KjThread;
   static constexpr size_t kTasksMax = 1 << 16;
-  enum class Bound { kObey, kIgnore };  ///< starting and stopping must not fail because others posted much
+  enum class Bound {
+    kObey,
+    kIgnore
+  };  ///< starting and stopping must not fail because others posted much
   bool push(std::function<void()> task, Bound bound);
   void drain();
   void close();
@@ -54,7 +59,8 @@ class KjThread final : private kj::TaskSet::ErrorHandler {
  public:
   /// `name`: 15 characters at most.
   explicit KjThread(std::string name);
-  /// Runs what was posted, then ends the loop. Everything that lives on the loop must be gone (see run_and_wait).
+  /// Runs what was posted, then ends the loop. Everything that lives on the loop must be gone (see
+  /// run_and_wait).
   ~KjThread();
 
   const std::shared_ptr<TaskQueue>& queue() const { return queue_; }
@@ -67,7 +73,8 @@ class KjThread final : private kj::TaskSet::ErrorHandler {
   /// Runs to its end, or until the loop ends; an exception is logged.
   void spawn(kj::Promise<void> promise) { tasks_->add(kj::mv(promise)); }
   kj::Promise<void> after(Millis delay);
-  /// Gives up `promise` when `by` has passed: it is then rejected with kj::Exception::Type::OVERLOADED.
+  /// Gives up `promise` when `by` has passed: it is then rejected with
+  /// kj::Exception::Type::OVERLOADED.
   template <class T>
   kj::Promise<T> until(Deadline by, kj::Promise<T> promise) {
     return timer().timeoutAfter(bounded(by.left()), kj::mv(promise));
@@ -90,7 +97,8 @@ class KjThread final : private kj::TaskSet::ErrorHandler {
 /// What a failed RPC was, as one of ours: `doing` says what was tried.
 Error to_error(const kj::Exception& exception, const std::string& doing);
 
-/// A completion that is certain to be called: whoever drops the last copy without an answer answers `dropped`.
+/// A completion that is certain to be called: whoever drops the last copy without an answer answers
+/// `dropped`.
 template <class T>
 class Once {
  public:
@@ -104,7 +112,8 @@ class Once {
  private:
   // Shared between the two continuations of a promise, of which one runs.
   struct State {
-    State(std::function<void(Result<T>)> a, Error d) : answer(std::move(a)), dropped(std::move(d)) {}
+    State(std::function<void(Result<T>)> a, Error d)
+        : answer(std::move(a)), dropped(std::move(d)) {}
     ~State() {
       if (answer) answer(std::move(dropped));
     }
@@ -114,8 +123,8 @@ class Once {
   std::shared_ptr<State> state_;
 };
 
-/// Calls `start(answer)` and promises what `answer` is given, from whatever thread. On the loop's thread only.
-/// An answer that comes after the promise was dropped is ignored.
+/// Calls `start(answer)` and promises what `answer` is given, from whatever thread. On the loop's
+/// thread only. An answer that comes after the promise was dropped is ignored.
 template <class T, class Start>
 kj::Promise<Result<T>> later(const std::shared_ptr<TaskQueue>& queue, Start&& start) {
   struct State {
@@ -125,8 +134,8 @@ kj::Promise<Result<T>> later(const std::shared_ptr<TaskQueue>& queue, Start&& st
   // Owned by the promise, hence by the loop's thread; the answer only looks.
   auto state = std::make_shared<State>();
   state->fulfiller = kj::mv(paf.fulfiller);
-  start(std::function<void(Result<T>)>(
-      [queue, weak = std::weak_ptr<State>(state)](Result<T> result) {
+  start(
+      std::function<void(Result<T>)>([queue, weak = std::weak_ptr<State>(state)](Result<T> result) {
         queue->run([weak, result = std::move(result)]() mutable {
           if (auto alive = weak.lock()) alive->fulfiller->fulfill(std::move(result));
         });

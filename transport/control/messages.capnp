@@ -108,7 +108,7 @@ struct OpenUnit {
   decodeFrom @3 :UInt32;
   policy @4 :PolicyParams;
   sampling @5 :SamplingParams;
-  salt @6 :Text;
+  salt @6 :Data;
   traceSelection @7 :Bool;
 }
 

@@ -25,11 +25,13 @@ struct WorkerHello {
   uint64_t pid = 0;
   Digest model_digest;
   std::string backend;      ///< DeviceInfo::name
+  friend bool operator==(const WorkerHello&, const WorkerHello&) = default;
 };
 
 struct StoreAddress {
   std::string name;
   HostPort data;
+  friend bool operator==(const StoreAddress&, const StoreAddress&) = default;
 };
 
 /// A new incarnation of a group. The worker drops every sequence of older epochs, makes the collective, connects
@@ -43,11 +45,13 @@ struct FormGroup {
   uint64_t device_kv_bytes = 0;      ///< of the whole group
   uint32_t max_model_len = 0;
   std::vector<StoreAddress> stores;
+  friend bool operator==(const FormGroup&, const FormGroup&) = default;
 };
 struct FormReply {
   Digest layout;
   uint32_t arena_blocks = 0;         ///< blocks of one layer x granule_tokens; the same on every rank
   bool store_connected = false;
+  friend bool operator==(const FormReply&, const FormReply&) = default;
 };
 
 enum class PolicyKind : uint8_t { kDense, kTidal };
@@ -59,6 +63,7 @@ struct PolicyParams {
   uint32_t budget = 0;     ///< K, tokens
   uint32_t sinks = 4;
   uint32_t window = 256;
+  friend bool operator==(const PolicyParams&, const PolicyParams&) = default;
 };
 
 /// Random numbers are keyed by seed and position, never by batch.
@@ -70,6 +75,7 @@ struct SamplingParams {
   int32_t logprobs = -1;      ///< -1: none; n >= 0: the chosen token's and the n best
   bool prompt_logprobs = false;  ///< of every prompt token but the first (echo + logprobs)
   std::vector<TokenId> stop_tokens;  ///< these end the sequence (the worker reports `finished`)
+  friend bool operator==(const SamplingParams&, const SamplingParams&) = default;
 };
 
 /// A sequence exists on the workers from here to its CloseUnit.
@@ -83,6 +89,7 @@ struct OpenUnit {
   SamplingParams sampling;
   std::string salt;           ///< tenant salt of content keys
   bool trace_selection = false;
+  friend bool operator==(const OpenUnit&, const OpenUnit&) = default;
 };
 
 /// Dense attention over many tokens: tokens [begin, end) through layers [begin, end). Layers that do not start at 0
@@ -91,6 +98,7 @@ struct BulkUnit {
   SeqId seq;
   TokenRange tokens;
   LayerRange layers;
+  friend bool operator==(const BulkUnit&, const BulkUnit&) = default;
 };
 
 /// Gives up device rows of follower bands: seal, put, wait for `accepted`, compact what stays into hot pools.
@@ -98,16 +106,19 @@ struct ReleaseUnit {
   SeqId seq;
   std::vector<uint16_t> bands;
   uint32_t hot_tokens = 0;    ///< rows that each band keeps
+  friend bool operator==(const ReleaseUnit&, const ReleaseUnit&) = default;
 };
 
 /// One token for each sequence.
 struct DecodeUnit {
   std::vector<SeqId> seqs;
+  friend bool operator==(const DecodeUnit&, const DecodeUnit&) = default;
 };
 
 /// Ends a sequence: frees blocks, drops holds in the stores; the answer carries its last map.
 struct CloseUnit {
   SeqId seq;
+  friend bool operator==(const CloseUnit&, const CloseUnit&) = default;
 };
 
 enum class UnitKind : uint8_t { kOpen, kBulk, kRelease, kDecode, kClose };
@@ -121,18 +132,21 @@ struct Unit {
   ReleaseUnit release;
   DecodeUnit decode;
   CloseUnit close;
+  friend bool operator==(const Unit&, const Unit&) = default;
 };
 
 struct TokenLogprob {
   TokenId token = 0;
   float logprob = 0;
   std::vector<std::pair<TokenId, float>> top;  ///< best first
+  friend bool operator==(const TokenLogprob&, const TokenLogprob&) = default;
 };
 
 /// One anchor's set in one step: what `trace: "selection"` returns.
 struct SelectionTrace {
   uint32_t anchor = 0;
   std::vector<Position> positions;  ///< ascending, sinks and window included
+  friend bool operator==(const SelectionTrace&, const SelectionTrace&) = default;
 };
 
 /// Counters of one sequence, since it was opened. Records are of this rank.
@@ -145,6 +159,7 @@ struct SequenceCounters {
   uint64_t hot_hits = 0;             ///< selected records found on the device
   uint64_t device_blocks = 0;        ///< now
   uint64_t device_blocks_max = 0;    ///< high-water mark
+  friend bool operator==(const SequenceCounters&, const SequenceCounters&) = default;
 };
 
 struct SequenceResult {
@@ -155,12 +170,16 @@ struct SequenceResult {
   std::vector<TokenLogprob> prompt;  ///< log-probabilities of prompt tokens that this unit scored, in order
   std::vector<SelectionTrace> trace;
   SequenceCounters counters;
+  friend bool operator==(const SequenceResult&, const SequenceResult&) = default;
 };
 
 /// seq 0: the whole unit failed (the group is unusable).
 struct UnitFailure {
   SeqId seq;
   Error error;
+  friend bool operator==(const UnitFailure& a, const UnitFailure& b) {
+    return a.seq == b.seq && a.error.code == b.error.code && a.error.message == b.error.message;
+  }
 };
 
 /// Where every token of a sequence lives, by band, as one rank sees it.
@@ -169,6 +188,7 @@ struct PlaceRun {
   Position begin = 0;
   uint32_t count = 0;
   Place place = Place::kDevice;
+  friend bool operator==(const PlaceRun&, const PlaceRun&) = default;
 };
 struct BandMap {
   uint16_t band = 0;
@@ -176,6 +196,7 @@ struct BandMap {
   bool hot = false;                  ///< hot pool; false: all on the device
   uint32_t record_bytes = 0;         ///< of all ranks together
   std::vector<PlaceRun> runs;        ///< ascending, together [0, length)
+  friend bool operator==(const BandMap&, const BandMap&) = default;
 };
 struct SequenceMap {
   SeqId seq;
@@ -183,6 +204,7 @@ struct SequenceMap {
   PolicyParams policy;
   std::vector<BandMap> bands;
   SequenceCounters counters;
+  friend bool operator==(const SequenceMap&, const SequenceMap&) = default;
 };
 
 struct UnitResult {
@@ -193,6 +215,7 @@ struct UnitResult {
   std::vector<SequenceMap> maps;     ///< of a CloseUnit: the last one
   uint64_t arena_blocks_used = 0;
   uint64_t arena_blocks_max = 0;     ///< high-water mark since the group formed
+  friend bool operator==(const UnitResult&, const UnitResult&) = default;
 };
 
 /// A rank's best unforced candidates of one sequence at one anchor.
@@ -201,6 +224,7 @@ struct Candidates {
   uint32_t take = 0;                 ///< how many the merged set has (K less the forced ones)
   std::vector<Position> positions;   ///< best first
   std::vector<float> scores;
+  friend bool operator==(const Candidates&, const Candidates&) = default;
 };
 struct PublishRequest {
   Epoch epoch;
@@ -208,14 +232,17 @@ struct PublishRequest {
   uint32_t rank = 0;
   uint32_t anchor = 0;
   std::vector<Candidates> sequences;
+  friend bool operator==(const PublishRequest&, const PublishRequest&) = default;
 };
 /// The merged set, the same bytes for every rank; stamped by the request's epoch, unit and anchor.
 struct MergedSet {
   SeqId seq;
   std::vector<Position> positions;   ///< ascending, forced ones not included
+  friend bool operator==(const MergedSet&, const MergedSet&) = default;
 };
 struct PublishReply {
   std::vector<MergedSet> sequences;
+  friend bool operator==(const PublishReply&, const PublishReply&) = default;
 };
 
 /// A store's answer to the coordinator.
@@ -228,12 +255,14 @@ struct TierStatus {
   uint64_t evictions = 0;
   bool writable = true;
   std::string note;                  ///< why not writable
+  friend bool operator==(const TierStatus&, const TierStatus&) = default;
 };
 struct StoreStatus {
   std::string name;
   uint64_t pid = 0;
   std::vector<TierStatus> tiers;
   uint64_t puts = 0, gets = 0, misses = 0, corrupt = 0;
+  friend bool operator==(const StoreStatus&, const StoreStatus&) = default;
 };
 
 }  // namespace ebb::control

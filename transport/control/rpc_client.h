@@ -12,7 +12,8 @@ class RpcClient {
  public:
   explicit RpcClient(kj::Own<kj::AsyncIoStream> stream);
   /// Rejected as DISCONNECTED when nobody listens there, OVERLOADED when `by` has passed.
-  static kj::Promise<kj::Own<RpcClient>> connect(KjThread& thread, const HostPort& address, Deadline by);
+  static kj::Promise<kj::Own<RpcClient>> connect(KjThread& thread, const HostPort& address,
+                                                 Deadline by);
 
   /// What the peer gives to everybody.
   capnp::Capability::Client bootstrap();

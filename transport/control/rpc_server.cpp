@@ -43,7 +43,8 @@ Result<ListenSocket> listen_on(const HostPort& address) {
   const int fd = ::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return cannot_listen(address, errno);
   const int on = 1;
-  // A restart must not wait for the old connections' TIME_WAIT. Accepted sockets inherit TCP_NODELAY.
+  // A restart must not wait for the old connections' TIME_WAIT. Accepted sockets inherit
+  // TCP_NODELAY.
   ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   sockaddr_storage bound{};
@@ -85,15 +86,17 @@ RpcServer::~RpcServer() noexcept(false) = default;
 
 kj::Promise<void> RpcServer::accept_loop() {
   return receiver_->accept()
-      .then([this](kj::Own<kj::AsyncIoStream>&& stream) -> kj::Promise<void> {
-        add(kj::mv(stream));
-        return kj::READY_NOW;
-      },
-      [this](kj::Exception&& exception) -> kj::Promise<void> {
-        // Out of descriptors, most likely: those that are there go on, new ones wait.
-        log_warn("control", "accept failed", {{"error", to_error(exception, "accept").message}});
-        return thread_.after(Millis(200));
-      })
+      .then(
+          [this](kj::Own<kj::AsyncIoStream>&& stream) -> kj::Promise<void> {
+            add(kj::mv(stream));
+            return kj::READY_NOW;
+          },
+          [this](kj::Exception&& exception) -> kj::Promise<void> {
+            // Out of descriptors, most likely: those that are there go on, new ones wait.
+            log_warn("control", "accept failed",
+                     {{"error", to_error(exception, "accept").message}});
+            return thread_.after(Millis(200));
+          })
       .then([this] { return accept_loop(); });
 }
 
@@ -104,8 +107,9 @@ void RpcServer::add(kj::Own<kj::AsyncIoStream> stream) {
   }
   const ConnectionId id = next_id_++;
   auto connection = kj::heap<Connection>(kj::mv(stream), callbacks_.make_bootstrap(id));
-  const auto closed = [this, id] { drop(id, "connection closed"); };
-  tasks_.add(connection->network.onDisconnect().then(closed, [closed](kj::Exception&&) { closed(); }));
+  tasks_.add(connection->network.onDisconnect().catch_([](kj::Exception&&) {}).then([this, id] {
+    drop(id, "connection closed");
+  }));
   tasks_.add(thread_.after(kHandshakeTime).then([this, id] {
     const auto found = connections_.find(id);
     if (found != connections_.end() && !found->second->kept) drop(id, "no handshake in time");

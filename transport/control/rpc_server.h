@@ -1,5 +1,5 @@
-// Accepts connections, bounded in number and in patience, and gives each the bootstrap capability that its owner makes.
-// Internal to this folder. Knows nothing of what is said on a connection.
+// Accepts connections, bounded in number and in patience, and gives each the bootstrap capability
+// that its owner makes. Internal to this folder. Knows nothing of what is said on a connection.
 #pragma once
 
 #include <capnp/rpc-twoparty.h>
@@ -13,7 +13,8 @@
 
 namespace ebb::control {
 
-/// Of one message, either way: 128 MiB. A larger one fails at the sender; one that claims more ends its connection.
+/// Of one message, either way: 128 MiB. A larger one fails at the sender; one that claims more ends
+/// its connection.
 capnp::ReaderOptions reader_options();
 
 struct ListenSocket {
@@ -29,7 +30,8 @@ class RpcServer final : private kj::TaskSet::ErrorHandler {
   using ConnectionId = uint64_t;
   struct Callbacks {
     std::function<capnp::Capability::Client(ConnectionId)> make_bootstrap;
-    std::function<void(ConnectionId, std::string why)> on_closed;  ///< not for those that live at the end
+    std::function<void(ConnectionId, std::string why)>
+        on_closed;  ///< not for those that live at the end
   };
   static constexpr size_t kConnectionsMax = 64;
   static constexpr Millis kHandshakeTime{5000};

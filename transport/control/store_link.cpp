@@ -39,13 +39,14 @@ class State final : public std::enable_shared_from_this<State>, private kj::Task
   /// One life of the connection after the other.
   kj::Promise<void> live() {
     const auto by = Deadline::after(kConnectTime);
-    auto reply = RpcClient::connect(thread_, address_, by).then([this](kj::Own<RpcClient>&& client) {
-      client_ = kj::mv(client);
-      auto call = client_->bootstrap().castAs<wire::StoreHello>().authenticateRequest();
-      call.setProtocolVersion(kProtocolVersion);
-      call.setClusterToken(token_);
-      return call.send();
-    });
+    auto reply =
+        RpcClient::connect(thread_, address_, by).then([this](kj::Own<RpcClient>&& client) {
+          client_ = kj::mv(client);
+          auto call = client_->bootstrap().castAs<wire::StoreHello>().authenticateRequest();
+          call.setProtocolVersion(kProtocolVersion);
+          call.setClusterToken(token_);
+          return call.send();
+        });
     return thread_.until(by, kj::mv(reply))
         .then([this](AuthenticateReply&& answer) { return use(kj::mv(answer)); })
         .catch_([this](kj::Exception&& exception) { set_problem(describe(exception)); })
@@ -88,8 +89,10 @@ class State final : public std::enable_shared_from_this<State>, private kj::Task
   void set_problem(std::string problem) {
     const std::lock_guard lock(mutex_);
     if (problem != problem_) {
-      if (problem.empty()) log_info("control", "store connected", {{"store", address_.text()}});
-      else log_warn("control", "store not connected", {{"store", address_.text()}, {"why", problem}});
+      if (problem.empty())
+        log_info("control", "store connected", {{"store", address_.text()}});
+      else
+        log_warn("control", "store not connected", {{"store", address_.text()}, {"why", problem}});
     }
     problem_ = std::move(problem);
   }
@@ -133,9 +136,12 @@ class Link final : public StoreLink {
             if (response.hasError()) return read(response.getError());
             return read(response.getStatus());
           });
-      state_->spawn(state_->thread().until(by, kj::mv(reply)).then(
-          [once](Result<StoreStatus>&& status) { once(std::move(status)); },
-          [once](kj::Exception&& exception) { once(to_error(exception, "store status")); }));
+      state_->spawn(state_->thread()
+                        .until(by, kj::mv(reply))
+                        .then([once](Result<StoreStatus>&& status) { once(std::move(status)); },
+                              [once](kj::Exception&& exception) {
+                                once(to_error(exception, "store status"));
+                              }));
     });
   }
 
@@ -146,8 +152,8 @@ class Link final : public StoreLink {
 
 }  // namespace
 
-std::unique_ptr<StoreLink> StoreLink::start(const HostPort& store_control, std::string cluster_token,
-                                            Millis heartbeat) {
+std::unique_ptr<StoreLink> StoreLink::start(const HostPort& store_control,
+                                            std::string cluster_token, Millis heartbeat) {
   return std::make_unique<Link>(store_control, std::move(cluster_token), heartbeat);
 }
 

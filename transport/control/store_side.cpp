@@ -46,13 +46,15 @@ class StoreServer final : public StoreControlServer {
   uint16_t port() const override { return port_; }
 
  private:
-  /// Methods end in the turn in which they begin, so none outlives its connection, nor that the server.
+  /// Methods end in the turn in which they begin, so none outlives its connection, nor that the
+  /// server.
   class Hello final : public wire::StoreHello::Server {
    public:
     Hello(StoreServer& server, RpcServer::ConnectionId id) : server_(server), id_(id) {}
     kj::Promise<void> authenticate(AuthenticateContext context) override {
       const auto params = context.getParams();
-      auto accepted = server_.check(params.getProtocolVersion(), to_string(params.getClusterToken()));
+      auto accepted =
+          server_.check(params.getProtocolVersion(), to_string(params.getClusterToken()));
       auto results = context.getResults();
       if (!accepted) {
         write(accepted.error(), results.initError());

@@ -1,7 +1,7 @@
 // A worker's connection to its coordinator: hello, then units one way and publishes the other.
 //
-// LinkState lives on the KJ thread and owns every KJ object; others reach it by weak pointers that are locked on
-// the KJ thread only.
+// LinkState lives on the KJ thread and owns every KJ object; others reach it by weak pointers that
+// are locked on the KJ thread only.
 #include "transport/control/worker_side.h"
 
 #include <kj/debug.h>
@@ -20,7 +20,8 @@ namespace {
 constexpr int kMissedHeartbeats = 5;
 constexpr Millis kPutTime{10000};
 
-class LinkState final : public std::enable_shared_from_this<LinkState>, private kj::TaskSet::ErrorHandler {
+class LinkState final : public std::enable_shared_from_this<LinkState>,
+                        private kj::TaskSet::ErrorHandler {
  public:
   LinkState(KjThread& thread, WorkerHello hello, WorkerHandlers handlers)
       : thread_(thread), hello_(std::move(hello)), handlers_(std::move(handlers)), tasks_(*this) {}
@@ -52,7 +53,8 @@ class LinkState final : public std::enable_shared_from_this<LinkState>, private 
   kj::TaskSet tasks_;
 };
 
-/// What the coordinator may ask of us. Every method allows cancellation, so that none outlives the connection.
+/// What the coordinator may ask of us. Every method allows cancellation, so that none outlives the
+/// connection.
 class WorkerServer final : public wire::Worker::Server {
  public:
   explicit WorkerServer(std::weak_ptr<LinkState> state) : state_(std::move(state)) {}
@@ -120,19 +122,21 @@ class WorkerServer final : public wire::Worker::Server {
 
 void LinkState::connect(const HostPort& coordinator, Deadline by, Once<bool> connected) {
   const std::string doing = "coordinator at " + coordinator.text();
-  auto reply = RpcClient::connect(thread_, coordinator, by).then([this](kj::Own<RpcClient>&& client) {
-    return say_hello(kj::mv(client));
-  });
+  auto reply =
+      RpcClient::connect(thread_, coordinator, by).then([this](kj::Own<RpcClient>&& client) {
+        return say_hello(kj::mv(client));
+      });
   tasks_.add(thread_.until(by, kj::mv(reply))
-                 .then([this, connected](AuthenticateReply&& answer) {
-                   connected(accepted(kj::mv(answer)));
-                 },
-                 [connected, doing](kj::Exception&& exception) {
-                   auto error = to_error(exception, doing);
-                   // Refused and cut off look alike to KJ; before the first answer both mean: nobody to talk to.
-                   if (error.code == Code::kUnavailable) error.message = doing + ": no connection";
-                   connected(std::move(error));
-                 }));
+                 .then([this, connected](
+                           AuthenticateReply&& answer) { connected(accepted(kj::mv(answer))); },
+                       [connected, doing](kj::Exception&& exception) {
+                         auto error = to_error(exception, doing);
+                         // Refused and cut off look alike to KJ; before the first answer both mean:
+                         // nobody to talk to.
+                         if (error.code == Code::kUnavailable)
+                           error.message = doing + ": no connection";
+                         connected(std::move(error));
+                       }));
 }
 
 kj::Promise<LinkState::AuthenticateReply> LinkState::say_hello(kj::Own<RpcClient> client) {
@@ -151,8 +155,9 @@ Result<bool> LinkState::accepted(AuthenticateReply reply) {
   if (heartbeat.count() == 0) return invalid("heartbeat: the coordinator's is 0 ms");
   pinged();
   tasks_.add(watch_silence(heartbeat));
-  const auto closed = [this] { disconnect("the coordinator closed the connection"); };
-  tasks_.add(client_->on_disconnect().then(closed, [closed](kj::Exception&&) { closed(); }));
+  tasks_.add(client_->on_disconnect().catch_([](kj::Exception&&) {}).then([this] {
+    disconnect("the coordinator closed the connection");
+  }));
   return true;
 }
 
@@ -189,7 +194,8 @@ class Link final : public CoordinatorLink {
   Result<void> connect(const HostPort& coordinator, Deadline by) {
     const auto connected = wait_for<bool>([&](auto done) {
       const Once<bool> once(done, unavailable("control thread ended"));
-      thread_.queue()->post([this, coordinator, by, once] { state_->connect(coordinator, by, once); });
+      thread_.queue()->post(
+          [this, coordinator, by, once] { state_->connect(coordinator, by, once); });
     });
     if (!connected) return connected.error();
     return {};
@@ -247,15 +253,19 @@ class Link final : public CoordinatorLink {
         auto* session = state_ ? state_->session() : nullptr;
         if (session == nullptr) return;
         auto reply = kj::evalNow([&] { return send(*session); });
-        state_->spawn(state_->thread().until(by, kj::mv(reply)).then(
-            [once](Result<T>&& result) { once(std::move(result)); },
-            [once, doing](kj::Exception&& exception) { once(to_error(exception, doing)); }));
+        state_->spawn(state_->thread()
+                          .until(by, kj::mv(reply))
+                          .then([once](Result<T>&& result) { once(std::move(result)); },
+                                [once, doing](kj::Exception&& exception) {
+                                  once(to_error(exception, doing));
+                                }));
       });
     });
   }
 
   KjThread thread_;
-  std::shared_ptr<LinkState> state_;  // shared with nobody for longer than one task of the KJ thread
+  std::shared_ptr<LinkState>
+      state_;  // shared with nobody for longer than one task of the KJ thread
 };
 
 }  // namespace
