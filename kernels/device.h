@@ -65,6 +65,8 @@ class Device {
   /// Copies are ordered with the ops before and after them; the host side is valid when copy_to_host returns.
   virtual void copy_to_device(void* device, const void* host, size_t bytes) = 0;
   virtual void copy_to_host(void* host, const void* device, size_t bytes) = 0;
+  /// Between two places in device memory that do not overlap.
+  virtual void copy_on_device(void* to, const void* from, size_t bytes) = 0;
   /// Waits until everything enqueued has run. Errors: kInternal (a kernel failed, the device is lost).
   virtual Result<void> synchronize() = 0;
 };

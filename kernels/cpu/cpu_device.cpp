@@ -59,6 +59,10 @@ void CpuDevice::copy_to_device(void* device, const void* host, size_t bytes) {
   std::memcpy(device, host, bytes);
 }
 
+void CpuDevice::copy_on_device(void* to, const void* from, size_t bytes) {
+  std::memcpy(to, from, bytes);
+}
+
 void CpuDevice::copy_to_host(void* host, const void* device, size_t bytes) {
   std::memcpy(host, device, bytes);
 }

@@ -11,6 +11,7 @@ class CpuDevice final : public Device {
   DeviceInfo info() const override;
   Result<Buffer> allocate(size_t bytes, MemoryKind kind) override;
   void copy_to_device(void* device, const void* host, size_t bytes) override;
+  void copy_on_device(void* to, const void* from, size_t bytes) override;
   void copy_to_host(void* host, const void* device, size_t bytes) override;
   Result<void> synchronize() override;
 

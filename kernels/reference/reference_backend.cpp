@@ -94,6 +94,9 @@ class ReferenceDevice final : public Device {
   void copy_to_device(void* to, const void* from, size_t bytes) override {
     std::memcpy(to, from, bytes);
   }
+  void copy_on_device(void* to, const void* from, size_t bytes) override {
+    std::memcpy(to, from, bytes);
+  }
   void copy_to_host(void* to, const void* from, size_t bytes) override {
     std::memcpy(to, from, bytes);
   }
