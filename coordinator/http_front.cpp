@@ -1,0 +1,258 @@
+#include "coordinator/http_front.h"
+
+#include <charconv>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/checksum.h"
+#include "base/log.h"
+#include "coordinator/admin_api.h"
+#include "coordinator/api_context.h"
+#include "coordinator/generation.h"
+#include "coordinator/http_routes.h"
+#include "coordinator/tokenize_api.h"
+#include "transport/http/server.h"
+
+namespace ebb::coordinator {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Context = std::shared_ptr<ApiContext>;
+
+http::Response json_response(int status, std::string body) {
+  http::Response response;
+  response.status = status;
+  response.body = std::move(body);
+  return response;
+}
+
+/// config.model.name, else the file's general.name, else the file's stem.
+std::string served_name(const ClusterConfig& config, const models::ModelShape& shape) {
+  if (!config.model.name.empty()) return config.model.name;
+  if (!shape.name.empty()) return shape.name;
+  return std::filesystem::path(effective_model_path(config)).stem().string();
+}
+
+http::Response health(const Context& context) {
+  const EngineStatus status = context->engine.status();
+  Json body{{"status", status.healthy ? "ok" : "stuck"},
+            {"progress_age_seconds", status.progress_age_seconds}};
+  return json_response(status.healthy ? 200 : 503, body.dump());
+}
+
+http::Response ready(const Context& context, const http::Request& request) {
+  const EngineStatus status = context->engine.status();
+  Json body{{"status", status.ready ? "ready" : "not ready"}, {"ready", status.ready}};
+  if (!status.ready) body["not_ready_because"] = status.not_ready_because;
+  if (request.query.contains("verbose")) {
+    body["draining"] = status.draining;
+    body["healthy"] = status.healthy;
+    for (const GroupState& group : status.groups) body["groups"][group.name] = group.state;
+    for (const StoreState& store : status.stores) {
+      body["stores"][store.name] = store.connected ? "connected" : store.problem;
+    }
+  }
+  return json_response(status.ready ? 200 : 503,
+                       body.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+http::Response metrics_text(const Context& context) {
+  http::Response response;
+  response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  response.body = context->metrics.text(context->engine.status());
+  return response;
+}
+
+Json model_json(const ApiContext& context) {
+  return Json{{"id", context.model},
+              {"object", "model"},
+              {"created", context.started},
+              {"owned_by", "ebb"},
+              {"root", context.model},
+              {"parent", nullptr},
+              {"max_model_len", context.max_model_len}};
+}
+
+http::Response one_model(const Context& context, const http::Request& request) {
+  const std::string asked = request.path.substr(std::string("/v1/models/").size());
+  if (asked == context->model) return json_response(200, model_json(*context).dump());
+  ApiError error = bad_field(
+      "model", "model \"" + asked + "\" does not exist here: \"" + context->model + "\" is served");
+  error.status = 404;
+  error.code = "model_not_found";
+  return error_response(error);
+}
+
+void kv_map(const Context& context, const http::Request& request,
+            const std::shared_ptr<http::Exchange>& exchange) {
+  std::optional<SeqId> seq;
+  if (const auto found = request.query.find("seq"); found != request.query.end()) {
+    const std::string& text = found->second;
+    SeqId id;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id.value);
+    if (error != std::errc() || end != text.data() + text.size()) {
+      return exchange->send(error_response(
+          bad_field("seq", "seq must be a sequence's number, not \"" + text + "\"")));
+    }
+    seq = id;
+  }
+  context->engine.describe(seq, [exchange](Result<control::SequenceMap> map) {
+    exchange->send(map ? json_response(200, kv_map_json(*map))
+                       : error_response(from_engine(map.error())));
+  });
+}
+
+/// On both ports: probes and scrapers use either.
+void add_common(HttpRoutes& routes, const Context& context) {
+  for (const char* path : {"/health", "/live", "/livez"}) {
+    routes.add_simple("GET", path, [context](const http::Request&) { return health(context); });
+  }
+  for (const char* path : {"/ready", "/readyz", "/healthz"}) {
+    routes.add_simple("GET", path, [context](const http::Request& r) { return ready(context, r); });
+  }
+  routes.add_simple("GET", "/metrics",
+                    [context](const http::Request&) { return metrics_text(context); });
+  routes.add_simple("GET", "/version", [](const http::Request&) {
+    return json_response(200, Json{{"version", ebb_version()}}.dump());
+  });
+}
+
+/// Work that tokenises: on the pool, since a long text takes longer than this thread may be away.
+void add_pooled(HttpRoutes& routes, const Context& context, const char* path,
+                http::Response (*act)(const ApiContext&, const http::Request&)) {
+  routes.add(
+      "POST", path,
+      [context, act](http::Request request, std::shared_ptr<http::Exchange> exchange) {
+        const auto shared = std::make_shared<http::Request>(std::move(request));
+        const bool posted = context->pool.post(
+            [context, act, shared, exchange] { exchange->send(act(*context, *shared)); });
+        if (posted) return;
+        exchange->send(error_response(from_engine(exhausted("too many requests wait to be read"))));
+      });
+}
+
+HttpRoutes api_routes(const Context& context) {
+  HttpRoutes routes;
+  add_common(routes, context);
+  routes.add("POST", "/v1/completions",
+             [context](http::Request request, std::shared_ptr<http::Exchange> exchange) {
+               serve_generation(context, Endpoint::kCompletions, std::move(request),
+                                std::move(exchange));
+             });
+  routes.add("POST", "/v1/chat/completions",
+             [context](http::Request request, std::shared_ptr<http::Exchange> exchange) {
+               serve_generation(context, Endpoint::kChat, std::move(request), std::move(exchange));
+             });
+  routes.add_simple("GET", "/v1/models", [context](const http::Request&) {
+    const Json body{{"object", "list"}, {"data", Json::array({model_json(*context)})}};
+    return json_response(200, body.dump());
+  });
+  routes.add_simple("GET", "/v1/models/*",
+                    [context](const http::Request& r) { return one_model(context, r); });
+  add_pooled(routes, context, "/tokenize", tokenize);
+  add_pooled(routes, context, "/detokenize", detokenize);
+  return routes;
+}
+
+HttpRoutes admin_routes(const Context& context) {
+  HttpRoutes routes;
+  add_common(routes, context);
+  routes.add_simple("GET", "/admin/v1/status", [context](const http::Request&) {
+    return json_response(200, status_json(context->engine.status()));
+  });
+  routes.add_simple("GET", "/admin/v1/sequences", [context](const http::Request&) {
+    return json_response(200, sequences_json(context->engine.sequences()));
+  });
+  routes.add(
+      "GET", "/admin/v1/kv/map",
+      [context](const http::Request& request, const std::shared_ptr<http::Exchange>& exchange) {
+        kv_map(context, request, exchange);
+      });
+  return routes;
+}
+
+Result<std::unique_ptr<http::Server>> serve(const char* key, const HostPort& address,
+                                            http::ServerOptions options, HttpRoutes routes) {
+  const auto shared = std::make_shared<const HttpRoutes>(std::move(routes));
+  auto server = http::Server::start(
+      address, std::move(options),
+      [shared](http::Request request, std::shared_ptr<http::Exchange> exchange) {
+        shared->serve(std::move(request), std::move(exchange));
+      });
+  if (!server) return with_context(key, std::move(server).error());
+  return server;
+}
+
+Result<void> check_address(const char* key, const HostPort& address, HttpFrontOptions options) {
+  if (options.insecure || is_loopback(address.host)) return {};
+  return invalid(std::string(key) + " " + address.text() +
+                 " can be reached from other machines, and there are no API keys yet: everyone "
+                 "there could use the model; start with --insecure to allow it");
+}
+
+class BeastFront final : public HttpFront {
+ public:
+  explicit BeastFront(Context context) : context_(std::move(context)) {}
+  ~BeastFront() override { stop(); }
+
+  Result<void> listen(const CoordinatorConfig& config) {
+    http::ServerOptions api;
+    api.name = "api";
+    api.body_max = config.body_max;
+    http::ServerOptions admin;
+    admin.name = "admin";
+    admin.body_max = 64 * kKiB;
+    api_ =
+        EBB_TRY(serve("coordinator.http_address", config.http_address, api, api_routes(context_)));
+    admin_ = EBB_TRY(serve("coordinator.metrics_address", config.metrics_address, admin,
+                           admin_routes(context_)));
+    http_port_ = api_->port();
+    metrics_port_ = admin_->port();
+    log_info(
+        "api", "HTTP servers started",
+        {{"http_port", http_port_}, {"metrics_port", metrics_port_}, {"model", context_->model}});
+    return {};
+  }
+
+  uint16_t http_port() const override { return http_port_; }
+  uint16_t metrics_port() const override { return metrics_port_; }
+  void stop() override {
+    api_.reset();
+    admin_.reset();
+    context_->pool.stop();
+  }
+
+ private:
+  Context context_;
+  std::unique_ptr<http::Server> api_;
+  std::unique_ptr<http::Server> admin_;
+  uint16_t http_port_ = 0;
+  uint16_t metrics_port_ = 0;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<HttpFront>> HttpFront::start(const LoadedConfig& loaded, Engine& engine,
+                                                    const models::Tokenizer& tokenizer,
+                                                    const models::ChatTemplate* chat_template,
+                                                    const models::ModelShape& shape,
+                                                    Metrics& metrics, HttpFrontOptions options) {
+  const ClusterConfig& config = loaded.config;
+  const CoordinatorConfig& own = config.coordinator;
+  EBB_TRY_VOID(check_address("coordinator.http_address", own.http_address, options));
+  EBB_TRY_VOID(check_address("coordinator.metrics_address", own.metrics_address, options));
+  auto context = std::make_shared<ApiContext>(engine, tokenizer, chat_template, metrics);
+  context->model = served_name(config, shape);
+  context->fingerprint = "fp_" + to_hex(shape.digest).substr(0, 12);
+  context->max_model_len =
+      config.model.max_model_len > 0 ? config.model.max_model_len : shape.context_length;
+  context->started = std::chrono::duration_cast<std::chrono::seconds>(
+                         std::chrono::system_clock::now().time_since_epoch())
+                         .count();
+  context->stop_tokens = model_stop_tokens(tokenizer);
+  auto front = std::make_unique<BeastFront>(std::move(context));
+  EBB_TRY_VOID(front->listen(own));
+  return std::unique_ptr<HttpFront>(std::move(front));
+}
+
+}  // namespace ebb::coordinator

@@ -1,0 +1,274 @@
+#include "coordinator/openai_request.h"
+
+#include "coordinator/json_fields.h"
+#include "coordinator/openai_messages.h"
+#include "coordinator/openai_unsupported.h"
+
+namespace ebb::coordinator {
+namespace {
+
+/// Far above any context; keeps sums of two such numbers in range.
+constexpr uint32_t kTokensMax = 1u << 24;
+
+/// A list of token ids; `path` names it: "prompt[2]".
+std::vector<TokenId> read_ids(FieldReader& fields, const std::string& path, JsonNode list,
+                              uint32_t vocabulary) {
+  std::vector<TokenId> ids;
+  ids.reserve(list.size());
+  for (size_t i = 0; i < list.size() && !fields.failed(); ++i) {
+    const JsonNode item = list.at(i);
+    const std::string name = path + "[" + std::to_string(i) + "]";
+    if (item.kind() != JsonKind::kInteger) {
+      fields.fail(name, std::string("must be a token id, not ") + json_kind_name(item.kind()));
+      break;
+    }
+    const auto id = item.integer();
+    if (!id || *id < 0 || *id >= vocabulary) {
+      fields.fail(name, "must be a token id from 0 to " + std::to_string(vocabulary - 1) +
+                            ", not " + number_text(item.number()));
+      break;
+    }
+    ids.push_back(static_cast<TokenId>(*id));
+  }
+  return ids;
+}
+
+void read_prompt_list(FieldReader& fields, JsonNode list, const ApiLimits& limits,
+                      std::vector<Prompt>& prompts) {
+  if (list.size() > kPromptsMax) {
+    return fields.fail("prompt", "must hold at most " + std::to_string(kPromptsMax) +
+                                     " prompts, not " + std::to_string(list.size()));
+  }
+  const JsonKind kind = list.at(0).kind();
+  for (size_t i = 0; i < list.size() && !fields.failed(); ++i) {
+    const JsonNode item = list.at(i);
+    const std::string path = "prompt[" + std::to_string(i) + "]";
+    if (item.kind() != kind || (kind != JsonKind::kString && kind != JsonKind::kArray)) {
+      return fields.fail(path, std::string("must be a string or a list of token ids like the "
+                                           "other prompts, not ") +
+                                   json_kind_name(item.kind()));
+    }
+    const bool empty = kind == JsonKind::kString ? item.text().empty() : item.size() == 0;
+    if (empty) return fields.fail(path, "is empty: a prompt needs at least one token");
+    if (kind == JsonKind::kString) {
+      prompts.emplace_back(item.text());
+    } else {
+      prompts.emplace_back(read_ids(fields, path, item, limits.vocabulary));
+    }
+  }
+}
+
+void read_prompts(FieldReader& fields, const ApiLimits& limits, OpenAiRequest& request) {
+  const auto prompt = fields.take("prompt");
+  if (fields.failed()) return;
+  if (!prompt) return fields.fail("prompt", "is missing");
+  const bool list = prompt->kind() == JsonKind::kArray;
+  if (!list && prompt->kind() != JsonKind::kString) {
+    return fields.fail("prompt", std::string("must be a string, a list of strings, a list of "
+                                             "token ids or a list of such lists, not ") +
+                                     json_kind_name(prompt->kind()));
+  }
+  const bool empty = list ? prompt->size() == 0 : prompt->text().empty();
+  if (empty) return fields.fail("prompt", "is empty: a prompt needs at least one token");
+  if (!list) {
+    request.prompts.emplace_back(prompt->text());
+  } else if (prompt->at(0).kind() == JsonKind::kInteger) {
+    request.prompts.emplace_back(read_ids(fields, "prompt", *prompt, limits.vocabulary));
+  } else {
+    read_prompt_list(fields, *prompt, limits, request.prompts);
+  }
+}
+
+void read_max_tokens(FieldReader& fields, OpenAiRequest& request) {
+  const auto old_name = fields.u32("max_tokens", 0, kTokensMax);
+  const auto new_name = fields.u32("max_completion_tokens", 0, kTokensMax);
+  if (old_name && new_name && *old_name != *new_name) {
+    return fields.fail("max_completion_tokens", "and max_tokens differ: give one of them");
+  }
+  request.max_tokens = new_name ? new_name : old_name;
+}
+
+void read_sampling(FieldReader& fields, const ApiLimits& limits, OpenAiRequest& request) {
+  control::SamplingParams& sampling = request.sampling;
+  sampling.temperature = static_cast<float>(fields.real("temperature", 0, 2).value_or(1.0));
+  if (const auto top_p = fields.real("top_p", 0, 1)) {
+    if (*top_p == 0) fields.fail("top_p", "must be over 0 and at most 1, not 0");
+    sampling.top_p = static_cast<float>(*top_p);
+  }
+  const int64_t top_k = fields.integer("top_k", -1, INT32_MAX).value_or(0);
+  sampling.top_k = top_k > 0 ? static_cast<uint32_t>(top_k) : 0;
+  if (const auto seed = fields.integer("seed", INT64_MIN, INT64_MAX)) {
+    sampling.seed = static_cast<uint64_t>(*seed);
+    request.seeded = true;
+  }
+  if (const auto ids = fields.take("stop_token_ids")) {
+    if (ids->kind() != JsonKind::kArray || ids->size() > kStopsMax) {
+      return fields.fail("stop_token_ids",
+                         "must be a list of at most " + std::to_string(kStopsMax) + " token ids");
+    }
+    sampling.stop_tokens = read_ids(fields, "stop_token_ids", *ids, limits.vocabulary);
+  }
+}
+
+void read_stop(FieldReader& fields, OpenAiRequest& request) {
+  const auto stop = fields.take("stop");
+  if (!stop) return;
+  std::vector<JsonNode> items;
+  if (stop->kind() == JsonKind::kArray) {
+    if (stop->size() > kStopsMax) {
+      return fields.fail("stop", "must hold at most " + std::to_string(kStopsMax) +
+                                     " strings, not " + std::to_string(stop->size()));
+    }
+    for (size_t i = 0; i < stop->size(); ++i) items.push_back(stop->at(i));
+  } else {
+    items.push_back(*stop);
+  }
+  for (const JsonNode item : items) {
+    if (item.kind() != JsonKind::kString) {
+      return fields.fail("stop", std::string("must be a string or a list of strings, not ") +
+                                     json_kind_name(item.kind()));
+    }
+    const size_t bytes = item.text().size();
+    if (bytes == 0 || bytes > kStopBytesMax) {
+      return fields.fail("stop", "strings must have 1 to " + std::to_string(kStopBytesMax) +
+                                     " bytes, not " + std::to_string(bytes));
+    }
+    request.stop.push_back(item.text());
+  }
+}
+
+void read_logprobs(FieldReader& fields, OpenAiRequest& request) {
+  if (request.endpoint == Endpoint::kCompletions) {
+    if (const auto count = fields.u32("logprobs", 0, kLogprobsMax)) {
+      request.sampling.logprobs = static_cast<int32_t>(*count);
+    }
+    return;
+  }
+  const bool wanted = fields.boolean("logprobs").value_or(false);
+  const auto top = fields.u32("top_logprobs", 0, kLogprobsMax);
+  if (top && *top > 0 && !wanted) {
+    return fields.fail("top_logprobs", "needs logprobs: true");
+  }
+  if (wanted) request.sampling.logprobs = static_cast<int32_t>(top.value_or(0));
+}
+
+void read_stream_options(FieldReader& fields, std::optional<ApiError>& error,
+                         OpenAiRequest& request) {
+  request.stream = fields.boolean("stream").value_or(false);
+  const auto options = fields.take("stream_options");
+  if (!options) return;
+  if (options->kind() != JsonKind::kObject) {
+    return fields.fail("stream_options", "must be an object");
+  }
+  if (!request.stream) return fields.fail("stream_options", "needs stream: true");
+  FieldReader inner(*options, "stream_options.", error);
+  request.include_usage = inner.boolean("include_usage").value_or(false);
+  for (const std::string& name : inner.untaken()) request.ignored.push_back(inner.path(name));
+}
+
+void read_policy(FieldReader& fields, EbbOptions& ebb) {
+  if (const auto policy = fields.text("policy", 64)) {
+    if (*policy == "dense") ebb.policy = control::PolicyKind::kDense;
+    if (*policy == "tidal") ebb.policy = control::PolicyKind::kTidal;
+    if (!ebb.policy) {
+      fields.fail("policy", "must be one of dense, tidal, not \"" + *policy + "\"");
+    }
+  }
+  ebb.budget = fields.u32("budget", 1, kTokensMax);
+  ebb.sinks = fields.u32("sinks", 0, kTokensMax);
+  ebb.window = fields.u32("window", 1, kTokensMax);
+  const uint64_t forced = uint64_t{ebb.sinks.value_or(0)} + ebb.window.value_or(0);
+  if (ebb.budget && forced > *ebb.budget) {
+    fields.fail("budget", "counts sinks and window: " + std::to_string(*ebb.budget) +
+                              " tokens are fewer than sinks + window = " + std::to_string(forced));
+  }
+}
+
+void read_ebb(FieldReader& outer, std::optional<ApiError>& error, OpenAiRequest& request) {
+  const auto node = outer.take("ebb");
+  if (!node) return;
+  if (node->kind() != JsonKind::kObject) return outer.fail("ebb", "must be an object");
+  FieldReader fields(*node, "ebb.", error);
+  read_policy(fields, request.ebb);
+  request.ebb.decode_from = fields.u32("decode_from", 1, kTokensMax);
+  if (request.ebb.decode_from && request.endpoint == Endpoint::kChat) {
+    fields.fail("decode_from",
+                "is for /v1/completions only: its answer has log-probabilities "
+                "of prompt tokens");
+  }
+  if (const auto trace = fields.text("trace", 64)) {
+    if (*trace != "selection")
+      fields.fail("trace", "must be \"selection\", not \"" + *trace + "\"");
+    request.ebb.trace_selection = true;
+  }
+  if (const auto seed = fields.integer("seed", INT64_MIN, INT64_MAX)) {
+    const auto value = static_cast<uint64_t>(*seed);
+    if (request.seeded && request.sampling.seed != value) {
+      fields.fail("seed", "and seed differ: give one of them");
+    }
+    request.sampling.seed = value;
+    request.seeded = true;
+  }
+  for (const std::string& name : fields.untaken()) {
+    fields.fail(name,
+                "is not known; the nearest known key is ebb." + nearest_name(name, fields.taken()));
+  }
+}
+
+/// Rules between fields.
+void check_together(FieldReader& fields, OpenAiRequest& request) {
+  const bool scores = request.echo || request.ebb.decode_from.has_value();
+  if (request.max_tokens == 0u && !scores) {
+    fields.fail("max_tokens", "must be at least 1: 0 is for echo and ebb.decode_from");
+  }
+  if (request.ebb.trace_selection && request.max_tokens.value_or(0) > kTraceStepsMax) {
+    fields.fail("ebb.trace", "covers at most " + std::to_string(kTraceStepsMax) +
+                                 " steps: max_tokens is " + std::to_string(*request.max_tokens));
+  }
+  if (request.sampling.prompt_logprobs) return;
+  // With nothing to generate, scoring the prompt is the only work there is.
+  request.sampling.prompt_logprobs =
+      request.echo &&
+      (request.sampling.logprobs >= 0 || (request.max_tokens == 0u && !request.ebb.decode_from));
+  if (request.ebb.decode_from && request.sampling.logprobs < 0) request.sampling.logprobs = 0;
+}
+
+}  // namespace
+
+std::optional<ApiError> parse_openai_request(std::string_view body, Endpoint endpoint,
+                                             const ApiLimits& limits, OpenAiRequest& request) {
+  auto document = JsonDocument::parse(body);
+  if (!document) return bad_field("", document.error().message);
+  const JsonNode root = document->root();
+  if (root.kind() != JsonKind::kObject) {
+    return bad_field(
+        "", std::string("request body must be a JSON object, not ") + json_kind_name(root.kind()));
+  }
+  std::optional<ApiError> error;
+  FieldReader fields(root, "", error);
+  request.endpoint = endpoint;
+  request.model = fields.text("model", 1024).value_or("");
+  if (endpoint == Endpoint::kCompletions) {
+    read_prompts(fields, limits, request);
+    request.echo = fields.boolean("echo").value_or(false);
+  } else {
+    read_messages(fields, error, request);
+  }
+  request.n = fields.u32("n", 1, kChoicesMax).value_or(1);
+  read_max_tokens(fields, request);
+  read_sampling(fields, limits, request);
+  read_stop(fields, request);
+  read_logprobs(fields, request);
+  read_stream_options(fields, error, request);
+  request.ignore_eos = fields.boolean("ignore_eos").value_or(false);
+  request.return_token_ids = fields.boolean("return_token_ids").value_or(false);
+  fields.take("user");  // names the caller's end user; changes nothing
+  read_ebb(fields, error, request);
+  refuse_unsupported(fields, request.n);
+  check_together(fields, request);
+  if (error) return error;
+  for (const std::string& name : fields.untaken()) request.ignored.push_back(name);
+  return {};
+}
+
+}  // namespace ebb::coordinator

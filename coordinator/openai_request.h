@@ -1,0 +1,74 @@
+// A body of /v1/completions or /v1/chat/completions as checked values. Text stays text here: tokens
+// are prompt_builder's business. Every bad value is an ApiError that names the field and the limit.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/ids.h"
+#include "coordinator/api_error.h"
+#include "models/chat_template.h"
+#include "transport/control/messages.h"
+
+namespace ebb::coordinator {
+
+// What one request may ask for.
+constexpr uint32_t kChoicesMax = 8;   ///< n
+constexpr uint32_t kPromptsMax = 64;  ///< prompts of one completions body
+constexpr uint32_t kMessagesMax = 4096;
+constexpr uint32_t kStopsMax = 16;
+constexpr uint32_t kStopBytesMax = 256;
+constexpr uint32_t kLogprobsMax = 20;
+constexpr uint32_t kTraceStepsMax = 256;  ///< a trace is about 4 bytes x budget x anchors a step
+constexpr uint32_t kCompletionTokensDefault = 16;  ///< OpenAI's
+constexpr uint32_t kChatTokensDefault = 1024;      ///< or the rest of the context, if that is less
+
+enum class Endpoint { kCompletions, kChat };
+using Prompt = std::variant<std::string, std::vector<TokenId>>;
+
+/// The extension object `ebb`.
+struct EbbOptions {
+  std::optional<control::PolicyKind> policy;
+  std::optional<uint32_t> budget;
+  std::optional<uint32_t> sinks;
+  std::optional<uint32_t> window;
+  std::optional<uint32_t> decode_from;  ///< completions only
+  bool trace_selection = false;
+};
+
+struct OpenAiRequest {
+  Endpoint endpoint = Endpoint::kCompletions;
+  std::string model;                          ///< empty: the served one
+  std::vector<Prompt> prompts;                ///< completions: at least one
+  std::vector<models::ChatMessage> messages;  ///< chat: at least one
+  bool add_generation_prompt = true;
+  bool continue_final_message = false;
+  uint32_t n = 1;
+  std::optional<uint32_t> max_tokens;
+  control::SamplingParams sampling;  ///< without stop tokens of the model
+  bool seeded = false;               ///< sampling.seed was given
+  std::vector<std::string> stop;
+  bool echo = false;
+  bool stream = false;
+  bool include_usage = false;
+  bool ignore_eos = false;
+  bool return_token_ids = false;
+  EbbOptions ebb;
+  std::vector<std::string> ignored;  ///< unknown fields, for the client to see
+};
+
+/// Limits that come from the served model.
+struct ApiLimits {
+  uint32_t max_model_len = 0;  ///< tokens
+  uint32_t vocabulary = 0;
+};
+
+/// Fills `request`; an error leaves it half filled.
+std::optional<ApiError> parse_openai_request(std::string_view body, Endpoint endpoint,
+                                             const ApiLimits& limits, OpenAiRequest& request);
+
+}  // namespace ebb::coordinator

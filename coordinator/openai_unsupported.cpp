@@ -1,0 +1,121 @@
+#include "coordinator/openai_unsupported.h"
+
+namespace ebb::coordinator {
+namespace {
+
+enum class Neutral { kZero, kOne, kEmpty, kFalse, kTrue, kNothing };
+struct Field {
+  const char* name;
+  Neutral neutral;
+};
+
+constexpr Field kFields[] = {
+    {"presence_penalty", Neutral::kZero},
+    {"frequency_penalty", Neutral::kZero},
+    {"repetition_penalty", Neutral::kOne},
+    {"length_penalty", Neutral::kOne},
+    {"min_p", Neutral::kZero},
+    {"min_tokens", Neutral::kZero},
+    {"logit_bias", Neutral::kEmpty},
+    {"bad_words", Neutral::kEmpty},
+    {"allowed_token_ids", Neutral::kNothing},
+    {"suffix", Neutral::kEmpty},
+    {"tools", Neutral::kEmpty},
+    {"functions", Neutral::kEmpty},
+    {"documents", Neutral::kEmpty},
+    {"chat_template", Neutral::kNothing},
+    {"chat_template_kwargs", Neutral::kEmpty},
+    {"use_beam_search", Neutral::kFalse},
+    {"include_stop_str_in_output", Neutral::kFalse},
+    {"skip_special_tokens", Neutral::kTrue},
+    {"add_special_tokens", Neutral::kNothing},
+    {"truncate_prompt_tokens", Neutral::kNothing},
+    {"prompt_logprobs", Neutral::kNothing},
+    {"guided_json", Neutral::kNothing},
+    {"guided_regex", Neutral::kNothing},
+    {"guided_choice", Neutral::kNothing},
+    {"guided_grammar", Neutral::kNothing},
+    {"structured_outputs", Neutral::kNothing},
+    {"audio", Neutral::kNothing},
+    {"web_search_options", Neutral::kNothing},
+};
+
+bool is_number(JsonNode value, double wanted) {
+  const bool number = value.kind() == JsonKind::kInteger || value.kind() == JsonKind::kReal;
+  return number && value.number() == wanted;
+}
+
+bool is_neutral(JsonNode value, Neutral neutral) {
+  switch (neutral) {
+    case Neutral::kZero:
+      return is_number(value, 0);
+    case Neutral::kOne:
+      return is_number(value, 1);
+    case Neutral::kEmpty:
+      if (value.kind() == JsonKind::kString) return value.text().empty();
+      return (value.kind() == JsonKind::kArray || value.kind() == JsonKind::kObject) &&
+             value.size() == 0;
+    case Neutral::kFalse:
+      return value.kind() == JsonKind::kBool && !value.boolean();
+    case Neutral::kTrue:
+      return value.kind() == JsonKind::kBool && value.boolean();
+    case Neutral::kNothing:
+      return false;
+  }
+  return false;
+}
+
+const char* neutral_text(Neutral neutral) {
+  switch (neutral) {
+    case Neutral::kZero:
+      return "is not supported: only 0 is accepted";
+    case Neutral::kOne:
+      return "is not supported: only 1 is accepted";
+    case Neutral::kEmpty:
+      return "is not supported: leave it out or empty";
+    case Neutral::kFalse:
+      return "is not supported: only false is accepted";
+    case Neutral::kTrue:
+      return "is not supported: only true is accepted";
+    case Neutral::kNothing:
+      return "is not supported: leave it out";
+  }
+  return "is not supported";
+}
+
+bool is_text(std::optional<JsonNode> value, const std::string& wanted) {
+  return value && value->kind() == JsonKind::kString && value->text() == wanted;
+}
+
+}  // namespace
+
+void refuse_unsupported(FieldReader& fields, uint32_t n) {
+  for (const Field& field : kFields) {
+    const auto value = fields.take(field.name);
+    if (value && !is_neutral(*value, field.neutral)) {
+      fields.fail(field.name, neutral_text(field.neutral));
+    }
+  }
+  if (const auto best_of = fields.take("best_of"); best_of && !is_number(*best_of, n)) {
+    fields.fail("best_of",
+                "is not supported: only the value of n (" + std::to_string(n) + ") is accepted");
+  }
+  if (const auto format = fields.take("response_format")) {
+    const bool plain = format->kind() == JsonKind::kObject && is_text(format->find("type"), "text");
+    if (!plain)
+      fields.fail("response_format", "is not supported: only {\"type\":\"text\"} is accepted");
+  }
+  for (const char* name : {"tool_choice", "function_call"}) {
+    const auto choice = fields.take(name);
+    if (choice && !is_text(choice, "none") && !is_text(choice, "auto")) {
+      fields.fail(name, "is not supported: there are no tools");
+    }
+  }
+  if (const auto modalities = fields.take("modalities")) {
+    const bool text_only = modalities->kind() == JsonKind::kArray && modalities->size() == 1 &&
+                           is_text(modalities->at(0), "text");
+    if (!text_only) fields.fail("modalities", "is not supported: only [\"text\"] is accepted");
+  }
+}
+
+}  // namespace ebb::coordinator
