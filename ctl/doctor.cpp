@@ -1,0 +1,221 @@
+#include "ctl/doctor.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/checksum.h"
+#include "ctl/run_dir.h"
+#include "ctl/up.h"
+
+namespace ebb::ctl {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+class Doctor {
+ public:
+  Doctor(const DoctorOptions& options, const std::function<void(Finding)>& on_finding)
+      : options_(options), config_(options.config), tell_(on_finding),
+        run_dir_(effective_run_dir(options.config)) {}
+
+  void run() {
+    binaries();
+    model();
+    disk();
+    const bool ours = run_dir_.is_locked();
+    ports(ours);
+    if (!coordinator(ours)) return;
+    auto status = get(options_.service.admin, "/admin/v1/status");
+    if (!status) {
+      bad("admin endpoint", status.error().message, "check coordinator.metrics_address or --admin-url");
+      return;
+    }
+    members(*status);
+    completion();
+  }
+
+ private:
+  void good(const std::string& what, const std::string& detail) { tell_({what, true, detail, ""}); }
+  void bad(const std::string& what, const std::string& detail, const std::string& hint) {
+    tell_({what, false, detail, hint});
+  }
+
+  void binaries() {
+    std::string missing;
+    for (const char* name : {"ebb-coordinator", "ebb-worker", "ebb-kvstore"})
+      if (access((options_.bin_dir + "/" + name).c_str(), X_OK) != 0)
+        missing += (missing.empty() ? "" : ", ") + std::string(name);
+    if (missing.empty())
+      good("binaries", options_.bin_dir);
+    else
+      bad("binaries", missing + " not in " + options_.bin_dir, "cmake --build build");
+  }
+
+  void model() {
+    const std::string path = effective_model_path(config_);
+    std::error_code error;
+    const auto size = fs::file_size(path, error);
+    if (error) {
+      bad("model file", path + ": " + error.message(),
+          "deploy/fetch_model.sh fetches the default one; or set model.path");
+      return;
+    }
+    DigestBuilder digest;
+    std::ifstream file(path, std::ios::binary);
+    std::vector<char> chunk(1 << 20);
+    while (file.read(chunk.data(), static_cast<std::streamsize>(chunk.size())) || file.gcount() > 0)
+      digest.add(std::as_bytes(std::span(chunk.data(), static_cast<size_t>(file.gcount()))));
+    good("model file", path + ", " + format_bytes(size) + ", sha256 " +
+                           to_hex(digest.digest()).substr(0, 16) + "...");
+  }
+
+  void disk() {
+    // Before the first `up` the folder is not there: look at the nearest one that is.
+    fs::path at = run_dir_.path();
+    while (!fs::exists(at) && at.has_parent_path() && at != at.parent_path()) at = at.parent_path();
+    std::error_code error;
+    const fs::space_info space = fs::space(at, error);
+    if (error) {
+      bad("disk", at.string() + ": " + error.message(), "set run_dir to a folder that can be used");
+      return;
+    }
+    uint64_t wanted = 0;
+    for (const StoreConfig& store : config_.stores)
+      if (store.ssd_path.empty()) wanted += store.ssd_size;
+    const std::string detail = format_bytes(space.available) + " free at " + run_dir_.path() +
+                               ", SSD tiers may use " + format_bytes(wanted);
+    if (space.available >= wanted + 256 * kMiB)
+      good("disk", detail);
+    else
+      bad("disk", detail, "lower stores.N.ssd_size, or move run_dir");
+  }
+
+  void ports(bool ours) {
+    if (ours) {
+      good("ports", "used by the cluster in " + run_dir_.path());
+      return;
+    }
+    const std::string busy = busy_address(config_);
+    if (busy.empty())
+      good("ports", "free");
+    else
+      bad("ports", "in use: " + busy, "stop what listens there, or change the address in the config");
+  }
+
+  bool coordinator(bool ours) {
+    http::ClientRequest request;
+    request.target = "/ready";
+    request.timeout = Millis(10000);
+    const auto ready = http::fetch(options_.service.api, request);
+    if (!ready) {
+      bad("coordinator", ready.error().message,
+          ours ? "see " + run_dir_.log_path("coordinator") : "start a cluster: ebbctl up -c FILE");
+      return false;
+    }
+    if (ready->status == 200)
+      good("ready", options_.service.api.text());
+    else
+      bad("ready", error_of(*ready).message, "see the checks below and ebbctl status");
+    return true;
+  }
+
+  void members(const std::string& text) {
+    try {
+      const json status = json::parse(text);
+      for (const json& group : status.at("groups"))
+        for (const json& rank : group.at("ranks")) worker(group, rank);
+      for (const json& store : status.at("stores")) this->store(store);
+    } catch (const json::exception& error) {
+      bad("status", error.what(), "is the coordinator of the same version? (ebbctl version)");
+    }
+  }
+
+  void worker(const json& group, const json& rank) {
+    const std::string name = "worker " + group.at("name").get<std::string>() + "/" +
+                             std::to_string(rank.at("rank").get<uint64_t>());
+    if (rank.at("joined").get<bool>())
+      good(name, rank.value("backend", "") + ", pid " +
+                     std::to_string(rank.value("pid", uint64_t{0})));
+    else
+      bad(name, "has not joined: " + group.value("state", ""), "see its log in " + run_dir_.path());
+  }
+
+  void store(const json& store) {
+    const std::string name = "store " + store.at("name").get<std::string>();
+    if (!store.at("connected").get<bool>()) {
+      bad(name, "not connected " + store.value("problem", ""), "see its log in " + run_dir_.path());
+      return;
+    }
+    for (const json& tier : store.at("tiers")) {
+      const std::string what = name + " " + tier.at("tier").get<std::string>();
+      const std::string detail = format_bytes(tier.value("used_bytes", uint64_t{0})) + " of " +
+                                 format_bytes(tier.value("capacity_bytes", uint64_t{0}));
+      if (tier.at("writable").get<bool>())
+        good(what, detail);
+      else
+        bad(what, detail + ", not writable: " + tier.value("note", ""), "free space for the tier");
+    }
+  }
+
+  void completion() {
+    http::ClientRequest request;
+    request.method = "POST";
+    request.target = "/v1/completions";
+    request.timeout = Millis(60000);
+    auto models = get(options_.service.api, "/v1/models");
+    const json list = models ? json::parse(*models, nullptr, false) : json();
+    json body{{"prompt", "Hello"}, {"max_tokens", 1}, {"temperature", 0}};
+    if (list.is_object() && list.contains("data") && list["data"].is_array() &&
+        !list["data"].empty() && list["data"][0].is_object())
+      body["model"] = list["data"][0].value("id", "");
+    request.body = body.dump();
+    const TimePoint start = Clock::now();
+    const auto response = http::fetch(options_.service.api, request);
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    if (!response)
+      bad("one token", response.error().message, "see the coordinator's log");
+    else if (response->status != 200)
+      bad("one token", error_of(*response).message, "see the coordinator's log");
+    else
+      good("one token", "decoded in " + format_seconds(seconds));
+  }
+
+  const DoctorOptions& options_;
+  const ClusterConfig& config_;
+  const std::function<void(Finding)>& tell_;
+  RunDir run_dir_;
+};
+
+}  // namespace
+
+void examine(const DoctorOptions& options, const std::function<void(Finding)>& on_finding) {
+  Doctor(options, on_finding).run();
+}
+
+int run_doctor(const Terminal& terminal, const DoctorOptions& options, Format format) {
+  size_t failed = 0;
+  json all = json::array();
+  examine(options, [&](const Finding& finding) {
+    if (!finding.ok) ++failed;
+    all.push_back({{"check", finding.what}, {"ok", finding.ok}, {"detail", finding.detail},
+                   {"hint", finding.hint}});
+    if (format == Format::kJson) return;
+    const char* mark = finding.ok ? "ok    " : "FAIL  ";
+    const char* colour = finding.ok ? "\x1b[32m" : "\x1b[1;31m";
+    terminal.out << (terminal.colour ? colour : "") << mark << (terminal.colour ? "\x1b[0m" : "")
+                 << printable(finding.what + ": " + finding.detail) << "\n";
+    if (!finding.ok) terminal.out << "      -> " << printable(finding.hint) << "\n";
+    terminal.out << std::flush;
+  });
+  if (format == Format::kJson) {
+    const json report{{"apiVersion", "ebb/v1"}, {"kind", "Doctor"}, {"failed", failed}, {"checks", all}};
+    terminal.out << report.dump(2, ' ', false, json::error_handler_t::replace) << std::endl;
+  }
+  return failed == 0 ? kOk : kUnhealthy;
+}
+
+}  // namespace ebb::ctl
