@@ -1,0 +1,60 @@
+// The other end in a process of its own, for tests that kill or stop it.
+//   serve PORT           prints "port N", serves until stdin ends
+//   flood HOST:PORT      sends 16 MiB requests one after another, prints "sent" after the first answer
+#include <cstdlib>
+#include <iostream>
+#include <string>
+
+#include "base/wait.h"
+#include "tests/transport/data_test_service.h"
+
+namespace {
+using namespace ebb;
+using namespace ebb::data;
+
+int serve(uint16_t port) {
+  auto messenger = Messenger::start({"data", "token"});
+  if (!messenger) return 1;
+  auto kept = std::make_shared<test::Kept>();
+  auto listening = (*messenger)->listen({"127.0.0.1", port}, test::handlers(kept));
+  if (!listening) {
+    std::cout << "failed " << listening.error().text() << std::endl;
+    return 1;
+  }
+  std::cout << "port " << (*messenger)->port() << std::endl;
+  std::string line;
+  while (std::getline(std::cin, line)) {
+  }
+  return 0;
+}
+
+int flood(uint16_t port) {
+  auto messenger = Messenger::start({"data", "token"});
+  if (!messenger) return 1;
+  PeerIdentity identity;
+  identity.cluster_token = "token";
+  identity.node = "flood";
+  auto connection =
+      (*messenger)->connect({"127.0.0.1", port}, identity, Deadline::after(Millis(10000)));
+  if (!connection) return 1;
+  const auto bytes = test::pattern_bytes(16 << 20);
+  for (int round = 0;; ++round) {
+    auto reply = wait_for<Reply>([&](auto done) {
+      Connection::Request request;
+      request.operation = test::kCount;
+      request.payload = {bytes};
+      request.deadline = Deadline::after(Millis(20000));
+      (*connection)->send(std::move(request), done);
+    });
+    if (!reply) return 1;
+    if (round == 0) std::cout << "sent" << std::endl;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 3) return 2;
+  const auto port = static_cast<uint16_t>(std::atoi(argv[2]));
+  return std::string(argv[1]) == "serve" ? serve(port) : flood(port);
+}
