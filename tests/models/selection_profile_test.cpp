@@ -49,7 +49,7 @@ TEST(SelectionProfile, TheCommittedOneFitsTheRealModel) {
   EXPECT_EQ(profile->sinks, 4u);
   EXPECT_EQ(profile->window, 256u);
   std::optional<std::string> path = testing::real_model_path();
-  if (!path) GTEST_SKIP() << testing::kNoRealModel;
+  ASSERT_TRUE(path) << testing::kNoRealModel;
   Result<std::unique_ptr<GgufFile>> file = GgufFile::open(*path);
   ASSERT_TRUE(file) << file.error().text();
   EXPECT_EQ(profile->model_name, *(*file)->get_string("general.name"));

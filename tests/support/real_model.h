@@ -8,7 +8,8 @@
 
 namespace ebb::testing {
 
-/// Nothing when the file is not there; tests then say that they skip, and how to get it.
+/// Nothing when the file is not there. Tests that need it then fail with kNoRealModel: a test that
+/// skips proves nothing.
 inline std::optional<std::string> real_model_path() {
   auto variable = [](const char* name) -> std::string {
     const char* value = std::getenv(name);
@@ -25,6 +26,6 @@ inline std::optional<std::string> real_model_path() {
   return path;
 }
 
-constexpr const char* kNoRealModel = "the real model is not here: run deploy/fetch_model.sh";
+constexpr const char* kNoRealModel = "this test needs the default model: run deploy/fetch_model.sh";
 
 }  // namespace ebb::testing
