@@ -1,0 +1,192 @@
+#include "models/jinja/text.h"
+
+#include <algorithm>
+
+#include "models/utf8.h"
+
+namespace ebb::models::jinja {
+namespace {
+
+/// What Python's str.isspace() accepts: Unicode's white space and the four separators U+001C to
+/// U+001F.
+bool is_space(std::string_view character) {
+  const char32_t c = utf8_decode(character);
+  if (c < 0x80) return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20);
+  if (utf8_sequence_length(character) == 0) return false;
+  return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
+         c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
+/// The last code point of `text`, which is not empty.
+std::string_view last_character(std::string_view text) {
+  for (size_t bytes = 2; bytes <= std::min<size_t>(4, text.size()); ++bytes) {
+    const std::string_view tail = text.substr(text.size() - bytes);
+    if (utf8_sequence_length(tail) == bytes) return tail;
+  }
+  return text.substr(text.size() - 1);
+}
+
+bool contains_character(std::string_view set, std::string_view character) {
+  while (!set.empty()) {
+    const size_t bytes = character_bytes(set);
+    if (set.substr(0, bytes) == character) return true;
+    set.remove_prefix(bytes);
+  }
+  return false;
+}
+
+/// Where the code point number `place` begins; the text's size when there are not so many.
+size_t byte_offset(std::string_view text, int64_t place) {
+  size_t at = 0;
+  for (; place > 0 && at < text.size(); --place) at += character_bytes(text.substr(at));
+  return at;
+}
+
+/// A place as Python means it: negative ones count from the end; cut to [low, high].
+int64_t clamp_place(int64_t place, int64_t size, int64_t low, int64_t high) {
+  if (place < 0) place = place < -size ? -1 : place + size;
+  return std::clamp(place, low, high);
+}
+
+}  // namespace
+
+size_t character_bytes(std::string_view text) {
+  return std::max<size_t>(1, utf8_sequence_length(text));
+}
+
+size_t count_characters(std::string_view text) {
+  size_t count = 0;
+  for (size_t at = 0; at < text.size(); at += character_bytes(text.substr(at))) ++count;
+  return count;
+}
+
+std::vector<std::string_view> characters(std::string_view text) {
+  std::vector<std::string_view> all;
+  while (!text.empty()) {
+    all.push_back(text.substr(0, character_bytes(text)));
+    text.remove_prefix(all.back().size());
+  }
+  return all;
+}
+
+std::string_view character_at(std::string_view text, int64_t place) {
+  const auto size = static_cast<int64_t>(count_characters(text));
+  if (place < -size || place >= size) return {};
+  const size_t at = byte_offset(text, place < 0 ? place + size : place);
+  return text.substr(at, character_bytes(text.substr(at)));
+}
+
+std::string_view slice(std::string_view text, std::optional<int64_t> begin,
+                       std::optional<int64_t> end) {
+  const auto size = static_cast<int64_t>(count_characters(text));
+  const int64_t first = clamp_place(begin.value_or(0), size, 0, size);
+  const int64_t stop = clamp_place(end.value_or(size), size, first, size);
+  const size_t from = byte_offset(text, first);
+  return text.substr(from, byte_offset(text.substr(from), stop - first));
+}
+
+std::string_view strip(std::string_view text, std::optional<std::string_view> set, Sides sides) {
+  const auto goes = [&](std::string_view character) {
+    return set ? contains_character(*set, character) : is_space(character);
+  };
+  while (sides != Sides::kRight && !text.empty()) {
+    const size_t bytes = character_bytes(text);
+    if (!goes(text.substr(0, bytes))) break;
+    text.remove_prefix(bytes);
+  }
+  while (sides != Sides::kLeft && !text.empty()) {
+    const std::string_view last = last_character(text);
+    if (!goes(last)) break;
+    text.remove_suffix(last.size());
+  }
+  return text;
+}
+
+std::vector<std::string_view> split(std::string_view text, std::string_view separator,
+                                    int64_t splits_max) {
+  std::vector<std::string_view> parts;
+  while (splits_max < 0 || static_cast<int64_t>(parts.size()) < splits_max) {
+    const size_t at = text.find(separator);
+    if (at == std::string_view::npos) break;
+    parts.push_back(text.substr(0, at));
+    text.remove_prefix(at + separator.size());
+  }
+  parts.push_back(text);
+  return parts;
+}
+
+std::vector<std::string_view> split_at_space(std::string_view text, int64_t splits_max) {
+  std::vector<std::string_view> parts;
+  text = strip(text, std::nullopt, Sides::kLeft);
+  while (!text.empty()) {
+    if (splits_max >= 0 && static_cast<int64_t>(parts.size()) == splits_max) {
+      parts.push_back(text);
+      break;
+    }
+    size_t end = 0;
+    while (end < text.size()) {
+      const size_t bytes = character_bytes(text.substr(end));
+      if (is_space(text.substr(end, bytes))) break;
+      end += bytes;
+    }
+    parts.push_back(text.substr(0, end));
+    text = strip(text.substr(end), std::nullopt, Sides::kLeft);
+  }
+  return parts;
+}
+
+size_t count_occurrences(std::string_view text, std::string_view what) {
+  size_t count = 0;
+  for (size_t at = text.find(what); at != text.npos; at = text.find(what, at + what.size())) {
+    ++count;
+  }
+  return count;
+}
+
+std::string replace(std::string_view text, std::string_view what, std::string_view with,
+                    int64_t count) {
+  std::string out;
+  for (size_t at; count != 0 && (at = text.find(what)) != text.npos; --count) {
+    out += text.substr(0, at);
+    out += with;
+    text.remove_prefix(at + what.size());
+  }
+  return out += text;
+}
+
+bool is_ascii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+}
+
+std::string ascii_upper(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
+  return out;
+}
+
+std::string ascii_lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  return out;
+}
+
+std::vector<size_t> slice_places(size_t size, std::optional<int64_t> begin,
+                                 std::optional<int64_t> end, int64_t step) {
+  const auto n = static_cast<int64_t>(size);
+  const bool up = step > 0;
+  const int64_t low = up ? 0 : -1;
+  const int64_t high = up ? n : n - 1;
+  const int64_t first = begin ? clamp_place(*begin, n, low, high) : (up ? low : high);
+  const int64_t stop = end ? clamp_place(*end, n, low, high) : (up ? high : low);
+  std::vector<size_t> places;
+  // A step beyond the whole length takes one place; cutting it there keeps the sum from
+  // overflowing.
+  const int64_t stride = std::clamp(step, -n - 1, n + 1);
+  for (int64_t at = first; up ? at < stop : at > stop; at += stride) {
+    places.push_back(static_cast<size_t>(at));
+  }
+  return places;
+}
+
+}  // namespace ebb::models::jinja
