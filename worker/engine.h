@@ -1,0 +1,91 @@
+// A rank's engine: the one thread that touches device, model and collective. Runs the coordinator's units in the order
+// in which they come; everything below it is called on this thread.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "base/metrics.h"
+#include "models/gguf.h"
+#include "transport/collective/collective.h"
+#include "transport/data/messenger.h"
+#include "worker/step.h"
+
+namespace ebb::worker {
+
+struct EngineOptions {
+  std::string cluster_token;
+  std::string group;
+  uint32_t rank = 0;
+  uint32_t ranks = 1;
+  uint32_t rows_max = 512;           ///< of one bulk unit and of one decode step
+  std::string listen_host = "127.0.0.1";
+  Millis restore_deadline{3000};
+  Millis exchange_deadline{3000};
+  Millis collective_deadline{15000};
+};
+
+/// Every method but abort() belongs to the engine thread.
+class Engine {
+ public:
+  /// Loads this rank's weights. `file` and `messenger` outlive the engine; `messenger` may be null (no stores).
+  static Result<std::unique_ptr<Engine>> make(EngineOptions options, kernels::Backend backend,
+                                              const models::GgufFile& file,
+                                              const models::ModelShape& shape,
+                                              data::Messenger* messenger, Metrics& metrics);
+  ~Engine();
+
+  /// A new incarnation: drops every sequence, makes arena and collective, connects the store.
+  Result<control::FormReply> form(const control::FormGroup& group, collective::Rendezvous rendezvous,
+                                  SelectionExchange& exchange);
+  /// The incarnation is over: drops every sequence.
+  void disband();
+  /// Any thread: ends a collective call in progress, so that the engine comes free.
+  void abort(const std::string& why);
+
+  /// Errors: kUnavailable (a unit of another epoch; no group formed). Failures of sequences are in the result.
+  Result<control::UnitResult> run(const control::Unit& unit);
+  /// Errors: kNotFound.
+  Result<control::SequenceMap> describe(SeqId seq);
+  /// Tries the store again when forming could not reach it. Cheap when connected or none is configured.
+  void connect_store(Deadline by);
+
+  std::string device_name() const { return backend_.device->info().name; }
+
+ private:
+  struct Incarnation;
+  Engine(EngineOptions options, kernels::Backend backend, const models::ModelShape& shape,
+         data::Messenger* messenger, Metrics& metrics);
+  Result<void> run_unit(const control::Unit& unit, control::UnitResult& out);
+  Result<void> open(const control::OpenUnit& unit, control::UnitResult& out);
+  Result<void> bulk(const control::Unit& unit, control::UnitResult& out);
+  Result<void> release(const control::ReleaseUnit& unit, control::UnitResult& out);
+  Result<void> decode(const control::Unit& unit, control::UnitResult& out);
+  Result<void> close(const control::CloseUnit& unit, control::UnitResult& out);
+  Result<Sequence*> find(SeqId seq);
+  control::SequenceMap map_of(Sequence& sequence);
+  void count(const control::UnitResult& out);
+
+  EngineOptions options_;
+  kernels::Backend backend_;
+  models::ModelShape shape_;
+  RankShare share_;
+  kernels::KvShape kv_shape_;
+  data::Messenger* messenger_;
+  Metrics& metrics_;
+  std::unique_ptr<Llama> model_;
+  std::unique_ptr<Arena> arena_;
+  std::unique_ptr<Incarnation> group_;
+  std::mutex abort_mutex_;                          ///< guards collective_ against abort()
+  std::shared_ptr<collective::Collective> collective_;
+  uint64_t step_clock_ = 0;
+  Counter& units_;
+  Counter& released_;
+  Counter& restored_host_;
+  Counter& restored_ssd_;
+  Gauge& arena_used_;
+};
+
+}  // namespace ebb::worker

@@ -1,0 +1,217 @@
+// ebb-worker: one rank of one group. This file wires; it decides nothing.
+//
+// Threads: main (session), engine (device, model, collective), data (UCX), control (KJ), metrics (HTTP).
+#include <csignal>
+#include <cstdio>
+#include <thread>
+
+#include <CLI/CLI.hpp>
+
+#include "base/cluster_config.h"
+#include "base/log.h"
+#include "kernels/cpu/process_environment.h"
+#include "models/architecture.h"
+#include "transport/http/server.h"
+#include "worker/allowed_cpus.h"
+#include "worker/session.h"
+
+namespace {
+
+using namespace std::chrono_literals;
+namespace worker = ebb::worker;
+using ebb::Result;
+
+struct Flags {
+  std::string config;
+  std::string group;
+  uint32_t rank = 0;
+  std::vector<std::string> set;
+  bool print_config = false;
+};
+
+constexpr int kExitFailed = 1, kExitUsage = 2;
+
+Result<const ebb::GroupConfig*> find_group(const ebb::ClusterConfig& config, const Flags& flags) {
+  for (const ebb::GroupConfig& group : config.groups) {
+    if (!flags.group.empty() && group.name != flags.group) continue;
+    if (flags.rank >= group.tensor_parallel_size) {
+      return ebb::invalid("--rank " + std::to_string(flags.rank) + ": group " + group.name + " has ranks 0 to " +
+                          std::to_string(group.tensor_parallel_size - 1));
+    }
+    return &group;
+  }
+  return ebb::invalid("--group " + flags.group + ": not in the config's groups");
+}
+
+Result<ebb::kernels::Backend> make_backend(const ebb::ClusterConfig& config, uint32_t ranks) {
+  if (config.worker.backend != "cpu") {
+    return ebb::unsupported("worker.backend: '" + config.worker.backend + "' is not in this build (known: cpu)");
+  }
+  const uint32_t cpus = worker::allowed_cpus();
+  ebb::kernels::CpuOptions options;
+  options.decode_threads = config.worker.decode_threads > 0 ? config.worker.decode_threads
+                                                            : std::max(1u, cpus / ranks);
+  options.bulk_threads = config.worker.bulk_threads > 0 ? config.worker.bulk_threads : cpus;
+  return ebb::kernels::make_cpu_backend(options);
+}
+
+worker::EngineOptions engine_options(const ebb::ClusterConfig& config, const ebb::GroupConfig& group,
+                                     uint32_t rank) {
+  worker::EngineOptions options;
+  options.cluster_token = config.cluster_token;
+  options.group = group.name;
+  options.rank = rank;
+  options.ranks = group.tensor_parallel_size;
+  options.rows_max = std::max(config.coordinator.chunk_tokens, config.coordinator.max_num_seqs);
+  options.listen_host = config.worker.metrics_host;
+  options.restore_deadline = config.worker.restore_deadline;
+  options.exchange_deadline = config.worker.exchange_deadline;
+  options.collective_deadline = config.worker.collective_deadline;
+  return options;
+}
+
+ebb::http::Handler make_probes(ebb::Metrics& metrics, const worker::Session& session, ebb::Millis stuck_after) {
+  return [&metrics, &session, stuck_after](ebb::http::Request request,
+                                           std::shared_ptr<ebb::http::Exchange> exchange) {
+    ebb::http::Response response;
+    response.content_type = "text/plain; version=0.0.4";
+    if (request.path == "/metrics") {
+      response.body = metrics.text();
+    } else if (request.path == "/health" || request.path == "/livez") {
+      const bool stuck = session.progress_age() > stuck_after;
+      response.status = stuck ? 503 : 200;
+      response.body = stuck ? "a unit of work is stuck\n" : "ok\n";
+    } else if (request.path == "/ready" || request.path == "/readyz") {
+      response.status = session.formed() ? 200 : 503;
+      response.body = session.formed() ? "ready\n" : "not in a group yet\n";
+    } else {
+      response.status = 404;
+      response.body = "known paths: /metrics /health /ready\n";
+    }
+    exchange->send(std::move(response));
+  };
+}
+
+/// Everything between a loaded config and the end of the process.
+Result<void> serve(const ebb::ClusterConfig& config, const Flags& flags) {
+  const ebb::GroupConfig& group = *EBB_TRY(find_group(config, flags));
+  const std::string node = group.name + "/rank" + std::to_string(flags.rank);
+  ebb::Metrics metrics;
+  const auto file = EBB_TRY(ebb::models::GgufFile::open(ebb::effective_model_path(config)));
+  const auto shape = EBB_TRY(ebb::models::read_shape(*file));
+
+  ebb::data::MessengerOptions data;
+  data.name = "data";
+  data.cluster_token = config.cluster_token;
+  const auto messenger = EBB_TRY(ebb::data::Messenger::start(data));
+
+  // The engine is made and used on its own loop, so that the compute threads below it belong to one thread.
+  ebb::TaskLoop engine_loop("engine");
+  Result<std::unique_ptr<worker::Engine>> made = ebb::internal_error("engine loop is gone");
+  std::promise<void> done;
+  engine_loop.post([&] {
+    auto backend = make_backend(config, group.tensor_parallel_size);
+    made = backend ? worker::Engine::make(engine_options(config, group, flags.rank), std::move(*backend), *file,
+                                          shape, messenger.get(), metrics)
+                   : Result<std::unique_ptr<worker::Engine>>(std::move(backend).error());
+    done.set_value();
+  });
+  done.get_future().wait();
+  auto engine = EBB_TRY(std::move(made));
+
+  worker::Session::Options options;
+  options.coordinator = config.coordinator.control_address;
+  options.hello.cluster_token = config.cluster_token;
+  options.hello.node = node;
+  options.hello.group = group.name;
+  options.hello.rank = flags.rank;
+  options.hello.pid = static_cast<uint64_t>(getpid());
+  options.hello.model_digest = shape.digest;
+  options.hello.backend = engine->device_name();
+  worker::Session session(options, *engine, engine_loop);
+
+  const ebb::HostPort address{config.worker.metrics_host,
+                              static_cast<uint16_t>(config.worker.metrics_port_base + flags.rank)};
+  ebb::http::ServerOptions http;
+  http.name = "metrics";
+  const auto probes = EBB_TRY(ebb::http::Server::start(
+      address, http, make_probes(metrics, session, config.coordinator.unit_deadline)));
+
+  std::thread signals([&session] {
+    sigset_t set;
+    sigemptyset(&set);
+    for (int s : {SIGTERM, SIGINT, SIGUSR2}) sigaddset(&set, s);
+    int signal = 0;
+    sigwait(&set, &signal);
+    if (signal != SIGUSR2) session.stop();
+  });
+  ebb::log_info("worker", "started", {{"node", node}, {"device", engine->device_name()}});
+  Result<void> ended = session.run();
+  pthread_kill(signals.native_handle(), SIGUSR2);
+  signals.join();
+  engine->abort("the worker is stopping");
+  std::promise<void> freed;
+  if (engine_loop.post([&] {
+        engine.reset();
+        freed.set_value();
+      })) {
+    freed.get_future().wait();
+  }
+  ebb::log_info("worker", "stopped");
+  return ended;
+}
+
+int run(const Flags& flags) {
+  std::map<std::string, std::string> overrides;
+  for (const std::string& assignment : flags.set) {
+    auto added = ebb::add_override(overrides, assignment);
+    if (!added) {
+      std::fprintf(stderr, "ebb-worker: --set: %s\n", added.error().message.c_str());
+      return kExitUsage;
+    }
+  }
+  const auto loaded = ebb::load_cluster_config(flags.config, overrides);
+  if (!loaded) {
+    std::fprintf(stderr, "ebb-worker: %s\n", loaded.error().message.c_str());
+    return kExitUsage;
+  }
+  if (flags.print_config) {
+    std::fputs(ebb::print_cluster_config(*loaded, true).c_str(), stdout);
+    return 0;
+  }
+  const ebb::ClusterConfig& config = loaded->config;
+  const auto format = config.log_format == "json" ? ebb::LogFormat::kJson : ebb::LogFormat::kText;
+  auto logging = ebb::log_start("worker-" + std::to_string(flags.rank), config.log_level, format);
+  Result<void> ended = logging ? serve(config, flags) : logging;
+  if (!ended) {
+    std::fprintf(stderr, "ebb-worker: %s\n", ended.error().message.c_str());
+    return ended.error().code == ebb::Code::kInvalid ? kExitUsage : kExitFailed;
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  ebb::kernels::prepare_process_environment(argv);
+  Flags flags;
+  CLI::App app("ebb-worker: one tensor-parallel rank that decodes");
+  app.add_option("-c,--config", flags.config, "Cluster config (YAML)");
+  app.add_option("--group", flags.group, "Group of this worker (default: the first)");
+  app.add_option("--rank", flags.rank, "Rank within the group");
+  app.add_option("--set", flags.set, "Override one config key: key=value (repeatable)");
+  app.add_flag("--print-config", flags.print_config, "Print effective values with their origins, and exit");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? 0 : kExitUsage;
+  }
+  // Blocked before any thread exists, so that only the signal thread takes them.
+  sigset_t set;
+  sigemptyset(&set);
+  for (int s : {SIGTERM, SIGINT, SIGUSR2}) sigaddset(&set, s);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  return run(flags);
+}

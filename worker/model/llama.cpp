@@ -1,0 +1,155 @@
+#include "worker/model/llama.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace ebb::worker {
+namespace {
+constexpr uint32_t kLogitRows = 32;  // rows of logits at once: 32 x 49152 floats are 6 MiB
+}
+
+Result<std::unique_ptr<Llama>> Llama::make(const models::ModelShape& shape, const RankShare& share,
+                                           kernels::Backend& backend, ModelWeights weights,
+                                           uint32_t rows_max, uint32_t positions_max) {
+  std::unique_ptr<Llama> model(new Llama(shape, share, backend, std::move(weights), rows_max));
+  EBB_TRY_VOID(model->allocate());
+  kernels::RopeArgs rope;
+  rope.base = shape.rope_base;
+  rope.dims = shape.rope_dims;
+  rope.interleaved = shape.rope_pairs == models::RopePairs::kInterleaved;
+  rope.positions_max = positions_max;
+  EBB_TRY_VOID(backend.ops->prepare_rope(rope));
+  return model;
+}
+
+Llama::Llama(const models::ModelShape& shape, const RankShare& share, kernels::Backend& backend,
+             ModelWeights weights, uint32_t rows_max)
+    : shape_(shape), share_(share), backend_(backend), weights_(std::move(weights)), rows_max_(rows_max) {}
+
+Result<void> Llama::allocate() {
+  const uint64_t rows = rows_max_;
+  const uint64_t q_columns = uint64_t{share_.heads_q.size()} * shape_.head_size;
+  const auto floats = [&](kernels::Buffer& buffer, uint64_t count) -> Result<void> {
+    buffer = EBB_TRY(backend_.device->allocate(count * sizeof(float), kernels::MemoryKind::kDevice));
+    return {};
+  };
+  EBB_TRY_VOID(floats(x_, rows * shape_.width));
+  EBB_TRY_VOID(floats(normed_, rows * shape_.width));
+  EBB_TRY_VOID(floats(q_, rows * q_columns));
+  EBB_TRY_VOID(floats(kv_, rows * 2 * kv_columns()));
+  EBB_TRY_VOID(floats(attention_, rows * q_columns));
+  EBB_TRY_VOID(floats(lse_, rows * share_.heads_q.size()));
+  EBB_TRY_VOID(floats(gate_up_, rows * 2 * share_.ffn.size()));
+  EBB_TRY_VOID(floats(act_, rows * share_.ffn.size()));
+  EBB_TRY_VOID(floats(part_, rows * shape_.width + 1));
+  EBB_TRY_VOID(floats(logits_, uint64_t{std::min(kLogitRows, rows_max_)} * share_.vocabulary.size()));
+  return {};
+}
+
+void Llama::embed(std::span<const TokenId> ids) {
+  EBB_CHECK(ids.size() <= rows_max_);
+  backend_.ops->embed(*weights_.embedding, ids, x_.floats());
+}
+
+void Llama::project(uint32_t layer, std::span<const Position> positions) {
+  const LayerWeights& w = weights_.layers[layer];
+  const auto rows = static_cast<uint32_t>(positions.size());
+  const uint64_t q_columns = uint64_t{share_.heads_q.size()} * shape_.head_size;
+  kernels::Ops& ops = *backend_.ops;
+  ops.rms_norm(x_.floats(), rows, *w.attention_norm, shape_.rms_epsilon, normed_.floats());
+  ops.matmul(normed_.floats(), rows, *w.q, q_.floats(), q_columns);
+  ops.matmul(normed_.floats(), rows, *w.k, d_k(), kv_stride());
+  ops.matmul(normed_.floats(), rows, *w.v, d_v(), kv_stride());
+  ops.rope(q_.floats(), q_columns, share_.heads_q.size(), shape_.head_size, positions);
+  ops.rope(d_k(), kv_stride(), share_.heads_kv.size(), shape_.head_size, positions);
+}
+
+Result<uint32_t> Llama::attention_output(uint32_t layer, uint32_t rows, uint32_t errors) {
+  backend_.ops->matmul(attention_.floats(), rows, *weights_.layers[layer].attention_out,
+                       part_.floats(), shape_.width);
+  return add_over_ranks(rows, errors);
+}
+
+Result<uint32_t> Llama::feed_forward(uint32_t layer, uint32_t rows, uint32_t errors) {
+  const LayerWeights& w = weights_.layers[layer];
+  const uint32_t ffn = share_.ffn.size();
+  kernels::Ops& ops = *backend_.ops;
+  ops.rms_norm(x_.floats(), rows, *w.ffn_norm, shape_.rms_epsilon, normed_.floats());
+  ops.matmul(normed_.floats(), rows, *w.gate, gate_up_.floats(), 2 * uint64_t{ffn});
+  ops.matmul(normed_.floats(), rows, *w.up, gate_up_.floats() + ffn, 2 * uint64_t{ffn});
+  ops.silu_mul(gate_up_.floats(), rows, ffn, act_.floats());
+  ops.matmul(act_.floats(), rows, *w.down, part_.floats(), shape_.width);
+  return add_over_ranks(rows, errors);
+}
+
+Result<uint32_t> Llama::add_over_ranks(uint32_t rows, uint32_t errors) {
+  const uint32_t total = EBB_TRY(all_reduce_rows(part_.floats(), rows, errors));
+  if (total == 0) backend_.ops->add(x_.floats(), part_.floats(), uint64_t{rows} * shape_.width);
+  return total;
+}
+
+Result<uint32_t> Llama::all_reduce_rows(float* d_rows, uint32_t rows, uint32_t errors) {
+  if (collective_ == nullptr || collective_->size() == 1) return errors;
+  const uint64_t count = uint64_t{rows} * shape_.width;
+  const float mine = static_cast<float>(errors);
+  backend_.device->copy_to_device(d_rows + count, &mine, sizeof mine);
+  EBB_TRY_VOID(backend_.device->synchronize());
+  EBB_TRY_VOID(collective_->all_reduce_sum(d_rows, count + 1));
+  float total = 0;
+  backend_.device->copy_to_host(&total, d_rows + count, sizeof total);
+  return static_cast<uint32_t>(total);
+}
+
+Result<void> Llama::gather_rows(uint32_t rows, const std::function<void(float* d_rows)>& fill) {
+  fill(part_.floats());
+  EBB_TRY(all_reduce_rows(part_.floats(), rows, 0));
+  backend_.device->copy_on_device(x_.data(), part_.data(), uint64_t{rows} * shape_.width * sizeof(float));
+  return {};
+}
+
+Result<uint32_t> Llama::agree(uint32_t errors) {
+  if (collective_ == nullptr || collective_->size() == 1) return errors;
+  float total = static_cast<float>(errors);
+  EBB_TRY_VOID(collective_->all_reduce_sum(&total, 1));
+  return static_cast<uint32_t>(total);
+}
+
+Result<void> Llama::broadcast_tokens(std::span<TokenId> tokens) {
+  if (collective_ == nullptr || collective_->size() == 1) return {};
+  return collective_->broadcast(std::as_writable_bytes(tokens), 0);
+}
+
+Result<std::vector<float>> Llama::logits(uint32_t first, uint32_t count) {
+  const uint64_t mine = share_.vocabulary.size();
+  const uint64_t widest = models::columns_of_rank(shape_.vocabulary, 1, share_.ranks, 0).size();
+  const bool root = share_.rank == 0;
+  std::vector<float> out(root ? uint64_t{count} * shape_.vocabulary : 0);
+  kernels::Ops& ops = *backend_.ops;
+  for (uint32_t done = 0; done < count;) {
+    const uint32_t rows = std::min(count - done, std::min(kLogitRows, rows_max_));
+    ops.rms_norm(x_.floats() + uint64_t{first + done} * shape_.width, rows, *weights_.output_norm,
+                 shape_.rms_epsilon, normed_.floats());
+    ops.matmul(normed_.floats(), rows, *weights_.head, logits_.floats(), mine);
+    if (share_.ranks == 1) {
+      backend_.device->copy_to_host(out.data() + uint64_t{done} * shape_.vocabulary, logits_.data(),
+                                    rows * mine * sizeof(float));
+    } else {
+      std::vector<float> sent(rows * widest), all(root ? share_.ranks * rows * widest : 0);
+      backend_.device->copy_to_host(sent.data(), logits_.data(), rows * mine * sizeof(float));
+      EBB_TRY_VOID(collective_->gather(std::as_bytes(std::span(sent)),
+                                       std::as_writable_bytes(std::span(all))));
+      for (uint32_t r = 0; root && r < share_.ranks; ++r) {
+        const auto part = models::columns_of_rank(shape_.vocabulary, 1, share_.ranks, r);
+        for (uint32_t i = 0; i < rows; ++i) {
+          std::memcpy(out.data() + uint64_t{done + i} * shape_.vocabulary + part.begin,
+                      all.data() + r * rows * widest + uint64_t{i} * part.size(),
+                      part.size() * sizeof(float));
+        }
+      }
+    }
+    done += rows;
+  }
+  return out;
+}
+
+}  // namespace ebb::worker

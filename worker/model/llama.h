@@ -1,0 +1,93 @@
+// The Llama forward pass in pieces, in reading order: what happens to `rows` rows of activations between the attention
+// calls. It knows weights, ranks and the collective; it knows nothing of sequences, residency or policies: the steps
+// above it say where rows stand and what they attend to.
+//
+// Tensor parallel: every rank computes its heads and FFN columns; two all-reduces a layer add the parts up. Each carries
+// one element more, the error count: when some rank could not do its part (a restore that failed), the sum is not
+// zero, and all ranks end the step there, alike.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "kernels/ops.h"
+#include "models/model_shape.h"
+#include "transport/collective/collective.h"
+#include "worker/model/weights.h"
+
+namespace ebb::worker {
+
+/// All on the engine thread. Buffers hold at most `rows_max` rows; activations are f32.
+class Llama {
+ public:
+  static Result<std::unique_ptr<Llama>> make(const models::ModelShape& shape, const RankShare& share,
+                                             kernels::Backend& backend, ModelWeights weights,
+                                             uint32_t rows_max, uint32_t positions_max);
+
+  /// The collective in force; may change with the epoch.
+  void set_collective(collective::Collective* collective) { collective_ = collective; }
+
+  uint32_t rows_max() const { return rows_max_; }
+  const models::ModelShape& shape() const { return shape_; }
+  const RankShare& share() const { return share_; }
+
+  /// x [rows, width] = embeddings.
+  void embed(std::span<const TokenId> ids);
+  float* d_x() { return x_.floats(); }
+
+  /// norm, Q, K, V, RoPE: fills d_q [rows, heads_q, head_size] and the K, V columns beside it.
+  void project(uint32_t layer, std::span<const Position> positions);
+  float* d_q() { return q_.floats(); }
+  float* d_k() { return kv_.floats(); }
+  float* d_v() { return kv_.floats() + kv_columns(); }
+  uint64_t kv_stride() const { return 2 * kv_columns(); }
+  /// Where attention writes [rows, heads_q, head_size] and [rows, heads_q].
+  float* d_attention() { return attention_.floats(); }
+  float* d_lse() { return lse_.floats(); }
+
+  /// x += attention out-projection, then x += FFN, each summed over ranks. `errors`: this rank's, 0 or 1; with 1 the
+  /// rank's part is zero. Returns the count over all ranks: not zero means that x is unusable on every rank.
+  Result<uint32_t> attention_output(uint32_t layer, uint32_t rows, uint32_t errors);
+  Result<uint32_t> feed_forward(uint32_t layer, uint32_t rows, uint32_t errors);
+
+  /// Logits of rows [first, first + count) on rank 0: [count, vocabulary], host memory; empty on other ranks.
+  Result<std::vector<float>> logits(uint32_t first, uint32_t count);
+
+  /// x [rows, width] = the sum over ranks of what each rank's `fill` wrote (its own rows; zeros elsewhere).
+  Result<void> gather_rows(uint32_t rows, const std::function<void(float* d_rows)>& fill);
+  /// Sum of `errors` over ranks: asked before a unit whose preparation may fail on one rank alone.
+  Result<uint32_t> agree(uint32_t errors);
+  /// Rank 0's tokens, to every rank.
+  Result<void> broadcast_tokens(std::span<TokenId> tokens);
+
+ private:
+  /// Sums [rows, width] over ranks in place, with the error count behind it.
+  Result<uint32_t> all_reduce_rows(float* d_rows, uint32_t rows, uint32_t errors);
+  Llama(const models::ModelShape& shape, const RankShare& share, kernels::Backend& backend,
+        ModelWeights weights, uint32_t rows_max);
+  Result<void> allocate();
+  uint64_t kv_columns() const { return uint64_t{share_.heads_kv.size()} * shape_.head_size; }
+  Result<uint32_t> add_over_ranks(uint32_t rows, uint32_t errors);
+
+  models::ModelShape shape_;
+  RankShare share_;
+  kernels::Backend& backend_;
+  ModelWeights weights_;
+  uint32_t rows_max_;
+  collective::Collective* collective_ = nullptr;
+  kernels::Buffer x_;          ///< [rows, width]
+  kernels::Buffer normed_;     ///< [rows, width]
+  kernels::Buffer q_;          ///< [rows, heads_q * head_size]
+  kernels::Buffer kv_;         ///< [rows, K then V]
+  kernels::Buffer attention_;  ///< [rows, heads_q * head_size]
+  kernels::Buffer lse_;        ///< [rows, heads_q]
+  kernels::Buffer gate_up_;    ///< [rows, 2 * ffn]
+  kernels::Buffer act_;        ///< [rows, ffn]
+  kernels::Buffer part_;       ///< [rows, width] and one element: what is summed over ranks
+  kernels::Buffer logits_;     ///< [kLogitRows, vocabulary share]
+};
+
+}  // namespace ebb::worker

@@ -1,0 +1,50 @@
+// One rank's shard of a model's weights, as views into the mapped file handed to the backend. Which rows and columns
+// a rank holds is decided here and nowhere else.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/result.h"
+#include "kernels/ops.h"
+#include "models/gguf.h"
+#include "models/kv_layout.h"
+#include "models/model_shape.h"
+
+namespace ebb::worker {
+
+/// What one rank holds of every layer. Query heads follow their KV heads; FFN columns are dealt in blocks of 32, so
+/// that quantised rows are cut on block borders; the head's rows (vocabulary) evenly.
+struct RankShare {
+  uint32_t rank = 0;
+  uint32_t ranks = 1;
+  HeadRange heads_kv;
+  HeadRange heads_q;
+  TokenRange ffn;         ///< columns of gate and up, inputs of down
+  TokenRange vocabulary;  ///< rows of the output head
+};
+
+/// Errors: kInvalid (more ranks than KV heads).
+Result<RankShare> share_of_rank(const models::ModelShape& shape, uint32_t ranks, uint32_t rank);
+
+struct LayerWeights {
+  std::unique_ptr<kernels::Weight> attention_norm;  ///< [1, width]
+  std::unique_ptr<kernels::Weight> q, k, v;         ///< [heads * head_size, width]
+  std::unique_ptr<kernels::Weight> attention_out;   ///< [width, heads_q * head_size]
+  std::unique_ptr<kernels::Weight> ffn_norm;        ///< [1, width]
+  std::unique_ptr<kernels::Weight> gate, up;        ///< [ffn, width]
+  std::unique_ptr<kernels::Weight> down;            ///< [width, ffn]
+};
+
+struct ModelWeights {
+  std::unique_ptr<kernels::Weight> embedding;       ///< [vocabulary, width], whole
+  std::vector<LayerWeights> layers;
+  std::unique_ptr<kernels::Weight> output_norm;     ///< [1, width]
+  std::unique_ptr<kernels::Weight> head;            ///< [vocabulary share, width]
+};
+
+/// `file` must outlive the weights. Errors: of the file (a tensor missing), kUnsupported (a cut inside a block).
+Result<ModelWeights> load_weights(const models::GgufFile& file, const models::ModelShape& shape,
+                                  const RankShare& share, kernels::Ops& ops);
+
+}  // namespace ebb::worker

@@ -1,0 +1,70 @@
+// Which tokens of one (sequence, band) have their rows on the device, and in which slots. Pure: no I/O, no device.
+//
+// A band is `all` (slot == position) until it is released; then it is a hot pool of a fixed number of slots, in
+// which any slot holds any position. Rows of the unsealed tail, and rows whose granule the store has not accepted,
+// are pinned: they exist nowhere else.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+
+namespace ebb::worker {
+
+constexpr uint32_t kNoSlot = 0xffffffffu;
+constexpr Position kNoPosition = 0xffffffffu;
+
+class BandResidency {
+ public:
+  bool hot() const { return hot_; }
+  /// Slots that exist (hot pools).
+  uint32_t capacity() const { return static_cast<uint32_t>(position_of_.size()); }
+
+  /// Slot of a position, kNoSlot when its row is not on the device.
+  uint32_t slot(Position position) const {
+    if (!hot_) return position < length_ ? position : kNoSlot;
+    return position < slot_of_.size() ? slot_of_[position] : kNoSlot;
+  }
+
+  /// Makes room for a new position at the end and returns its slot. In a hot pool the least recently selected
+  /// row that the store has, and that step `step` does not use, gives way.
+  /// Errors: kExhausted (every slot is pinned or in use).
+  Result<uint32_t> place(Position position, uint64_t step);
+
+  /// Marks rows as used by step `step`; returns the positions of `set` that have no slot, ascending.
+  std::vector<Position> touch(std::span<const Position> set, uint64_t step);
+  /// A slot for each of `positions` (none of which has one), least recently selected rows give way; ascending by
+  /// age, then position. All or nothing. Errors: kExhausted.
+  Result<void> admit(std::span<const Position> positions, uint64_t step);
+  /// Takes back slots that admit() gave out, when their rows never arrived.
+  void forget(std::span<const Position> positions);
+
+  /// Positions below this are in the store (accepted).
+  Position sealed_to() const { return sealed_to_; }
+  void set_sealed_to(Position position) { sealed_to_ = position; }
+  /// Rows that exist: [0, length) have been placed.
+  Position length() const { return length_; }
+
+  struct Move {
+    uint32_t from;  ///< slot
+    uint32_t to;
+  };
+  /// Turns `all` into a hot pool of `capacity` slots that keeps `keep` (ascending, at most capacity positions, all
+  /// of [sealed_to, length) among them). Returns the copies that bring rows from slots >= capacity to free ones.
+  std::vector<Move> shrink(uint32_t capacity, std::span<const Position> keep, uint64_t step);
+
+ private:
+  Result<uint32_t> evict_one(uint64_t step);
+  bool hot_ = false;
+  Position length_ = 0;
+  Position sealed_to_ = 0;
+  std::vector<uint32_t> slot_of_;      ///< by position
+  std::vector<Position> position_of_;  ///< by slot; kNoPosition: free
+  std::vector<uint64_t> last_used_;    ///< by slot: step of last selection
+  std::vector<uint32_t> free_;
+};
+
+}  // namespace ebb::worker

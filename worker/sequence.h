@@ -1,0 +1,36 @@
+// One sequence on one rank: its tokens, its KV, its policy and its last sets.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "transport/control/messages.h"
+#include "worker/attention/policy.h"
+#include "worker/kept_activations.h"
+#include "worker/sequence_kv.h"
+
+namespace ebb::worker {
+
+/// A put that the store has not answered yet. Shared with the completion, which runs on the data thread.
+struct PutInFlight;
+
+struct Sequence {
+  control::OpenUnit open;
+  std::vector<TokenId> tokens;       ///< prompt, then what was sampled
+  uint32_t length = 0;               ///< tokens whose KV exists in every layer
+  std::unique_ptr<AttentionPolicy> policy;
+  std::unique_ptr<SequenceKv> kv;
+  std::unique_ptr<KeptActivations> kept;       ///< during a band-by-band bulk pass
+  std::map<uint32_t, std::vector<Position>> sets;  ///< by anchor: the last step's
+  std::vector<Digest> content;       ///< content digest of each whole granule of exact tokens
+  std::vector<std::shared_ptr<PutInFlight>> puts;  ///< of granules sealed while decoding
+  control::SequenceCounters counters;
+
+  SeqId id() const { return open.seq; }
+  /// Tokens that a bulk pass computes, densely and so exactly; the rest go through the decode path.
+  uint32_t bulk_end() const { return open.decode_from; }
+  bool forced() const { return length < open.prompt.size(); }
+};
+
+}  // namespace ebb::worker

@@ -1,0 +1,90 @@
+#include "worker/sequence_kv.h"
+
+#include <algorithm>
+
+namespace ebb::worker {
+
+SequenceKv::SequenceKv(Arena& arena, kernels::Ops& ops, const models::KvLayout& layout,
+                       const kernels::KvShape& shape)
+    : arena_(arena), ops_(ops), layout_(layout), shape_(shape), bands_(layout.bands.size()) {
+  for (size_t b = 0; b < bands_.size(); ++b) bands_[b].blocks.resize(layout.bands[b].size());
+}
+
+SequenceKv::~SequenceKv() {
+  for (Band& band : bands_) {
+    for (auto& blocks : band.blocks) arena_.free(blocks);
+  }
+}
+
+Result<void> SequenceKv::grow(Band& band, uint32_t slots) {
+  const uint32_t wanted = (slots + shape_.block_tokens - 1) / shape_.block_tokens;
+  const auto have = static_cast<uint32_t>(band.blocks[0].size());
+  if (wanted <= have) return {};
+  const uint32_t more = wanted - have;
+  // All layers of the band or none.
+  std::vector<uint32_t> fresh;
+  EBB_TRY_VOID(arena_.allocate(more * static_cast<uint32_t>(band.blocks.size()), fresh));
+  auto next = fresh.begin();
+  for (auto& blocks : band.blocks) {
+    blocks.insert(blocks.end(), next, next + more);
+    next += more;
+  }
+  add_foreign_blocks(static_cast<int64_t>(fresh.size()));
+  return {};
+}
+
+void SequenceKv::add_foreign_blocks(int64_t blocks) {
+  blocks_used_ = static_cast<uint64_t>(static_cast<int64_t>(blocks_used_) + blocks);
+  blocks_max_ = std::max(blocks_max_, blocks_used_);
+}
+
+Result<void> SequenceKv::extend(uint32_t band, TokenRange range, uint64_t step) {
+  EBB_CHECK(!bands_[band].residency.hot());
+  EBB_TRY_VOID(grow(bands_[band], range.end));
+  for (Position p = range.begin; p < range.end; ++p) {
+    EBB_TRY(bands_[band].residency.place(p, step));
+  }
+  return {};
+}
+
+Result<uint32_t> SequenceKv::place(uint32_t band, Position position, uint64_t step) {
+  Band& b = bands_[band];
+  if (!b.residency.hot()) EBB_TRY_VOID(grow(b, position + 1));
+  return b.residency.place(position, step);
+}
+
+kernels::KvRows SequenceKv::rows(uint32_t layer) const {
+  const uint32_t band = layout_.band_of(layer);
+  return {arena_.device_base(), bands_[band].blocks[layer - layout_.bands[band].begin]};
+}
+
+std::vector<uint32_t> SequenceKv::slots(uint32_t band, std::span<const Position> positions) const {
+  std::vector<uint32_t> out;
+  out.reserve(positions.size());
+  for (Position p : positions) {
+    out.push_back(bands_[band].residency.slot(p));
+    EBB_CHECK(out.back() != kNoSlot);
+  }
+  return out;
+}
+
+void SequenceKv::shrink(uint32_t band, uint32_t capacity, std::span<const Position> keep, uint64_t step) {
+  Band& b = bands_[band];
+  const uint32_t wanted = (capacity + shape_.block_tokens - 1) / shape_.block_tokens;
+  const uint32_t blocks = std::min(wanted, static_cast<uint32_t>(b.blocks[0].size()));
+  const auto moves = b.residency.shrink(blocks * shape_.block_tokens, keep, step);
+  std::vector<uint32_t> from, to;
+  for (const auto& move : moves) {
+    from.push_back(move.from);
+    to.push_back(move.to);
+  }
+  for (uint32_t i = 0; i < b.blocks.size(); ++i) {
+    if (!moves.empty()) ops_.copy_rows(shape_, rows(layout_.bands[band].begin + i), from, to);
+    std::vector<uint32_t> rest(b.blocks[i].begin() + blocks, b.blocks[i].end());
+    b.blocks[i].resize(blocks);
+    add_foreign_blocks(-static_cast<int64_t>(rest.size()));
+    arena_.free(rest);
+  }
+}
+
+}  // namespace ebb::worker
