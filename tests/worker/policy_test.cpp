@@ -1,0 +1,80 @@
+#include "worker/attention/policy.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace ebb::worker {
+namespace {
+
+models::SelectionProfile profile() {
+  models::SelectionProfile p;
+  p.name = "test";
+  p.layers = 6;
+  p.anchors = {0, 2, 4};
+  p.budget_min = 64;
+  p.sinks = 4;
+  p.window = 8;
+  return p;
+}
+
+control::PolicyParams tidal(uint32_t budget) { return {control::PolicyKind::kTidal, budget, 4, 8}; }
+
+TEST(TidalPolicy, AnchorsSelectAndFollowersReadTheNearestAnchorBelow) {
+  const auto policy = make_tidal_policy(profile(), tidal(20));
+  for (uint32_t layer = 0; layer < 6; ++layer) {
+    const LayerPlan plan = policy->layer_plan(layer, 100);
+    if (layer % 2 == 0) {
+      EXPECT_TRUE(plan.selects);
+      EXPECT_EQ(plan.reads, LayerPlan::Reads::kAll);
+    } else {
+      EXPECT_FALSE(plan.selects);
+      EXPECT_EQ(plan.reads, LayerPlan::Reads::kSet);
+      EXPECT_EQ(plan.anchor, layer - 1);
+    }
+  }
+}
+
+TEST(TidalPolicy, IsDenseWhileTheBudgetCoversEverything) {
+  const auto policy = make_tidal_policy(profile(), tidal(20));
+  EXPECT_FALSE(policy->layer_plan(0, 20).selects);
+  EXPECT_EQ(policy->layer_plan(1, 20).reads, LayerPlan::Reads::kAll);
+  EXPECT_TRUE(policy->layer_plan(0, 21).selects);
+}
+
+TEST(TidalPolicy, SetsHaveExactlyKTokensWithSinksAndWindowAlwaysIn) {
+  const auto policy = make_tidal_policy(profile(), tidal(20));
+  const SelectionRequest request = policy->request(2, 100);
+  EXPECT_EQ(request.begin, 4u);
+  EXPECT_EQ(request.end, 92u);
+  EXPECT_EQ(request.take, 8u);
+  const auto set = policy->compose(2, 100, {10, 11, 20, 21, 30, 31, 40, 41});
+  EXPECT_EQ(set.size(), 20u);
+  EXPECT_TRUE(std::is_sorted(set.begin(), set.end()));
+  EXPECT_EQ(set.front(), 0u);
+  EXPECT_EQ(set.back(), 99u) << "the current token is in the set";
+}
+
+TEST(TidalPolicy, KvIsExactUpToTheFirstFollowerOnly) {
+  const auto policy = make_tidal_policy(profile(), tidal(20));
+  EXPECT_TRUE(policy->exact_at(0));
+  EXPECT_TRUE(policy->exact_at(1)) << "its input comes from a dense layer";
+  EXPECT_FALSE(policy->exact_at(2));
+  EXPECT_TRUE(make_dense_policy()->exact_at(5));
+}
+
+TEST(MakePolicy, RefusesNumbersThatCannotWorkAndNamesThem) {
+  auto refused = make_policy(profile(), tidal(12));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kInvalid);
+  EXPECT_NE(refused.error().message.find("budget (12)"), std::string::npos);
+  models::SelectionProfile bare = profile();
+  bare.anchors.clear();
+  refused = make_policy(bare, tidal(64));
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("no anchors"), std::string::npos);
+  EXPECT_TRUE(make_policy(bare, {}));
+}
+
+}  // namespace
+}  // namespace ebb::worker
