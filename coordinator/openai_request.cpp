@@ -72,7 +72,8 @@ void read_prompts(FieldReader& fields, const ApiLimits& limits, OpenAiRequest& r
   if (empty) return fields.fail("prompt", "is empty: a prompt needs at least one token");
   if (!list) {
     request.prompts.emplace_back(prompt->text());
-  } else if (prompt->at(0).kind() == JsonKind::kInteger) {
+  } else if (const JsonKind first = prompt->at(0).kind();
+             first == JsonKind::kInteger || first == JsonKind::kReal) {
     request.prompts.emplace_back(read_ids(fields, "prompt", *prompt, limits.vocabulary));
   } else {
     read_prompt_list(fields, *prompt, limits, request.prompts);

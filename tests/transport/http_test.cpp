@@ -1,4 +1,5 @@
-// The HTTP server and client over real sockets: limits, garbage, slow and vanishing clients, streams.
+// The HTTP server and client over real sockets: limits, garbage, slow and vanishing clients,
+// streams.
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>

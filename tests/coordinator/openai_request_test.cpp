@@ -1,0 +1,258 @@
+// Every bad value gets an error that names its field and the limit; every good one arrives.
+#include "coordinator/openai_request.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace ebb::coordinator {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr ApiLimits kLimits{2048, 1000};
+
+struct Outcome {
+  OpenAiRequest request;
+  std::optional<ApiError> error;
+};
+Outcome completions(const std::string& body) {
+  Outcome outcome;
+  outcome.error = parse_openai_request(body, Endpoint::kCompletions, kLimits, outcome.request);
+  return outcome;
+}
+Outcome chat(const std::string& body) {
+  Outcome outcome;
+  outcome.error = parse_openai_request(body, Endpoint::kChat, kLimits, outcome.request);
+  return outcome;
+}
+/// A completions body with these fields more.
+std::string with(const std::string& fields) { return R"({"prompt":"hi",)" + fields + "}"; }
+std::string chat_with(const std::string& fields) {
+  return R"({"messages":[{"role":"user","content":"hi"}],)" + fields + "}";
+}
+
+struct Bad {
+  std::string body;
+  std::string param;
+  std::string message;  ///< a part of it
+};
+void expect_bad(const std::vector<Bad>& table, Outcome (*parse)(const std::string&)) {
+  for (const Bad& bad : table) {
+    const Outcome outcome = parse(bad.body);
+    ASSERT_TRUE(outcome.error) << bad.body;
+    EXPECT_EQ(outcome.error->status, 400) << bad.body;
+    EXPECT_EQ(outcome.error->param, bad.param) << bad.body << "\n" << outcome.error->message;
+    EXPECT_THAT(outcome.error->message, HasSubstr(bad.message)) << bad.body;
+  }
+}
+
+TEST(OpenAiRequest, BadBodiesAreRefusedWithThePosition) {
+  expect_bad({{"", "", "empty"},
+              {"{", "", "line 1, column 2"},
+              {"{\"prompt\":\"a\"\n,}", "", "line 2"},
+              {"[1]", "", "must be a JSON object, not an array"},
+              {"\"text\"", "", "not a string"},
+              {"{\"prompt\":\"a\"} x", "", "column 16"},
+              {"{\"prompt\":\"\xC3\"}", "", "not valid UTF-8 at byte 11"},
+              {"{\"prompt\":\"\\ud800\"}", "", "not JSON"},
+              {"{\"prompt\":1e999}", "", "not JSON"},
+              {std::string(100000, '['), "", "deeper than 64 levels at byte 64"}},
+             completions);
+}
+
+TEST(OpenAiRequest, BadPromptsAreRefused) {
+  expect_bad({{"{}", "prompt", "is missing"},
+              {R"({"prompt":null})", "prompt", "is missing"},
+              {R"({"prompt":""})", "prompt", "is empty"},
+              {R"({"prompt":[]})", "prompt", "is empty"},
+              {R"({"prompt":7})", "prompt", "not an integer"},
+              {R"({"prompt":[[]]})", "prompt[0]", "is empty"},
+              {R"({"prompt":["a",""]})", "prompt[1]", "is empty"},
+              {R"({"prompt":["a",1]})", "prompt[1]", "not an integer"},
+              {R"({"prompt":[1,"a"]})", "prompt[1]", "must be a token id"},
+              {R"({"prompt":[{}]})", "prompt[0]", "not an object"},
+              {R"({"prompt":[1,1000]})", "prompt[1]", "from 0 to 999, not 1000"},
+              {R"({"prompt":[-1]})", "prompt[0]", "from 0 to 999, not -1"},
+              {R"({"prompt":[1.5]})", "prompt[0]", "not a number"},
+              {R"({"prompt":[[1],[5,9999999999]]})", "prompt[1][1]", "from 0 to 999"},
+              {R"({"prompt":[99999999999999999999]})", "prompt[0]", "not a number"}},
+             completions);
+  std::string many = "{\"prompt\":[\"a\"";
+  for (int i = 0; i < 64; ++i) many += ",\"a\"";
+  expect_bad({{many + "]}", "prompt", "at most 64 prompts, not 65"}}, completions);
+}
+
+TEST(OpenAiRequest, BadNumbersAreRefusedWithTheirRange) {
+  expect_bad(
+      {{with(R"("max_tokens":-5)"), "max_tokens", "from 0 to 16777216, not -5"},
+       {with(R"("max_tokens":1.5)"), "max_tokens", "must be an integer"},
+       {with(R"("max_tokens":"7")"), "max_tokens", "not a string"},
+       {with(R"("max_tokens":0)"), "max_tokens", "at least 1"},
+       {with(R"("max_tokens":99999999999999999999)"), "max_tokens", "must be an integer"},
+       {with(R"("max_tokens":3,"max_completion_tokens":4)"), "max_completion_tokens", "differ"},
+       {with(R"("n":0)"), "n", "from 1 to 8, not 0"},
+       {with(R"("n":9)"), "n", "from 1 to 8, not 9"},
+       {with(R"("temperature":-0.1)"), "temperature", "from 0 to 2, not -0.1"},
+       {with(R"("temperature":2.5)"), "temperature", "from 0 to 2, not 2.5"},
+       {with(R"("temperature":true)"), "temperature", "not a boolean"},
+       {with(R"("top_p":0)"), "top_p", "over 0 and at most 1"},
+       {with(R"("top_p":1.01)"), "top_p", "from 0 to 1"},
+       {with(R"("top_k":-2)"), "top_k", "from -1"},
+       {with(R"("seed":1.5)"), "seed", "must be an integer"},
+       {with(R"("logprobs":21)"), "logprobs", "from 0 to 20, not 21"},
+       {with(R"("logprobs":true)"), "logprobs", "not a boolean"},
+       {with(R"("echo":"yes")"), "echo", "must be true or false"},
+       {with(R"("stream":1)"), "stream", "must be true or false"},
+       {with(R"("stream_options":{"include_usage":true})"), "stream_options", "needs stream"},
+       {with(R"("stream":true,"stream_options":{"include_usage":1})"),
+        "stream_options.include_usage", "true or false"},
+       {with(R"("model":5)"), "model", "must be a string"},
+       {with(R"("stop_token_ids":[1000])"), "stop_token_ids[0]", "from 0 to 999"}},
+      completions);
+}
+
+TEST(OpenAiRequest, BadStopStringsAreRefused) {
+  std::string many = "\"stop\":[\"a\"";
+  for (int i = 0; i < 16; ++i) many += ",\"a\"";
+  expect_bad({{with(R"("stop":"")"), "stop", "1 to 256 bytes, not 0"},
+              {with(R"("stop":[1])"), "stop", "not an integer"},
+              {with(R"("stop":{})"), "stop", "not an object"},
+              {with(many + "]"), "stop", "at most 16 strings, not 17"},
+              {with("\"stop\":\"" + std::string(257, 'x') + "\""), "stop", "not 257"}},
+             completions);
+}
+
+TEST(OpenAiRequest, FieldsThatWouldChangeTheAnswerAreRefusedByName) {
+  expect_bad({{with(R"("presence_penalty":0.5)"), "presence_penalty", "only 0 is accepted"},
+              {with(R"("frequency_penalty":-1)"), "frequency_penalty", "only 0"},
+              {with(R"("repetition_penalty":1.1)"), "repetition_penalty", "only 1"},
+              {with(R"("logit_bias":{"5":1})"), "logit_bias", "leave it out or empty"},
+              {with(R"("best_of":3)"), "best_of", "only the value of n (1)"},
+              {with(R"("suffix":"end")"), "suffix", "not supported"},
+              {with(R"("min_p":0.1)"), "min_p", "only 0"},
+              {with(R"("response_format":{"type":"json_object"})"), "response_format", "text"},
+              {with(R"("tools":[{"type":"function"}])"), "tools", "not supported"},
+              {with(R"("tool_choice":"required")"), "tool_choice", "no tools"},
+              {with(R"("guided_json":{})"), "guided_json", "leave it out"},
+              {with(R"("modalities":["audio"])"), "modalities", "not supported"}},
+             completions);
+  const Outcome neutral = completions(
+      with(R"("presence_penalty":0,"logit_bias":{},"tools":[],"n":2,"best_of":2,"suffix":null,)"
+           R"("response_format":{"type":"text"},"tool_choice":"none","modalities":["text"])"));
+  EXPECT_FALSE(neutral.error) << neutral.error->message;
+  EXPECT_TRUE(neutral.request.ignored.empty());
+}
+
+TEST(OpenAiRequest, TheExtensionObjectIsStrict) {
+  expect_bad(
+      {{with(R"("ebb":5)"), "ebb", "must be an object"},
+       {with(R"("ebb":{"polcy":"dense"})"), "ebb.polcy", "nearest known key is ebb.policy"},
+       {with(R"("ebb":{"policy":"magic"})"), "ebb.policy", "one of dense, tidal"},
+       {with(R"("ebb":{"budget":0})"), "ebb.budget", "from 1"},
+       {with(R"("ebb":{"budget":10,"sinks":4,"window":7})"), "ebb.budget", "sinks + window = 11"},
+       {with(R"("ebb":{"decode_from":0})"), "ebb.decode_from", "from 1"},
+       {with(R"("ebb":{"trace":"all"})"), "ebb.trace", "must be \"selection\""},
+       {with(R"("max_tokens":257,"ebb":{"trace":"selection"})"), "ebb.trace", "at most 256"},
+       {with(R"("seed":1,"ebb":{"seed":2})"), "ebb.seed", "differ"}},
+      completions);
+  expect_bad({{chat_with(R"("ebb":{"decode_from":1})"), "ebb.decode_from", "completions only"}},
+             chat);
+}
+
+TEST(OpenAiRequest, BadMessagesAreRefused) {
+  expect_bad(
+      {{"{}", "messages", "is missing"},
+       {R"({"messages":[]})", "messages", "1 to 4096 messages, not 0"},
+       {R"({"messages":"hi"})", "messages", "must be an array"},
+       {R"({"messages":["hi"]})", "messages[0]", "must be an object"},
+       {R"({"messages":[{"content":"x"}]})", "messages[0].role", "is missing"},
+       {R"({"messages":[{"role":"tool","content":"x"}]})", "messages[0].role", "one of"},
+       {R"({"messages":[{"role":"user"}]})", "messages[0].content", "is missing"},
+       {R"({"messages":[{"role":"user","content":5}]})", "messages[0].content", "not an integer"},
+       {R"({"messages":[{"role":"user","content":[{"type":"image_url","image_url":{}}]}]})",
+        "messages[0].content[0].type", "text only"},
+       {R"({"messages":[{"role":"user","content":[5]}]})", "messages[0].content[0]", "object"},
+       {R"({"messages":[{"role":"assistant","content":"x","tool_calls":[{}]}]})",
+        "messages[0].tool_calls", "no tools"},
+       {chat_with(R"("continue_final_message":true)"), "continue_final_message",
+        "role assistant, not user"},
+       {R"({"messages":[{"role":"assistant","content":"a"}],"continue_final_message":true,)"
+        R"("add_generation_prompt":true})",
+        "continue_final_message", "exclude"},
+       {chat_with(R"("top_logprobs":2)"), "top_logprobs", "needs logprobs"},
+       {chat_with(R"("logprobs":true,"top_logprobs":21)"), "top_logprobs", "from 0 to 20"},
+       {chat_with(R"("logprobs":3)"), "logprobs", "true or false"}},
+      chat);
+}
+
+TEST(OpenAiRequest, ReadsAllFourKindsOfPrompt) {
+  EXPECT_EQ(std::get<std::string>(completions(R"({"prompt":"hi"})").request.prompts.at(0)), "hi");
+  EXPECT_EQ(completions(R"({"prompt":["a","b"]})").request.prompts.size(), 2u);
+  const auto ids = completions(R"({"prompt":[1,2,3]})").request.prompts;
+  ASSERT_EQ(ids.size(), 1u);
+  EXPECT_THAT(std::get<std::vector<TokenId>>(ids[0]), ElementsAre(1, 2, 3));
+  const auto lists = completions(R"({"prompt":[[1],[2,3]]})").request.prompts;
+  ASSERT_EQ(lists.size(), 2u);
+  EXPECT_THAT(std::get<std::vector<TokenId>>(lists[1]), ElementsAre(2, 3));
+}
+
+TEST(OpenAiRequest, ReadsEveryField) {
+  const Outcome good = completions(
+      with(R"("model":"m","n":2,"max_tokens":7,"temperature":0,"top_p":0.5,"top_k":40,"seed":-1,)"
+           R"("stop":["x","y"],"logprobs":3,"echo":true,"stream":true,"user":"u",)"
+           R"("stream_options":{"include_usage":true},"ignore_eos":true,"return_token_ids":true,)"
+           R"("ebb":{"policy":"tidal","budget":512,"sinks":4,"window":64,"decode_from":3,)"
+           R"("trace":"selection"})"));
+  ASSERT_FALSE(good.error) << good.error->message;
+  const OpenAiRequest& r = good.request;
+  EXPECT_EQ(r.model, "m");
+  EXPECT_EQ(r.n, 2u);
+  EXPECT_EQ(r.max_tokens, 7u);
+  EXPECT_EQ(r.sampling.temperature, 0.0f);
+  EXPECT_EQ(r.sampling.top_p, 0.5f);
+  EXPECT_EQ(r.sampling.top_k, 40u);
+  EXPECT_EQ(r.sampling.seed, UINT64_MAX);
+  EXPECT_TRUE(r.seeded);
+  EXPECT_THAT(r.stop, ElementsAre("x", "y"));
+  EXPECT_EQ(r.sampling.logprobs, 3);
+  EXPECT_TRUE(r.sampling.prompt_logprobs);
+  EXPECT_TRUE(r.echo && r.stream && r.include_usage && r.ignore_eos && r.return_token_ids);
+  EXPECT_EQ(r.ebb.policy, control::PolicyKind::kTidal);
+  EXPECT_EQ(r.ebb.budget, 512u);
+  EXPECT_EQ(r.ebb.decode_from, 3u);
+  EXPECT_TRUE(r.ebb.trace_selection);
+  EXPECT_TRUE(r.ignored.empty());
+}
+
+TEST(OpenAiRequest, NullIsTheSameAsAbsent) {
+  const Outcome outcome = completions(
+      with(R"("max_tokens":null,"temperature":null,"stop":null,"logprobs":null,"ebb":null)"));
+  ASSERT_FALSE(outcome.error) << outcome.error->message;
+  EXPECT_FALSE(outcome.request.max_tokens);
+  EXPECT_EQ(outcome.request.sampling.temperature, 1.0f);
+}
+
+TEST(OpenAiRequest, UnknownFieldsAreNamedNotRefused) {
+  const Outcome outcome = completions(with(R"("store":false,"zzz":[1])"));
+  ASSERT_FALSE(outcome.error);
+  EXPECT_THAT(outcome.request.ignored, ElementsAre("store", "zzz"));
+}
+
+TEST(OpenAiRequest, JoinsTextPartsOfAMessage) {
+  const Outcome outcome =
+      chat(R"({"messages":[{"role":"developer","content":[{"type":"text","text":"a"},)"
+           R"({"type":"text","text":"b"}],"name":"n"}]})");
+  ASSERT_FALSE(outcome.error) << outcome.error->message;
+  EXPECT_EQ(outcome.request.messages.at(0).role, "system");
+  EXPECT_EQ(outcome.request.messages.at(0).content, "ab");
+  EXPECT_THAT(outcome.request.ignored, ElementsAre("messages[0].name"));
+}
+
+TEST(OpenAiRequest, ZeroTokensAreAllowedWhereThePromptIsTheAnswer) {
+  EXPECT_FALSE(completions(with(R"("max_tokens":0,"echo":true)")).error);
+  EXPECT_FALSE(completions(with(R"("max_tokens":0,"ebb":{"decode_from":1})")).error);
+}
+
+}  // namespace
+}  // namespace ebb::coordinator
