@@ -37,8 +37,7 @@ Result<ArenaModel> make_arena_model(const models::KvLayout& layout,
   arena.width = width;
   if (arena.blocks < arena.layers()) {
     return invalid("device_kv_size: " + format_bytes(device_kv_bytes) + " is less than " +
-                   format_bytes(arena.layers() * arena.block_bytes) +
-                   ", one block of each layer");
+                   format_bytes(arena.layers() * arena.block_bytes) + ", one block of each layer");
   }
   return arena;
 }

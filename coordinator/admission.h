@@ -1,26 +1,33 @@
-// How much of the device arena a sequence needs, and in which of two ways it may live there. Pure arithmetic; must not
-// know requests, units or clocks.
+// How much of the device arena a sequence needs, and in which of two ways it may live there. Pure
+// arithmetic; must not know requests, units or clocks.
 //
-// Everything is counted in blocks. A block is `granule_tokens` (g) rows of one layer, of all ranks together:
+// Everything is counted in blocks. A block is `granule_tokens` (g) rows of one layer, of all ranks
+// together:
 //
 //   block bytes   B = g * row_bytes_all
 //   arena blocks  A = device_kv_bytes / B            (the same number on every rank)
 //   blocks(t)       = ceil(t / g)                    (of one layer, for t tokens)
 //
-// A sequence of n tokens (prompt + max_tokens), of which the bulk pass covers p, on a model of L layers:
+// A sequence of n tokens (prompt + max_tokens), of which the bulk pass covers p, on a model of L
+// layers:
 //
 //   all resident    need     = L * blocks(n)
 //
-//   hot             Layers that attend to every token (full and anchor) keep all rows. Each follower band keeps a hot
-//                   pool of c rows, and two granules more: the tail that is not sealed yet, and room to restore into.
-//                     H        = min(blocks(c + 2g), blocks(n))                       per follower layer
-//                     decode   = resident layers * blocks(n) + follower layers * H
-//                   The bulk pass goes band by band; every token's activations [p, width] f32 wait between bands.
-//                     at band i  = sum over bands j < i (resident: layers * blocks(p), follower: layers * H)
+//   hot             Layers that attend to every token (full and anchor) keep all rows. Each
+//   follower band keeps a hot
+//                   pool of c rows, and two granules more: the tail that is not sealed yet, and
+//                   room to restore into.
+//                     H        = min(blocks(c + 2g), blocks(n))                       per follower
+//                     layer decode   = resident layers * blocks(n) + follower layers * H
+//                   The bulk pass goes band by band; every token's activations [p, width] f32 wait
+//                   between bands.
+//                     at band i  = sum over bands j < i (resident: layers * blocks(p), follower:
+//                     layers * H)
 //                                + layers(i) * blocks(p)
 //                                + ceil(p * width * 4 / B)
 //                     peak       = max over i
-//                   A band's release compacts inside the band's own blocks, so it needs nothing on top.
+//                   A band's release compacts inside the band's own blocks, so it needs nothing on
+//                   top.
 //
 // While the bulk pass runs, a hot sequence holds max(decode, peak); afterwards `decode`.
 #pragma once
@@ -42,11 +49,11 @@ struct ArenaModel {
     LayerRange layers;
     bool follower = false;
   };
-  std::vector<Band> bands;      ///< ascending, together all layers
+  std::vector<Band> bands;  ///< ascending, together all layers
   uint32_t granule_tokens = 16;
-  uint64_t block_bytes = 0;     ///< of all ranks together
-  uint64_t blocks = 0;          ///< A
-  uint32_t width = 0;           ///< elements of one token's activations
+  uint64_t block_bytes = 0;  ///< of all ranks together
+  uint64_t blocks = 0;       ///< A
+  uint32_t width = 0;        ///< elements of one token's activations
 
   uint16_t layers() const { return bands.back().layers.end; }
   uint64_t blocks_of(uint64_t tokens) const {
@@ -54,7 +61,8 @@ struct ArenaModel {
   }
 };
 
-/// Errors: kInvalid (an arena of no block at all: names device_kv_size and the least that makes sense).
+/// Errors: kInvalid (an arena of no block at all: names device_kv_size and the least that makes
+/// sense).
 Result<ArenaModel> make_arena_model(const models::KvLayout& layout,
                                     const models::SelectionProfile& profile,
                                     uint64_t device_kv_bytes, uint32_t width);
@@ -63,7 +71,7 @@ Result<ArenaModel> make_arena_model(const models::KvLayout& layout,
 struct SequenceSize {
   uint32_t bulk_tokens = 0;   ///< p: tokens of the bulk pass, at least 1
   uint32_t total_tokens = 0;  ///< n: prompt + max_tokens
-  uint32_t hot_tokens = 0;    ///< c; 0: the policy attends to everything, so nothing may be released
+  uint32_t hot_tokens = 0;  ///< c; 0: the policy attends to everything, so nothing may be released
 };
 
 uint64_t all_resident_blocks(const ArenaModel& arena, const SequenceSize& size);
@@ -87,10 +95,10 @@ struct Placement {
 
 enum class ReleaseWhen : uint8_t { kPressure, kAlways };
 
-/// The ways in which a sequence may be placed in an empty arena, the preferred one first; never empty. With kPressure
-/// a sequence stays resident while there is room; with kAlways it is released during its bulk pass, unless only
-/// staying resident fits.
-/// Errors: kInvalid when none fits: names the policy's need and device_kv_size in MiB.
+/// The ways in which a sequence may be placed in an empty arena, the preferred one first; never
+/// empty. With kPressure a sequence stays resident while there is room; with kAlways it is released
+/// during its bulk pass, unless only staying resident fits. Errors: kInvalid when none fits: names
+/// the policy's need and device_kv_size in MiB.
 Result<std::vector<Placement>> placements(const ArenaModel& arena, const SequenceSize& size,
                                           ReleaseWhen when);
 

@@ -52,12 +52,15 @@ std::vector<Position> merge_candidates(const std::vector<const control::Candidat
   std::sort(all.begin(), all.end(), [](const Scored& a, const Scored& b) {
     return a.position != b.position ? a.position < b.position : a.score > b.score;
   });
-  const auto same_position = [](const Scored& a, const Scored& b) { return a.position == b.position; };
+  const auto same_position = [](const Scored& a, const Scored& b) {
+    return a.position == b.position;
+  };
   all.erase(std::unique(all.begin(), all.end(), same_position), all.end());
   if (all.size() > take) {
-    std::nth_element(all.begin(), all.begin() + take, all.end(), [](const Scored& a, const Scored& b) {
-      return a.score != b.score ? a.score > b.score : a.position < b.position;
-    });
+    std::nth_element(all.begin(), all.begin() + take, all.end(),
+                     [](const Scored& a, const Scored& b) {
+                       return a.score != b.score ? a.score > b.score : a.position < b.position;
+                     });
     all.resize(take);
   }
   std::vector<Position> positions;
@@ -98,7 +101,8 @@ void SelectionBoard::end(Epoch epoch, const std::string& why) {
 
 void SelectionBoard::cancel_waiting(Incarnation& incarnation, const std::string& why, Due& due) {
   for (auto& [anchor, of_ranks] : incarnation.anchors) {
-    for (auto& [rank, waiting] : of_ranks) due.emplace_back(std::move(waiting.answer), cancelled(why));
+    for (auto& [rank, waiting] : of_ranks)
+      due.emplace_back(std::move(waiting.answer), cancelled(why));
   }
   incarnation.anchors.clear();
 }
@@ -117,7 +121,8 @@ void SelectionBoard::publish(control::PublishRequest request, Answer answer) {
       of_ranks.emplace(rank, Waiting{std::move(request), std::move(answer)});
       if (of_ranks.size() == incarnation.ranks) {
         auto reply = merge(of_ranks);
-        for (auto& [of_rank, waiting] : of_ranks) due.emplace_back(std::move(waiting.answer), reply);
+        for (auto& [of_rank, waiting] : of_ranks)
+          due.emplace_back(std::move(waiting.answer), reply);
         incarnation.anchors.erase(anchor);
       }
     }
@@ -161,7 +166,8 @@ Result<control::PublishReply> SelectionBoard::merge(const std::map<uint32_t, Wai
   control::PublishReply reply;
   for (size_t i = 0; i < first.sequences.size(); ++i) {
     std::vector<const control::Candidates*> candidates;
-    for (const auto& [rank, waiting] : of_ranks) candidates.push_back(&waiting.request.sequences[i]);
+    for (const auto& [rank, waiting] : of_ranks)
+      candidates.push_back(&waiting.request.sequences[i]);
     reply.sequences.push_back(
         {first.sequences[i].seq, merge_candidates(candidates, first.sequences[i].take)});
     kept_.push_back({first.epoch, first.unit, first.anchor, reply.sequences.back()});

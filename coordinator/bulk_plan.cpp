@@ -19,7 +19,8 @@ BulkPlan::BulkPlan(const ArenaModel& arena, SeqId seq, const SequenceSize& size,
   }
   for (size_t band = 0; band < arena.bands.size(); ++band) {
     const auto& [layers, follower] = arena.bands[band];
-    passes_.push_back({layers, follower ? std::optional(static_cast<uint16_t>(band)) : std::nullopt});
+    passes_.push_back(
+        {layers, follower ? std::optional(static_cast<uint16_t>(band)) : std::nullopt});
   }
 }
 

@@ -1,7 +1,8 @@
 // The units of one sequence's bulk pass, one after the other. Pure.
 //
 //   chunk by chunk   for each chunk of tokens: all layers
-//   band by band     for each band: for each chunk of tokens: the band's layers; after a follower band: its release
+//   band by band     for each band: for each chunk of tokens: the band's layers; after a follower
+//   band: its release
 #pragma once
 
 #include <optional>
@@ -24,7 +25,8 @@ class BulkPlan {
   /// The next step; none when the pass is complete. A step stays next until advance().
   std::optional<Step> next() const;
   void advance();
-  /// True when the next step is the one that computes the last token's logits: last chunk, last layer.
+  /// True when the next step is the one that computes the last token's logits: last chunk, last
+  /// layer.
   bool next_gives_logits() const;
   /// Tokens that have passed all layers.
   uint32_t complete_tokens() const;
@@ -40,7 +42,7 @@ class BulkPlan {
   uint32_t hot_tokens_ = 0;
   uint32_t chunk_ = 1;
   size_t pass_ = 0;
-  uint32_t done_ = 0;                 ///< tokens of the current pass
+  uint32_t done_ = 0;  ///< tokens of the current pass
 };
 
 }  // namespace ebb::coordinator

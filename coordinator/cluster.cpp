@@ -107,7 +107,8 @@ void Cluster::left(size_t index, const Link& link, const std::string& why) {
   log_warn("coordinator", "worker gone", {{"worker", link_name(link->hello())}, {"why", why}});
   if (group.links[rank] != link) return;
   group.links[rank] = nullptr;
-  lose(index, "rank " + std::to_string(rank) + " is gone, " + link_name(link->hello()) + ": " + why);
+  lose(index,
+       "rank " + std::to_string(rank) + " is gone, " + link_name(link->hello()) + ": " + why);
 }
 
 std::vector<uint32_t> Cluster::missing(const Group& group) const {
@@ -194,7 +195,8 @@ Result<void> Cluster::check_reply(size_t index, const control::FormReply& reply)
   return {};
 }
 
-void Cluster::lose(size_t index, const std::string& why, const std::vector<uint32_t>& unresponsive) {
+void Cluster::lose(size_t index, const std::string& why,
+                   const std::vector<uint32_t>& unresponsive) {
   Group& group = groups_[index];
   if (group.state == State::kWaiting) return;
   const bool was_ready = group.state == State::kReady;

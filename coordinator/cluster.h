@@ -1,13 +1,14 @@
-// Groups and their ranks: who has joined, when a group forms, which epoch it has, when it is lost. Must not know
-// requests or units.
+// Groups and their ranks: who has joined, when a group forms, which epoch it has, when it is lost.
+// Must not know requests or units.
 //
 //            all ranks joined                     every rank formed, layouts agree
 //   waiting ------------------> forming(epoch) ------------------------------------> ready(epoch)
 //      ^                            |                                                   |
 //      +---------- lost: a rank went, a form failed, a unit failed or was late ---------+
 //
-// An epoch is minted, and on disk, before any rank hears of it. After a loss the ranks that stay are disbanded; when
-// all ranks are there again the group forms anew, after a pause that grows while forming fails.
+// An epoch is minted, and on disk, before any rank hears of it. After a loss the ranks that stay
+// are disbanded; when all ranks are there again the group forms anew, after a pause that grows
+// while forming fails.
 #pragma once
 
 #include <functional>
@@ -31,7 +32,7 @@ namespace ebb::coordinator {
 struct GroupPlan {
   std::string name;
   uint64_t device_kv_bytes = 0;
-  models::KvLayout layout;           ///< of this group's ranks
+  models::KvLayout layout;  ///< of this group's ranks
   uint64_t arena_blocks = 0;
 };
 
@@ -49,7 +50,8 @@ class Cluster {
   /// On the loop.
   struct Callbacks {
     std::function<void(size_t group)> on_ready;
-    /// A group that was ready is not any more; `why` is a sentence that names the group and the cause.
+    /// A group that was ready is not any more; `why` is a sentence that names the group and the
+    /// cause.
     std::function<void(size_t group, const std::string& why)> on_lost;
   };
 
@@ -57,7 +59,8 @@ class Cluster {
   Cluster(TaskLoop& loop, ClusterPlan plan, StateFile& state, SelectionBoard& board,
           Callbacks callbacks);
 
-  /// Any thread. Refuses an unknown group, a rank out of range or taken, another model: names both values.
+  /// Any thread. Refuses an unknown group, a rank out of range or taken, another model: names both
+  /// values.
   Result<void> admit(std::shared_ptr<control::WorkerLink> link);
   /// Any thread. Of links that were admitted; others are ignored.
   void gone(const std::shared_ptr<control::WorkerLink>& link, const std::string& why);
@@ -85,8 +88,8 @@ class Cluster {
     std::vector<Link> links;
     std::vector<bool> formed;
     std::string lost_because;
-    uint32_t failures = 0;           ///< in a row
-    bool pausing = false;            ///< a retry is due later
+    uint32_t failures = 0;  ///< in a row
+    bool pausing = false;   ///< a retry is due later
   };
 
   std::optional<size_t> group_named(const std::string& name) const;

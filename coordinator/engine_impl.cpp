@@ -39,8 +39,7 @@ Result<RequestRules> make_rules(const ClusterConfig& config, const models::Model
   rules.max_model_len = EBB_TRY(effective_max_model_len(config, shape));
   rules.policy = config.policy;
   rules.hot_tokens = config.worker.hot_tokens;
-  rules.release =
-      config.worker.release == "always" ? ReleaseWhen::kAlways : ReleaseWhen::kPressure;
+  rules.release = config.worker.release == "always" ? ReleaseWhen::kAlways : ReleaseWhen::kPressure;
   return rules;
 }
 
@@ -63,10 +62,10 @@ Result<std::unique_ptr<EngineImpl>> EngineImpl::start(const ClusterConfig& confi
                                config.coordinator.chunk_tokens};
   for (const GroupConfig& of_config : config.groups) {
     Group group;
-    group.layout = EBB_TRY(models::make_layout(shape, profile.bands(), of_config.tensor_parallel_size,
-                                               config.worker.granule_tokens));
-    group.arena = EBB_TRY(
-        make_arena_model(group.layout, profile, of_config.device_kv_size, shape.width));
+    group.layout = EBB_TRY(models::make_layout(
+        shape, profile.bands(), of_config.tensor_parallel_size, config.worker.granule_tokens));
+    group.arena =
+        EBB_TRY(make_arena_model(group.layout, profile, of_config.device_kv_size, shape.width));
     group.scheduler = std::make_unique<Scheduler>(group.arena, limits);
     plan.groups.push_back(
         {of_config.name, of_config.device_kv_size, group.layout, group.arena.blocks});
@@ -115,12 +114,14 @@ EngineImpl::~EngineImpl() {
   if (server_ != nullptr) {
     loop_.post([this] { end_all(unavailable("the coordinator is shutting down")); });
   }
-  // Workers and stores first: their answers still find the loop. Then the loop, which runs what is left.
+  // Workers and stores first: their answers still find the loop. Then the loop, which runs what is
+  // left.
   server_.reset();
   loop_.stop();
 }
 
-/// On the KJ thread. The board and the rendezvous are for any thread, so a publish takes no detour over the loop.
+/// On the KJ thread. The board and the rendezvous are for any thread, so a publish takes no detour
+/// over the loop.
 control::CoordinatorHandlers EngineImpl::handlers() {
   control::CoordinatorHandlers handlers;
   handlers.on_worker = [this](std::shared_ptr<control::WorkerLink> link) {
@@ -151,8 +152,7 @@ control::CoordinatorHandlers EngineImpl::handlers() {
 Result<SeqId> EngineImpl::submit(GenerateRequest request, std::shared_ptr<TokenSink> sink) {
   if (loop_.on_this_thread()) return submit_here(std::move(request), std::move(sink));
   return wait_for<SeqId>([&](auto done) {
-    const bool posted =
-        loop_.post([&] { done(submit_here(std::move(request), std::move(sink))); });
+    const bool posted = loop_.post([&] { done(submit_here(std::move(request), std::move(sink))); });
     if (!posted) done(unavailable("the coordinator is shutting down"));
   });
 }
@@ -306,8 +306,8 @@ void EngineImpl::unit_failed(size_t index) {
     if (!cause || broken) cause = rank;
   }
   EBB_CHECK(cause.has_value());
-  const std::string why = "rank " + std::to_string(*cause) + ": " +
-                          running.answers[*cause]->error().message;
+  const std::string why =
+      "rank " + std::to_string(*cause) + ": " + running.answers[*cause]->error().message;
   cluster_.lose(index, why, silent);
 }
 

@@ -1,8 +1,9 @@
-// The engine: schedulers, groups, board and stores, wired on one loop. Everything that decides is elsewhere; here it
-// meets threads, clocks and connections.
+// The engine: schedulers, groups, board and stores, wired on one loop. Everything that decides is
+// elsewhere; here it meets threads, clocks and connections.
 //
 //   submit -> request_check -> Scheduler::submit
-//   pump:  Scheduler::next -> every rank's WorkerLink::run -> unit_merge -> Scheduler::finish -> sinks -> pump
+//   pump:  Scheduler::next -> every rank's WorkerLink::run -> unit_merge -> Scheduler::finish ->
+//   sinks -> pump
 #pragma once
 
 #include <condition_variable>
@@ -28,8 +29,9 @@ namespace ebb::coordinator {
 
 class EngineImpl final : public Engine {
  public:
-  /// Listens for workers and connects to the stores. `metrics` outlives the engine. Errors: kInvalid (config and
-  /// model contradict each other: names the key), kUnavailable (address in use, run_dir not writable), kCorrupt.
+  /// Listens for workers and connects to the stores. `metrics` outlives the engine. Errors:
+  /// kInvalid (config and model contradict each other: names the key), kUnavailable (address in
+  /// use, run_dir not writable), kCorrupt.
   static Result<std::unique_ptr<EngineImpl>> start(const ClusterConfig& config,
                                                    const models::ModelShape& shape,
                                                    const models::SelectionProfile& profile,
@@ -57,7 +59,7 @@ class EngineImpl final : public Engine {
     control::UnitKind kind = control::UnitKind::kDecode;
     TimePoint started{};
     std::vector<std::optional<Result<control::UnitResult>>> answers;  ///< by rank
-    bool failing = false;        ///< a rank has failed; the others have a moment to say why
+    bool failing = false;  ///< a rank has failed; the others have a moment to say why
   };
   struct Group {
     ArenaModel arena;
@@ -108,7 +110,8 @@ class EngineImpl final : public Engine {
   SequenceInfo live_info(const Live& live) const;
   double progress_age() const;
   void refresh_metrics();
-  /// Runs `task` on the loop and waits for what it returns; none when the loop does not answer in time.
+  /// Runs `task` on the loop and waits for what it returns; none when the loop does not answer in
+  /// time.
   template <class T>
   std::optional<T> ask(Millis patience, std::function<T()> task);
 
@@ -131,7 +134,7 @@ class EngineImpl final : public Engine {
 
   std::mutex drain_mutex_;
   std::condition_variable drained_;
-  size_t live_count_ = 0;      ///< guarded by drain_mutex_
+  size_t live_count_ = 0;  ///< guarded by drain_mutex_
 
   std::unique_ptr<control::ControlServer> server_;
 };

@@ -15,7 +15,8 @@ double as_double(uint64_t value) { return static_cast<double>(value); }
 EngineMetrics::EngineMetrics(Metrics& metrics, const std::vector<std::string>& groups)
     : released_(metrics.counter("ebb_kv_released_records_total",
                                 "KV records whose device copy was given up, all ranks.")),
-      restored_host_(metrics.counter("ebb_kv_restored_records_total", kRestored, {{"tier", "host"}})),
+      restored_host_(
+          metrics.counter("ebb_kv_restored_records_total", kRestored, {{"tier", "host"}})),
       restored_ssd_(metrics.counter("ebb_kv_restored_records_total", kRestored, {{"tier", "ssd"}})),
       restored_bytes_(metrics.counter("ebb_kv_restored_bytes_total",
                                       "Bytes of KV brought back to the device, all ranks.")),
@@ -32,17 +33,19 @@ EngineMetrics::EngineMetrics(Metrics& metrics, const std::vector<std::string>& g
          metrics.gauge("ebb_group_epoch", "Number of the group's incarnation.", labels),
          metrics.gauge("ebb_device_kv_capacity_bytes", "Size of the device arena.", labels),
          metrics.gauge("ebb_device_kv_used_bytes", "Arena bytes in use.", labels),
-         metrics.gauge("ebb_device_kv_used_bytes_max", "Most arena bytes in use since the group formed.",
+         metrics.gauge("ebb_device_kv_used_bytes_max",
+                       "Most arena bytes in use since the group formed.", labels),
+         metrics.gauge("ebb_device_kv_reserved_bytes", "Arena bytes promised to sequences.",
                        labels),
-         metrics.gauge("ebb_device_kv_reserved_bytes", "Arena bytes promised to sequences.", labels),
          metrics.counter("ebb_group_lost_total", "Incarnations that ended by a failure.", labels)});
   }
   for (const char* kind : kKindNames) {
     const MetricLabels labels{{"kind", kind}};
-    kinds_.push_back({metrics.counter("ebb_units_total", "Units of work finished by all ranks.", labels),
-                      metrics.histogram("ebb_unit_duration_seconds",
-                                        "Time from sending a unit to the last rank's answer.",
-                                        kUnitSeconds, labels)});
+    kinds_.push_back(
+        {metrics.counter("ebb_units_total", "Units of work finished by all ranks.", labels),
+         metrics.histogram("ebb_unit_duration_seconds",
+                           "Time from sending a unit to the last rank's answer.", kUnitSeconds,
+                           labels)});
   }
 }
 

@@ -36,7 +36,7 @@ class EngineMetrics {
     Histogram& seconds;
   };
   std::vector<OfGroup> groups_;
-  std::vector<OfKind> kinds_;     ///< by UnitKind
+  std::vector<OfKind> kinds_;  ///< by UnitKind
   Counter& released_;
   Counter& restored_host_;
   Counter& restored_ssd_;

@@ -38,8 +38,7 @@ std::optional<T> EngineImpl::ask(Millis patience, std::function<T()> task) {
   if (loop_.on_this_thread()) return task();
   auto promise = std::make_shared<std::promise<T>>();  // shared: the asker may have given up
   auto future = promise->get_future();
-  const bool posted =
-      loop_.post([promise, task = std::move(task)] { promise->set_value(task()); });
+  const bool posted = loop_.post([promise, task = std::move(task)] { promise->set_value(task()); });
   if (!posted || future.wait_for(patience) != std::future_status::ready) return std::nullopt;
   return future.get();
 }
@@ -67,8 +66,7 @@ EngineStatus EngineImpl::status_here() {
   const Millis limit =
       std::max(config_.coordinator.unit_deadline, config_.coordinator.step_deadline) +
       kProgressSlack;
-  status.healthy =
-      status.progress_age_seconds < std::chrono::duration<double>(limit).count();
+  status.healthy = status.progress_age_seconds < std::chrono::duration<double>(limit).count();
   bool any_ready = false;
   for (size_t index = 0; index < groups_.size(); ++index) {
     const Group& group = groups_[index];
@@ -87,7 +85,8 @@ EngineStatus EngineImpl::status_here() {
   if (any_ready && !stores_.writable()) {
     status.not_ready_because = "no store takes writes";
     for (const auto& store : status.stores) {
-      if (!store.problem.empty()) status.not_ready_because += "; " + store.name + ": " + store.problem;
+      if (!store.problem.empty())
+        status.not_ready_because += "; " + store.name + ": " + store.problem;
     }
   }
   if (draining_) status.not_ready_because = "draining";
@@ -158,7 +157,8 @@ void EngineImpl::describe_live(SeqId seq, size_t index, MapAnswer answer) {
   if (view && view->phase == Phase::kWaiting) return answer(not_found(name + " still waits"));
   const auto& links = cluster_.links(index);
   // Shared by the answers of all ranks, of which the last one uses it; on the loop only.
-  auto maps = std::make_shared<std::vector<std::optional<Result<control::SequenceMap>>>>(links.size());
+  auto maps =
+      std::make_shared<std::vector<std::optional<Result<control::SequenceMap>>>>(links.size());
   const Deadline by = Deadline::after(config_.coordinator.unit_deadline);
   for (uint32_t rank = 0; rank < links.size(); ++rank) {
     auto of_rank = [this, maps, rank, seq, answer](Result<control::SequenceMap> map) {

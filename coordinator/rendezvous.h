@@ -1,5 +1,6 @@
-// Where the ranks of a new incarnation find each other's addresses: keys are put once, gets wait for them. In memory;
-// keys carry their epoch, so that old ones mislead nobody, and only the newest are kept.
+// Where the ranks of a new incarnation find each other's addresses: keys are put once, gets wait
+// for them. In memory; keys carry their epoch, so that old ones mislead nobody, and only the newest
+// are kept.
 #pragma once
 
 #include <deque>
@@ -21,7 +22,8 @@ class RendezvousBoard {
   static constexpr size_t kWaitersMax = 4096;
   static constexpr size_t kValueBytesMax = 1 << 20;
 
-  /// A value of more than kValueBytesMax is dropped: its readers run into their deadlines, and the log says why.
+  /// A value of more than kValueBytesMax is dropped: its readers run into their deadlines, and the
+  /// log says why.
   void put(const std::string& key, std::string value);
   /// At once, or when the key is put. Errors: kExhausted. Whoever asked may have given up long ago.
   void get(const std::string& key, Answer answer);

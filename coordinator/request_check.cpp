@@ -16,7 +16,8 @@ Result<control::PolicyKind> policy_kind(const RequestRules& rules, const Generat
 
 uint32_t default_budget(const RequestRules& rules, size_t prompt_tokens) {
   if (rules.policy.budget != 0) return rules.policy.budget;
-  const double share = std::ceil(rules.profile.budget_fraction * static_cast<double>(prompt_tokens));
+  const double share =
+      std::ceil(rules.profile.budget_fraction * static_cast<double>(prompt_tokens));
   return std::max(rules.profile.budget_min, static_cast<uint32_t>(share));
 }
 
@@ -69,8 +70,9 @@ Result<control::PolicyParams> resolve_policy(const RequestRules& rules,
   policy.window = request.window.value_or(rules.profile.window);
   if (policy.window == 0) return invalid("window: must be at least 1, the current token");
   if (uint64_t{policy.sinks} + policy.window >= policy.budget) {
-    return invalid("budget: " + std::to_string(policy.budget) + " must be more than sinks + window, " +
-                   std::to_string(policy.sinks) + " + " + std::to_string(policy.window));
+    return invalid("budget: " + std::to_string(policy.budget) +
+                   " must be more than sinks + window, " + std::to_string(policy.sinks) + " + " +
+                   std::to_string(policy.window));
   }
   return policy;
 }
@@ -86,8 +88,8 @@ Result<CheckedRequest> check_request(const RequestRules& rules, const ArenaModel
   checked.size.bulk_tokens = request.decode_from.value_or(prompt_tokens);
   checked.size.total_tokens = prompt_tokens + request.max_tokens;
   if (policy.kind != control::PolicyKind::kDense && policy.budget < checked.size.total_tokens) {
-    // Fewer rows than one step may name would stop the sequence: the budget, a granule that is being restored, and
-    // the token of the step itself.
+    // Fewer rows than one step may name would stop the sequence: the budget, a granule that is
+    // being restored, and the token of the step itself.
     const uint32_t least = policy.budget + arena.granule_tokens + 1;
     const uint32_t wanted = rules.hot_tokens != 0 ? rules.hot_tokens : 2 * policy.budget;
     checked.size.hot_tokens = std::max(least, wanted);

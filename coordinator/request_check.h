@@ -1,5 +1,5 @@
-// From a request to what the workers shall run: the policy that is in force, every number checked against model,
-// profile and arena. Pure.
+// From a request to what the workers shall run: the policy that is in force, every number checked
+// against model, profile and arena. Pure.
 #pragma once
 
 #include "base/cluster_config.h"
@@ -13,17 +13,17 @@ namespace ebb::coordinator {
 struct RequestRules {
   models::ModelShape shape;
   models::SelectionProfile profile;
-  uint32_t max_model_len = 0;             ///< tokens
+  uint32_t max_model_len = 0;  ///< tokens
   PolicyConfig policy;
-  uint32_t hot_tokens = 0;                ///< config.worker.hot_tokens
+  uint32_t hot_tokens = 0;  ///< config.worker.hot_tokens
   ReleaseWhen release = ReleaseWhen::kPressure;
 };
 
 /// A request that may run: what scheduler.h takes.
 struct CheckedRequest {
-  control::OpenUnit open;                 ///< all but `seq`
+  control::OpenUnit open;  ///< all but `seq`
   SequenceSize size;
-  std::vector<Placement> placements;      ///< not empty
+  std::vector<Placement> placements;  ///< not empty
 };
 
 /// Errors: kInvalid, naming the field and the limit.

@@ -179,7 +179,8 @@ std::optional<control::Unit> Scheduler::admit_head(TimePoint now) {
   return make_room(head);
 }
 
-/// Pressure: what resident sequences of sparse policies could give back, if that is enough; one release at a time.
+/// Pressure: what resident sequences of sparse policies could give back, if that is enough; one
+/// release at a time.
 std::optional<control::Unit> Scheduler::make_room(const Sequence& head) {
   uint64_t wanted = UINT64_MAX;
   for (const Placement& placement : head.placements) {
@@ -208,8 +209,8 @@ control::Unit Scheduler::open(Sequence& sequence, const Placement& placement, Ti
   sequence.opened_at = now;
   sequence.residency = placement.residency;
   sequence.decode_blocks = placement.decode_blocks;
-  sequence.plan = BulkPlan(arena_, sequence.seq, sequence.size, placement.residency,
-                           limits_.chunk_tokens);
+  sequence.plan =
+      BulkPlan(arena_, sequence.seq, sequence.size, placement.residency, limits_.chunk_tokens);
   reserve(sequence, placement.bulk_blocks);
   bulk_ = sequence.seq;
   control::Unit unit;
@@ -296,7 +297,8 @@ void Scheduler::finish_bulk(Sequence& sequence, const control::SequenceResult* r
   const bool complete = !sequence.plan.next().has_value();
   if (gives_logits) sequence.decoding_at = now;
   if (gives_logits && result == nullptr) {
-    return end(sequence, Failed{sequence.seq, internal_error("the workers gave no result")}, events);
+    return end(sequence, Failed{sequence.seq, internal_error("the workers gave no result")},
+               events);
   }
   if (gives_logits) {
     take_tokens(sequence, *result, now, events);
@@ -327,13 +329,14 @@ void Scheduler::finish_decode(Sequence& sequence, const control::SequenceResult*
                               TimePoint now, Events& events) {
   ++sequence.decode_steps;
   if (result == nullptr) {
-    return end(sequence, Failed{sequence.seq, internal_error("the workers gave no result")}, events);
+    return end(sequence, Failed{sequence.seq, internal_error("the workers gave no result")},
+               events);
   }
   take_tokens(sequence, *result, now, events);
 }
 
-/// The logits of position p = bulk_tokens - 1 + decode_steps are there. While p + 1 is a prompt token they score it;
-/// from the prompt's last token on they sample.
+/// The logits of position p = bulk_tokens - 1 + decode_steps are there. While p + 1 is a prompt
+/// token they score it; from the prompt's last token on they sample.
 void Scheduler::take_tokens(Sequence& sequence, const control::SequenceResult& result,
                             TimePoint now, Events& events) {
   const SeqId seq = sequence.seq;
@@ -376,7 +379,8 @@ Usage Scheduler::usage(const Sequence& sequence, TimePoint now) const {
   const bool opened = sequence.opened_at != TimePoint{};
   const bool decoding = sequence.decoding_at != TimePoint{};
   usage.queue_seconds = seconds(sequence.submitted_at, opened ? sequence.opened_at : now);
-  if (opened) usage.prefill_seconds = seconds(sequence.opened_at, decoding ? sequence.decoding_at : now);
+  if (opened)
+    usage.prefill_seconds = seconds(sequence.opened_at, decoding ? sequence.decoding_at : now);
   if (decoding) usage.decode_seconds = seconds(sequence.decoding_at, now);
   return usage;
 }

@@ -1,15 +1,18 @@
-// Decides which unit of work a group runs next, and what a unit's outcome means for the requests. Pure: no I/O, no
-// threads, no clock (the time is an argument); must not know ranks, links or text.
+// Decides which unit of work a group runs next, and what a unit's outcome means for the requests.
+// Pure: no I/O, no threads, no clock (the time is an argument); must not know ranks, links or text.
 //
 // Rules
-//   order       first come, first served: only the oldest waiting request is considered, so none starves.
-//   admission   it is admitted when fewer than max_num_seqs are open, no other bulk pass runs, and one of its
-//               placements fits beside what the others have reserved. When it does not fit but resident sequences of
-//               sparse policies could give enough back, those are released first, the oldest first.
-//   rhythm      one bulk pass at a time; after each of its units one decode unit for all sequences that decode.
-//   ends        a sequence that ended, failed or was cancelled is closed by the very next unit.
-//   arena       the reservations together never exceed the arena (checked).
-// One unit is in flight at a time; next() and finish() are separate so that one more can be sent ahead one day.
+//   order       first come, first served: only the oldest waiting request is considered, so none
+//   starves. admission   it is admitted when fewer than max_num_seqs are open, no other bulk pass
+//   runs, and one of its
+//               placements fits beside what the others have reserved. When it does not fit but
+//               resident sequences of sparse policies could give enough back, those are released
+//               first, the oldest first.
+//   rhythm      one bulk pass at a time; after each of its units one decode unit for all sequences
+//   that decode. ends        a sequence that ended, failed or was cancelled is closed by the very
+//   next unit. arena       the reservations together never exceed the arena (checked).
+// One unit is in flight at a time; next() and finish() are separate so that one more can be sent
+// ahead one day.
 #pragma once
 
 #include <deque>
@@ -31,8 +34,8 @@ struct SchedulerLimits {
   uint32_t chunk_tokens = 512;
 };
 
-/// What happened to a request, in order. Finished and Failed are last words; Closed follows either when the workers
-/// have let go of the sequence, with its last map when they gave one.
+/// What happened to a request, in order. Finished and Failed are last words; Closed follows either
+/// when the workers have let go of the sequence, with its last map when they gave one.
 struct PromptScored {
   SeqId seq;
   std::vector<control::TokenLogprob> scored;
@@ -73,8 +76,8 @@ class Scheduler {
   /// The group is gone: everything ends with `error`, and nothing is left to close.
   Events lose_all(const Error& error);
 
-  /// The next unit (epoch and id are the caller's), which is then in flight; none while one is, or when there is
-  /// nothing to do.
+  /// The next unit (epoch and id are the caller's), which is then in flight; none while one is, or
+  /// when there is nothing to do.
   std::optional<control::Unit> next(TimePoint now);
   /// The unit in flight came back. `outcome.failures` must not hold seq 0: that is a lost group.
   Events finish(const UnitOutcome& outcome, TimePoint now);
@@ -86,10 +89,10 @@ class Scheduler {
 
   struct View {
     Phase phase = Phase::kWaiting;
-    bool ended = false;              ///< the request has its last word; only the close is missing
+    bool ended = false;  ///< the request has its last word; only the close is missing
     control::PolicyParams policy;
     uint32_t prompt_tokens = 0;
-    uint32_t tokens = 0;             ///< with KV in all layers
+    uint32_t tokens = 0;  ///< with KV in all layers
     uint32_t generated = 0;
   };
   /// Null when unknown.
@@ -100,15 +103,15 @@ class Scheduler {
     SeqId seq;
     Phase phase = Phase::kWaiting;
     bool ended = false;
-    control::OpenUnit open;          ///< the prompt moves into the open unit
+    control::OpenUnit open;  ///< the prompt moves into the open unit
     uint32_t prompt_tokens = 0;
     SequenceSize size;
     std::vector<Placement> placements;
     Residency residency = Residency::kAll;
     BulkPlan plan;
     uint64_t reserved = 0;
-    uint64_t decode_blocks = 0;      ///< reserved once the bulk pass is over
-    uint32_t decode_steps = 0;       ///< done
+    uint64_t decode_blocks = 0;  ///< reserved once the bulk pass is over
+    uint32_t decode_steps = 0;   ///< done
     uint32_t generated = 0;
     TimePoint submitted_at{}, opened_at{}, decoding_at{};
     control::SequenceCounters counters;
@@ -148,7 +151,7 @@ class Scheduler {
   std::map<SeqId, Sequence> sequences_;  ///< by age: ids grow
   std::deque<SeqId> queue_;
   std::optional<InFlight> in_flight_;
-  std::optional<SeqId> bulk_;            ///< whose bulk pass runs
+  std::optional<SeqId> bulk_;  ///< whose bulk pass runs
   bool decode_due_ = false;
   uint64_t reserved_ = 0;
 };

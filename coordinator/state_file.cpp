@@ -65,7 +65,8 @@ Result<void> StateFile::load() {
     return json.contains(key) && json[key].is_number_unsigned();
   };
   if (!json.is_object() || !is_number("epoch") || !is_number("sequences_below")) {
-    return corrupt(path + ": not a coordinator's state; its epoch and sequence ids may not be guessed");
+    return corrupt(path +
+                   ": not a coordinator's state; its epoch and sequence ids may not be guessed");
   }
   epoch_ = json["epoch"].get<uint64_t>();
   sequences_below_ = std::max<uint64_t>(json["sequences_below"].get<uint64_t>(), 1);

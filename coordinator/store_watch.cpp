@@ -31,8 +31,9 @@ void StoreWatch::ask() {
     };
     stores_[i].link->status(Deadline::after(kInterval), std::move(answer));
   }
-  const bool all_answered = std::all_of(stores_.begin(), stores_.end(),
-                                        [](const Watched& store) { return store.status.has_value(); });
+  const bool all_answered = std::all_of(stores_.begin(), stores_.end(), [](const Watched& store) {
+    return store.status.has_value();
+  });
   loop_.post_after(all_answered ? kInterval : kImpatient, [this] { ask(); });
 }
 

@@ -9,15 +9,15 @@
 namespace ebb::coordinator {
 
 struct SequenceOutcome {
-  control::SequenceResult result;    ///< tokens of rank 0, counters of all ranks together
-  uint64_t device_bytes_max = 0;     ///< of all ranks together
+  control::SequenceResult result;  ///< tokens of rank 0, counters of all ranks together
+  uint64_t device_bytes_max = 0;   ///< of all ranks together
 };
 
 struct UnitOutcome {
   std::vector<SequenceOutcome> sequences;
-  std::vector<control::UnitFailure> failures;   ///< one a sequence, the lowest rank's; seq 0 first
+  std::vector<control::UnitFailure> failures;  ///< one a sequence, the lowest rank's; seq 0 first
   std::vector<control::SequenceMap> maps;
-  uint64_t arena_blocks_used = 0;    ///< of the fullest rank
+  uint64_t arena_blocks_used = 0;  ///< of the fullest rank
   uint64_t arena_blocks_max = 0;
 };
 
@@ -25,7 +25,8 @@ struct UnitOutcome {
 UnitOutcome merge_results(const models::KvLayout& layout,
                           const std::vector<control::UnitResult>& results);
 
-/// Maps of the same sequence from every rank, by rank. A token is where the rank that has it farthest away has it.
+/// Maps of the same sequence from every rank, by rank. A token is where the rank that has it
+/// farthest away has it.
 control::SequenceMap merge_maps(const std::vector<control::SequenceMap>& maps);
 
 /// Field by field.
