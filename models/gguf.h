@@ -1,5 +1,5 @@
-// GGUF v2/v3 files: header, metadata, tensor table; memory-mapped read-only. An untrusted input: every
-// length is checked against the file before it is used. Must not know what a transformer is.
+// GGUF v2/v3 files: header, metadata, tensor table; memory-mapped read-only. An untrusted input:
+// every length is checked against the file before it is used. Must not know what a transformer is.
 #pragma once
 
 #include <cstddef>
@@ -22,11 +22,12 @@ enum class WeightType : uint8_t { kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1 };
 const char* weight_type_name(WeightType type);
 /// Elements of one block: 1 for floats, 32 for the quantised types.
 uint32_t block_elements(WeightType type);
-/// Bytes of one block: Q8_0 34 (f16 scale, 32 x i8), Q4_0 18 (f16 scale, 16 bytes), Q4_1 20 (f16 scale, f16 min, 16 bytes).
+/// Bytes of one block: Q8_0 34 (f16 scale, 32 x i8), Q4_0 18 (f16 scale, 16 bytes), Q4_1 20 (f16
+/// scale, f16 min, 16 bytes).
 uint32_t block_bytes(WeightType type);
 
-/// One tensor, as a row-major matrix view into the mapping: `rows` rows of `columns` contiguous elements.
-/// (GGUF's dimension 0 is `columns`.) Vectors have rows = 1.
+/// One tensor, as a row-major matrix view into the mapping: `rows` rows of `columns` contiguous
+/// elements. (GGUF's dimension 0 is `columns`.) Vectors have rows = 1.
 struct TensorView {
   std::string_view name;
   WeightType type = WeightType::kF32;
@@ -38,16 +39,17 @@ struct TensorView {
 
 class GgufFile {
  public:
-  /// Maps and checks the whole file's structure. Errors: kNotFound, kInvalid (not GGUF, truncated, a field
-  /// out of range: says which and the limit), kUnsupported (version, tensor type: names it).
+  /// Maps and checks the whole file's structure. Errors: kNotFound, kInvalid (not GGUF, truncated,
+  /// a field out of range: says which and the limit), kUnsupported (version, tensor type: names
+  /// it).
   static Result<std::unique_ptr<GgufFile>> open(const std::string& path);
   ~GgufFile();
   GgufFile(const GgufFile&) = delete;
   GgufFile& operator=(const GgufFile&) = delete;
 
   /// Metadata by key; kNotFound or kInvalid (another type) as errors that name the key.
-  Result<uint64_t> get_u64(std::string_view key) const;   ///< any integer type that fits
-  Result<double> get_f64(std::string_view key) const;     ///< f32 or f64
+  Result<uint64_t> get_u64(std::string_view key) const;  ///< any integer type that fits
+  Result<double> get_f64(std::string_view key) const;    ///< f32 or f64
   Result<bool> get_bool(std::string_view key) const;
   Result<std::string> get_string(std::string_view key) const;
   Result<std::vector<std::string_view>> get_strings(std::string_view key) const;

@@ -1,7 +1,7 @@
-// How KV is cut into rows, records and granules, and dealt to ranks. Plain arithmetic, shared by the
-// coordinator (admission) and the workers (residency); the store sees only digests and byte counts.
-// Vocabulary: row = K and V of one token in one layer for one rank's KV heads; record = one token's rows of
-// all layers of a band; granule = `granule_tokens` consecutive records (DESIGN: docs/kv_layout.md).
+// How KV is cut into rows, records and granules, and dealt to ranks. Plain arithmetic, shared by
+// the coordinator (admission) and the workers (residency); the store sees only digests and byte
+// counts. Vocabulary: row = K and V of one token in one layer for one rank's KV heads; record = one
+// token's rows of all layers of a band; granule = `granule_tokens` consecutive records.
 #pragma once
 
 #include <cstdint>
@@ -16,14 +16,15 @@ namespace ebb::models {
 enum class KvType : uint8_t { kBF16 };
 constexpr uint32_t kv_type_bytes(KvType) { return 2; }
 
-/// KV heads of `rank`, dealt as evenly as possible, lower ranks first: 3 heads over 2 ranks is 2 + 1.
-/// Needs ranks <= heads_kv (checked by make_layout).
+/// KV heads of `rank`, dealt as evenly as possible, lower ranks first: 3 heads over 2 ranks:
+/// 2 + 1. Needs ranks <= heads_kv (checked by make_layout).
 HeadRange kv_heads_of_rank(uint32_t heads_kv, uint32_t ranks, uint32_t rank);
 
 /// Columns [begin, end) of `columns` for `rank`, dealt evenly in whole multiples of `unit`.
 TokenRange columns_of_rank(uint32_t columns, uint32_t unit, uint32_t ranks, uint32_t rank);
 
-/// Everything that decides what the bytes of a record mean; never the policy. Its digest is part of every key.
+/// Everything that decides what the bytes of a record mean; never the policy. Its digest is part of
+/// every key.
 struct KvLayout {
   Digest model_digest;
   std::vector<LayerRange> bands;  ///< ascending, together all layers
@@ -43,7 +44,8 @@ struct KvLayout {
   Digest digest() const;
 };
 
-/// Errors: kInvalid (granule not a power of two in [8, 32], more ranks than KV heads, bands that do not tile).
+/// Errors: kInvalid (granule not a power of two in [8, 32], more ranks than KV heads, bands that do
+/// not tile).
 Result<KvLayout> make_layout(const ModelShape& shape, std::vector<LayerRange> bands, uint32_t ranks,
                              uint32_t granule_tokens);
 

@@ -1,5 +1,6 @@
-// The static side of sparse decoding, per model: which layers look at every token, which of them choose, how
-// much. Owned by the coordinator, sent to the workers in the handshake. Read from configs/profiles/*.yaml.
+// The static side of sparse decoding, per model: which layers look at every token, which of them
+// choose, how much. Owned by the coordinator, sent to the workers in the handshake. Read from
+// configs/profiles/*.yaml.
 #pragma once
 
 #include <cstdint>
@@ -12,23 +13,25 @@
 
 namespace ebb::models {
 
-/// kFull attends to every token; kAnchor does so and selects; kFollower attends to the set of the nearest
-/// anchor below it.
+/// kFull attends to every token; kAnchor does so and selects; kFollower attends to the set of the
+/// nearest anchor below it.
 enum class LayerClass : uint8_t { kFull, kAnchor, kFollower };
-enum class SelectionScope : uint8_t { kLayer };        ///< one set for all heads and ranks
-enum class SelectionAggregation : uint8_t { kMax };    ///< score = max over heads of the softmax probability
+enum class SelectionScope : uint8_t { kLayer };  ///< one set for all heads and ranks
+enum class SelectionAggregation : uint8_t {
+  kMax
+};  ///< score = max over heads of the softmax probability
 
 struct SelectionProfile {
   uint32_t version = 1;
-  std::string name;                 ///< "smollm2-135m-instruct"
-  std::string model_name;           ///< general.name it was calibrated for
+  std::string name;        ///< "smollm2-135m-instruct"
+  std::string model_name;  ///< general.name it was calibrated for
   uint32_t layers = 0;
-  std::vector<uint32_t> full;       ///< ascending
-  std::vector<uint32_t> anchors;    ///< ascending
-  double budget_fraction = 0.125;   ///< K = ceil(fraction * prompt tokens) when a request names none
-  uint32_t budget_min = 512;        ///< and at least this
+  std::vector<uint32_t> full;      ///< ascending
+  std::vector<uint32_t> anchors;   ///< ascending
+  double budget_fraction = 0.125;  ///< K = ceil(fraction * prompt tokens) when a request names none
+  uint32_t budget_min = 512;       ///< and at least this
   uint32_t sinks = 4;
-  uint32_t window = 256;            ///< most recent tokens, the current one included; counted in K
+  uint32_t window = 256;  ///< most recent tokens, the current one included; counted in K
   SelectionScope scope = SelectionScope::kLayer;
   SelectionAggregation aggregation = SelectionAggregation::kMax;
 
@@ -42,8 +45,9 @@ struct SelectionProfile {
 /// A profile for a model without one: every layer full (dense only), one band per layer.
 SelectionProfile dense_profile(uint32_t layers, const std::string& model_name);
 
-/// Strict YAML, every key required. Unknown, missing or doubled keys, layers out of range or out of order, a
-/// follower below the first anchor, a window plus sinks that exceed budget_min: kInvalid, naming key and limit.
+/// Strict YAML, every key required. Unknown, missing or doubled keys, layers out of range or out of
+/// order, a follower below the first anchor, a window plus sinks that exceed budget_min: kInvalid,
+/// naming key and limit.
 Result<SelectionProfile> parse_selection_profile(std::string_view yaml, const std::string& origin);
 /// The same from a file; kNotFound where there is none.
 Result<SelectionProfile> read_selection_profile(const std::string& path);
