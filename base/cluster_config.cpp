@@ -1,5 +1,6 @@
-// The configuration's keys, each described once: from this table come reading, range checks, printing, the
-// environment's variables and the reference manual. Also the rules that tie several keys together.
+// The configuration's keys, each described once: from this table come reading, range checks,
+// printing, the environment's variables and the reference manual. Also the rules that tie several
+// keys together.
 #include "base/cluster_config.h"
 
 #include <algorithm>
@@ -22,33 +23,47 @@ constexpr uint64_t kManyTokens = 1 << 24;
 
 void add_root(std::vector<Key>& keys, ClusterConfig& c) {
   keys.push_back({"version", &c.version, "Version of this file's form.", 0, UINT32_MAX, "", {"1"}});
-  keys.push_back({"cluster_token", &c.cluster_token,
-                  "What every process of the cluster presents to the others; they refuse another one."});
-  keys.push_back({"run_dir", &c.run_dir,
-                  "Folder of state, logs and sockets; empty: $XDG_STATE_HOME/ebb or ~/.local/state/ebb."});
-  keys.push_back({"log_level", &c.log_level, "The least severe log line that is written.", 0, 0, "",
+  keys.push_back(
+      {"cluster_token", &c.cluster_token,
+       "What every process of the cluster presents to the others; they refuse another one."});
+  keys.push_back(
+      {"run_dir", &c.run_dir,
+       "Folder of state, logs and sockets; empty: $XDG_STATE_HOME/ebb or ~/.local/state/ebb."});
+  keys.push_back({"log_level",
+                  &c.log_level,
+                  "The least severe log line that is written.",
+                  0,
+                  0,
+                  "",
                   {"trace", "debug", "info", "warn", "error"}});
-  keys.push_back({"log_format", &c.log_format, "Log lines for people, or one JSON object a line.", 0,
-                  0, "", {"text", "json"}});
+  keys.push_back({"log_format",
+                  &c.log_format,
+                  "Log lines for people, or one JSON object a line.",
+                  0,
+                  0,
+                  "",
+                  {"text", "json"}});
 }
 
 void add_model(std::vector<Key>& keys, ModelConfig& m) {
-  keys.push_back({"model.path", &m.path,
-                  "GGUF file; ~ and ${NAME} are expanded, relative to this file; empty: the default "
-                  "model that deploy/fetch_model.sh fetches."});
+  keys.push_back(
+      {"model.path", &m.path,
+       "GGUF file; ~ and ${NAME} are expanded, relative to this file; empty: the default "
+       "model that deploy/fetch_model.sh fetches."});
   keys.push_back({"model.name", &m.name,
                   "Name under which the model is served; empty: the name that its file states."});
   keys.push_back({"model.profile", &m.profile,
                   "Selection profile (YAML), relative to this file; empty: none, dense only."});
-  keys.push_back({"model.max_model_len", &m.max_model_len,
-                  "Longest sequence, prompt and answer together; 0: what the model was trained for.",
-                  0, kManyTokens, "tokens"});
+  keys.push_back(
+      {"model.max_model_len", &m.max_model_len,
+       "Longest sequence, prompt and answer together; 0: what the model was trained for.", 0,
+       kManyTokens, "tokens"});
 }
 
 void add_coordinator(std::vector<Key>& keys, CoordinatorConfig& c) {
   keys.push_back({"coordinator.http_address", &c.http_address, "Where the OpenAI API listens."});
-  keys.push_back({"coordinator.control_address", &c.control_address,
-                  "Where workers reach the coordinator."});
+  keys.push_back(
+      {"coordinator.control_address", &c.control_address, "Where workers reach the coordinator."});
   keys.push_back({"coordinator.metrics_address", &c.metrics_address,
                   "Where metrics, health and the endpoints of ebbctl listen."});
   keys.push_back({"coordinator.max_num_seqs", &c.max_num_seqs, "Sequences that decode at once.", 1,
@@ -86,21 +101,30 @@ void add_worker(std::vector<Key>& keys, WorkerConfig& w) {
   keys.push_back({"worker.metrics_host", &w.metrics_host,
                   "Host on which a worker's metrics and health listen."});
   keys.push_back({"worker.metrics_port_base", &w.metrics_port_base,
-                  "Rank r of a group listens on this port + r; 0: any free port.", 0, 65535, "port"});
+                  "Rank r of a group listens on this port + r; 0: any free port.", 0, 65535,
+                  "port"});
   keys.push_back({"worker.decode_threads", &w.decode_threads,
-                  "Threads of a decode step, per rank; 0: the allowed CPUs divided by the ranks.", 0,
-                  1024, "threads"});
+                  "Threads of a decode step, per rank; 0: the allowed CPUs divided by the ranks.",
+                  0, 1024, "threads"});
   keys.push_back({"worker.bulk_threads", &w.bulk_threads,
                   "Threads of a bulk pass, per rank; 0: the allowed CPUs.", 0, 1024, "threads"});
-  keys.push_back({"worker.granule_tokens", &w.granule_tokens,
-                  "Records that are named, sealed and stored together.", 8, 32, "tokens",
+  keys.push_back({"worker.granule_tokens",
+                  &w.granule_tokens,
+                  "Records that are named, sealed and stored together.",
+                  8,
+                  32,
+                  "tokens",
                   {"8", "16", "32"}});
   keys.push_back({"worker.hot_tokens", &w.hot_tokens,
                   "Rows that a released follower band keeps on the device; 0: twice the budget.", 0,
                   kManyTokens, "tokens"});
-  keys.push_back({"worker.release", &w.release,
-                  "When follower rows leave the device: under pressure, or always at prefill.", 0, 0,
-                  "", {"pressure", "always"}});
+  keys.push_back({"worker.release",
+                  &w.release,
+                  "When follower rows leave the device: under pressure, or always at prefill.",
+                  0,
+                  0,
+                  "",
+                  {"pressure", "always"}});
   keys.push_back({"worker.restore_deadline", &w.restore_deadline,
                   "Longest wait for records from a store; then the request ends with an error.", 10,
                   10 * 60 * kSecond});
@@ -113,7 +137,8 @@ void add_worker(std::vector<Key>& keys, WorkerConfig& w) {
 
 void add_store(std::vector<Key>& keys, const std::string& at, StoreConfig& s) {
   keys.push_back({at + "name", &s.name, "Name of the store: a-z, 0-9 and -."});
-  keys.push_back({at + "data_address", &s.data_address, "Where workers put and get records (UCX)."});
+  keys.push_back(
+      {at + "data_address", &s.data_address, "Where workers put and get records (UCX)."});
   keys.push_back({at + "control_address", &s.control_address,
                   "Where the coordinator asks for the store's state."});
   keys.push_back({at + "metrics_address", &s.metrics_address, "Where metrics and health listen."});
@@ -122,18 +147,25 @@ void add_store(std::vector<Key>& keys, const std::string& at, StoreConfig& s) {
                   "Most bytes of the SSD tier; 0: no SSD tier.", 0, 1024 * kTiB});
   keys.push_back({at + "ssd_path", &s.ssd_path,
                   "Folder of the SSD tier; empty: store-<name> in the run folder."});
-  keys.push_back({at + "ssd_reserve", Bytes{&s.ssd_reserve},
-                  "Bytes of the file system that are never used (or 10 % of it, whichever is less).",
-                  0, 1024 * kTiB});
+  keys.push_back(
+      {at + "ssd_reserve", Bytes{&s.ssd_reserve},
+       "Bytes of the file system that are never used (or 10 % of it, whichever is less).", 0,
+       1024 * kTiB});
 }
 
 void add_policy(std::vector<Key>& keys, PolicyConfig& p) {
-  keys.push_back({"policy.name", &p.name, "Attention policy of requests that name none.", 0, 0, "",
+  keys.push_back({"policy.name",
+                  &p.name,
+                  "Attention policy of requests that name none.",
+                  0,
+                  0,
+                  "",
                   {"dense", "tidal"}});
-  keys.push_back({"policy.budget", &p.budget,
-                  "Tokens that a follower layer attends to; 0: an eighth of the prompt, at least the "
-                  "profile's minimum.",
-                  0, kManyTokens, "tokens"});
+  keys.push_back(
+      {"policy.budget", &p.budget,
+       "Tokens that a follower layer attends to; 0: an eighth of the prompt, at least the "
+       "profile's minimum.",
+       0, kManyTokens, "tokens"});
 }
 
 }  // namespace
@@ -185,7 +217,8 @@ bool is_other_variable(const std::string& name) {
   return kOthers.contains(name);
 }
 
-/// True when the variable begins like one of the file's sections: then it is probably a typing error.
+/// True when the variable begins like one of the file's sections: then it is probably a typing
+/// error.
 bool looks_like_key(const std::string& name) {
   for (const char* section : {"EBB_MODEL_", "EBB_COORDINATOR_", "EBB_GROUPS_", "EBB_WORKER_",
                               "EBB_STORES_", "EBB_POLICY_", "EBB_LOG_", "EBB_RUN_", "EBB_CLUSTER_"})
@@ -218,8 +251,8 @@ std::vector<Source> environment_sources() {
   return sources;
 }
 
-/// Grows `list` so that `item` exists. Items come one after the other: a gap would be an item of defaults
-/// that nobody asked for.
+/// Grows `list` so that `item` exists. Items come one after the other: a gap would be an item of
+/// defaults that nobody asked for.
 template <class T>
 Result<void> grow(std::vector<T>& list, int item, const Source& source) {
   if (item < 0 || item < static_cast<int>(list.size())) return {};
@@ -238,8 +271,8 @@ Result<void> apply(LoadedConfig& loaded, const std::vector<Source>& sources) {
   }
   const std::vector<Key> keys = keys_of(config);
   for (const Source& source : sources) {
-    const auto key = std::find_if(keys.begin(), keys.end(),
-                                  [&](const Key& k) { return k.name == source.key; });
+    const auto key =
+        std::find_if(keys.begin(), keys.end(), [&](const Key& k) { return k.name == source.key; });
     if (key == keys.end())
       return invalid(source.where + ": unknown key \"" + source.key +
                      "\"; the nearest known key is \"" + nearest_key(source.key) + "\"");
@@ -254,8 +287,8 @@ Result<void> check_names(const std::string& list, const std::vector<std::string>
   std::set<std::string> seen;
   for (size_t i = 0; i < names.size(); ++i) {
     const std::string key = list + "." + std::to_string(i) + ".name";
-    const bool plain = names[i].find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") ==
-                       std::string::npos;
+    const bool plain =
+        names[i].find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string::npos;
     if (names[i].empty() || names[i].size() > 63 || !plain)
       return invalid(key + " is " + quoted(names[i]) +
                      ", allowed: 1 to 63 characters of a-z, 0-9 and -");
@@ -328,8 +361,8 @@ Result<LoadedConfig> load_cluster_config(const std::string& path,
     if (file.stores >= 0) loaded.config.stores.assign(static_cast<size_t>(file.stores), {});
     std::vector<Source> sources;
     for (const config::Leaf& leaf : file.leaves)
-      sources.push_back({leaf.key, leaf.text, path + ":" + std::to_string(leaf.line),
-                         ConfigOrigin::kFile});
+      sources.push_back(
+          {leaf.key, leaf.text, path + ":" + std::to_string(leaf.line), ConfigOrigin::kFile});
     EBB_TRY_VOID(config::apply(loaded, sources));
     loaded.config.source_path = path;
   }

@@ -39,9 +39,8 @@ Result<uint64_t> parse_number(std::string_view text) {
 }
 
 Result<uint64_t> in_range(const Key& key, uint64_t value, std::string_view text) {
-  const bool listed = key.choices.empty() ||
-                      std::find(key.choices.begin(), key.choices.end(), std::to_string(value)) !=
-                          key.choices.end();
+  const bool listed = key.choices.empty() || std::find(key.choices.begin(), key.choices.end(),
+                                                       std::to_string(value)) != key.choices.end();
   if (value >= key.min && value <= key.max && listed) return value;
   return invalid("is " + std::string(text.substr(0, 80)) + ", allowed: " + limits_text(key));
 }
@@ -73,33 +72,32 @@ Result<void> assign_number(const Key& key, T& slot, std::string_view text) {
 }  // namespace
 
 Result<void> assign(const Key& key, std::string_view text) {
-  return std::visit(
-      Overloaded{
-          [&](std::string* slot) { return assign_text(key, *slot, text); },
-          [&](uint16_t* slot) { return assign_number(key, *slot, text); },
-          [&](uint32_t* slot) { return assign_number(key, *slot, text); },
-          [&](Bytes slot) -> Result<void> {
-            auto value = ranged(key, parse_bytes(text), text);
-            if (!value) return value.error();
-            *slot.value = *value;
-            return {};
-          },
-          [&](Millis* slot) -> Result<void> {
-            auto parsed = parse_duration(text);
-            if (!parsed) return parsed.error();
-            auto value = in_range(key, static_cast<uint64_t>(parsed->count()), text);
-            if (!value) return value.error();
-            *slot = Millis(static_cast<int64_t>(*value));
-            return {};
-          },
-          [&](HostPort* slot) -> Result<void> {
-            auto value = parse_host_port(text);
-            if (!value) return value.error();
-            *slot = *value;
-            return {};
-          },
-      },
-      key.slot);
+  return std::visit(Overloaded{
+                        [&](std::string* slot) { return assign_text(key, *slot, text); },
+                        [&](uint16_t* slot) { return assign_number(key, *slot, text); },
+                        [&](uint32_t* slot) { return assign_number(key, *slot, text); },
+                        [&](Bytes slot) -> Result<void> {
+                          auto value = ranged(key, parse_bytes(text), text);
+                          if (!value) return value.error();
+                          *slot.value = *value;
+                          return {};
+                        },
+                        [&](Millis* slot) -> Result<void> {
+                          auto parsed = parse_duration(text);
+                          if (!parsed) return parsed.error();
+                          auto value = in_range(key, static_cast<uint64_t>(parsed->count()), text);
+                          if (!value) return value.error();
+                          *slot = Millis(static_cast<int64_t>(*value));
+                          return {};
+                        },
+                        [&](HostPort* slot) -> Result<void> {
+                          auto value = parse_host_port(text);
+                          if (!value) return value.error();
+                          *slot = *value;
+                          return {};
+                        },
+                    },
+                    key.slot);
 }
 
 std::string quoted(std::string_view text) {

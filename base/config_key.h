@@ -1,5 +1,5 @@
-// One configuration key as data: where its value lives, what it may be, and the sentence that explains it.
-// Internal to the configuration files of base/; knows values, not which keys exist.
+// One configuration key as data: where its value lives, what it may be, and the sentence that
+// explains it. Internal to the configuration files of base/; knows values, not which keys exist.
 #pragma once
 
 #include <string>
@@ -20,12 +20,12 @@ struct Bytes {
 using Slot = std::variant<std::string*, uint16_t*, uint32_t*, Bytes, Millis*, HostPort*>;
 
 struct Key {
-  std::string name;                  ///< dotted: "coordinator.http_address", "groups.0.name"
+  std::string name;  ///< dotted: "coordinator.http_address", "groups.0.name"
   Slot slot;
   const char* sentence;
-  uint64_t min = 0;                  ///< of numbers, sizes (bytes) and durations (ms); both included
+  uint64_t min = 0;  ///< of numbers, sizes (bytes) and durations (ms); both included
   uint64_t max = 0;
-  const char* unit = "";             ///< of numbers: "tokens", "threads"
+  const char* unit = "";               ///< of numbers: "tokens", "threads"
   std::vector<std::string> choices{};  ///< of texts and numbers; empty: no list
 };
 

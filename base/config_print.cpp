@@ -9,10 +9,14 @@ namespace {
 
 const char* origin_name(ConfigOrigin origin) {
   switch (origin) {
-    case ConfigOrigin::kDefault: return "default";
-    case ConfigOrigin::kFile: return "file";
-    case ConfigOrigin::kEnvironment: return "environment";
-    case ConfigOrigin::kFlag: return "flag";
+    case ConfigOrigin::kDefault:
+      return "default";
+    case ConfigOrigin::kFile:
+      return "file";
+    case ConfigOrigin::kEnvironment:
+      return "environment";
+    case ConfigOrigin::kFlag:
+      return "flag";
   }
   return "?";
 }
@@ -78,8 +82,8 @@ std::string print_cluster_config(const LoadedConfig& loaded, bool with_origins) 
   YamlPrinter printer;
   for (const config::Key& key : config::keys_of(copy)) {
     const auto origin = loaded.origins.find(key.name);
-    printer.line(key, with_origins && origin != loaded.origins.end() ? origin_name(origin->second)
-                                                                     : "");
+    printer.line(key,
+                 with_origins && origin != loaded.origins.end() ? origin_name(origin->second) : "");
   }
   if (copy.stores.empty()) printer.text("stores: []\n");
   return printer.take();
@@ -89,26 +93,35 @@ std::string cluster_config_reference() {
   ClusterConfig defaults;
   std::string out =
       "# Configuration\n\n"
-      "One YAML file describes a cluster; every process reads the same file. A value comes from a flag\n"
-      "(`--set key=value`), else from the environment, else from the file, else it is the default below.\n"
-      "In flags, items of a list are written by position: `--set groups.0.tensor_parallel_size=1`.\n"
-      "Unknown keys are errors. `ebbctl config check -c FILE` checks a file, `ebbctl config print -c FILE`\n"
+      "One YAML file describes a cluster; every process reads the same file. A value comes from a "
+      "flag\n"
+      "(`--set key=value`), else from the environment, else from the file, else it is the default "
+      "below.\n"
+      "In flags, items of a list are written by position: `--set "
+      "groups.0.tensor_parallel_size=1`.\n"
+      "Unknown keys are errors. `ebbctl config check -c FILE` checks a file, `ebbctl config print "
+      "-c FILE`\n"
       "shows each value and where it came from.\n\n"
-      "Sizes are written `4096`, `96MiB` or `1.5GiB`; durations `500ms`, `3s` or `2min`; addresses\n"
+      "Sizes are written `4096`, `96MiB` or `1.5GiB`; durations `500ms`, `3s` or `2min`; "
+      "addresses\n"
       "`127.0.0.1:8000`.\n";
   std::string section = "?";
   for (const config::Key& key : config::keys_of(defaults)) {
     if (section_of(key.name) != section) {
       section = section_of(key.name);
       const std::string list = list_of(section);
-      out += "\n## " + (section.empty() ? "Top level" : list.empty() ? section : list + " (a list)") +
-             "\n\n| key | type | default | allowed | environment | meaning |\n|---|---|---|---|---|---|\n";
+      out += "\n## " +
+             (section.empty() ? "Top level"
+              : list.empty()  ? section
+                              : list + " (a list)") +
+             "\n\n| key | type | default | allowed | environment | meaning "
+             "|\n|---|---|---|---|---|---|\n";
     }
     std::string variable = "EBB_";
     for (const char c : key.name)
       variable += c == '.' ? '_' : static_cast<char>(c >= 'a' && c <= 'z' ? c - 32 : c);
-    out += "| `" + key.name + "` | " + config::type_name(key) + " | `" + config::spell(key) + "` | " +
-           config::limits_text(key) + " | `" + variable + "` | " + key.sentence + " |\n";
+    out += "| `" + key.name + "` | " + config::type_name(key) + " | `" + config::spell(key) +
+           "` | " + config::limits_text(key) + " | `" + variable + "` | " + key.sentence + " |\n";
   }
   return out;
 }

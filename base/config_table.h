@@ -1,4 +1,5 @@
-// The table of all configuration keys, as seen from one ClusterConfig. Internal to the configuration files.
+// The table of all configuration keys, as seen from one ClusterConfig. Internal to the
+// configuration files.
 #pragma once
 
 #include <string>
@@ -10,8 +11,8 @@
 
 namespace ebb::config {
 
-/// Every key of `config`, in the order of the file; list items as many as `config` has. The slots point into
-/// `config`: it must outlive them, and its lists must not grow.
+/// Every key of `config`, in the order of the file; list items as many as `config` has. The slots
+/// point into `config`: it must outlive them, and its lists must not grow.
 std::vector<Key> keys_of(ClusterConfig& config);
 
 /// A YAML text cut into leaves.
@@ -26,10 +27,12 @@ struct FileKeys {
   int groups = -1;
   int stores = -1;
 };
-/// Reads and flattens `path`; refuses keys that `keys_of` does not know. Errors: kInvalid, kNotFound, with file and line.
+/// Reads and flattens `path`; refuses keys that `keys_of` does not know. Errors: kInvalid,
+/// kNotFound, with file and line.
 Result<FileKeys> read_config_file(const std::string& path);
 
-/// The known key (or section) whose spelling is nearest to `unknown`; list positions count as equal.
+/// The known key (or section) whose spelling is nearest to `unknown`; list positions count as
+/// equal.
 std::string nearest_key(std::string_view unknown);
 /// True for keys and for sections: "coordinator", "groups.3", "groups.3.name".
 bool is_known_key(std::string_view key);

@@ -1,5 +1,5 @@
-// Reads the YAML file into dotted keys with line numbers, and finds the nearest known key for one that is unknown.
-// The only file that includes yaml-cpp.
+// Reads the YAML file into dotted keys with line numbers, and finds the nearest known key for one
+// that is unknown. The only file that includes yaml-cpp.
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
@@ -110,8 +110,8 @@ class Flattener {
     }
     if (node.IsNull()) return fail(name, key + " has no value");
     if (!node.IsScalar())
-      return fail(name, key + ": expected one value, found a " +
-                            (node.IsMap() ? "mapping" : "list"));
+      return fail(name,
+                  key + ": expected one value, found a " + (node.IsMap() ? "mapping" : "list"));
     keys_.leaves.push_back({key, node.Scalar(), node.Mark().line + 1});
     return {};
   }

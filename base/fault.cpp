@@ -13,8 +13,8 @@ struct Arm {
   int64_t skip = 0;
 };
 
-/// Points are function-local statics all over the process, so their list has to be one too; it is never
-/// destroyed, because some of them are destroyed after it would be.
+/// Points are function-local statics all over the process, so their list has to be one too; it is
+/// never destroyed, because some of them are destroyed after it would be.
 struct Registry {
   std::mutex mutex;
   std::vector<FaultPoint*> points;

@@ -1,5 +1,5 @@
-// The only file that includes spdlog. A line is: time, level, process, module, event, fields; as text
-// "… info worker-0 engine: group formed epoch=3", or one JSON object a line.
+// The only file that includes spdlog. A line is: time, level, process, module, event, fields; as
+// text "… info worker-0 engine: group formed epoch=3", or one JSON object a line.
 #include "base/log.h"
 
 #include <spdlog/logger.h>
@@ -25,13 +25,13 @@ std::shared_ptr<const Log> make_log(std::string process, spdlog::level::level_en
   auto log = std::make_shared<Log>();
   log->process = std::move(process);
   log->format = format;
-  log->logger = std::make_unique<spdlog::logger>(
-      "ebb", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  log->logger =
+      std::make_unique<spdlog::logger>("ebb", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   const char* pattern = format == LogFormat::kJson
                             ? "{\"time\":\"%Y-%m-%dT%H:%M:%S.%eZ\",\"level\":\"%l\",%v}"
                             : "%Y-%m-%dT%H:%M:%S.%eZ %l %v";
-  log->logger->set_formatter(std::make_unique<spdlog::pattern_formatter>(
-      pattern, spdlog::pattern_time_type::utc, "\n"));
+  log->logger->set_formatter(
+      std::make_unique<spdlog::pattern_formatter>(pattern, spdlog::pattern_time_type::utc, "\n"));
   log->logger->set_level(level);
   log->logger->flush_on(spdlog::level::trace);
   return log;
@@ -59,8 +59,8 @@ void append_escaped(std::string& out, std::string_view text) {
   }
 }
 
-/// Quoted when a reader could not see where the value ends; control characters are always escaped, so
-/// that one call is one line.
+/// Quoted when a reader could not see where the value ends; control characters are always escaped,
+/// so that one call is one line.
 void append_text_value(std::string& out, std::string_view value) {
   const bool plain = !value.empty() && [&] {
     for (const char c : value)

@@ -91,18 +91,20 @@ Counter& Metrics::counter(const std::string& name, const std::string& help,
                           const MetricLabels& labels) {
   const std::lock_guard lock(impl_->mutex);
   impl_->check_name(name, 0);
-  return impl_->counters.get<PrometheusCounter>(name, labels, [&]() -> auto& {
-    return prometheus::BuildCounter().Name(name).Help(help).Register(impl_->registry);
-  });
+  return impl_->counters.get<PrometheusCounter>(
+      name, labels, [&]() -> auto& {
+        return prometheus::BuildCounter().Name(name).Help(help).Register(impl_->registry);
+      });
 }
 
 Gauge& Metrics::gauge(const std::string& name, const std::string& help,
                       const MetricLabels& labels) {
   const std::lock_guard lock(impl_->mutex);
   impl_->check_name(name, 1);
-  return impl_->gauges.get<PrometheusGauge>(name, labels, [&]() -> auto& {
-    return prometheus::BuildGauge().Name(name).Help(help).Register(impl_->registry);
-  });
+  return impl_->gauges.get<PrometheusGauge>(
+      name, labels, [&]() -> auto& {
+        return prometheus::BuildGauge().Name(name).Help(help).Register(impl_->registry);
+      });
 }
 
 Histogram& Metrics::histogram(const std::string& name, const std::string& help,

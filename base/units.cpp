@@ -1,4 +1,5 @@
-// Sizes, durations and addresses as people write them, both ways. Knows nothing of configuration keys.
+// Sizes, durations and addresses as people write them, both ways. Knows nothing of configuration
+// keys.
 #include "base/units.h"
 
 #include <array>
@@ -44,8 +45,7 @@ Result<uint64_t> parse_scaled(std::string_view text, const std::array<Suffix, N>
   const char* end = all.data() + all.size();
   const auto parsed = std::from_chars(all.data(), end, number, std::chars_format::fixed);
   if (parsed.ec != std::errc()) return wrong;
-  const std::string_view unit =
-      trimmed(all.substr(static_cast<size_t>(parsed.ptr - all.data())));
+  const std::string_view unit = trimmed(all.substr(static_cast<size_t>(parsed.ptr - all.data())));
   for (const Suffix& suffix : suffixes) {
     if (suffix.text != unit) continue;
     uint64_t exact = 0;
@@ -54,7 +54,8 @@ Result<uint64_t> parse_scaled(std::string_view text, const std::array<Suffix, N>
     if (whole.ec == std::errc() && whole.ptr == parsed.ptr && exact <= INT64_MAX / factor)
       return exact * factor;
     const double scaled = number * suffix.factor;
-    if (!(scaled < 9.2e18)) return invalid("\"" + std::string(text.substr(0, 64)) + "\" is too large");
+    if (!(scaled < 9.2e18))
+      return invalid("\"" + std::string(text.substr(0, 64)) + "\" is too large");
     return static_cast<uint64_t>(std::llround(scaled));
   }
   return wrong;

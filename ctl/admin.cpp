@@ -33,9 +33,8 @@ std::string bytes_of(const json& object, const char* key) {
 
 std::string percent(uint64_t part, uint64_t whole) {
   if (whole == 0) return "-";
-  return std::to_string(static_cast<int>(100.0 * static_cast<double>(part) /
-                                             static_cast<double>(whole) +
-                                         0.5)) +
+  return std::to_string(static_cast<int>(
+             100.0 * static_cast<double>(part) / static_cast<double>(whole) + 0.5)) +
          " %";
 }
 
@@ -86,8 +85,8 @@ std::string sequences_text(const json& list) {
 }
 
 std::string tiers_text(const json& status) {
-  std::vector<Row> rows{{"STORE", "TIER", "USED", "CAPACITY", "FULL", "GRANULES", "HELD",
-                         "EVICTIONS", "WRITABLE"}};
+  std::vector<Row> rows{
+      {"STORE", "TIER", "USED", "CAPACITY", "FULL", "GRANULES", "HELD", "EVICTIONS", "WRITABLE"}};
   std::string below;
   for (const json& group : status.at("groups"))
     rows.push_back({text_of(group, "name"), "device", bytes_of(group, "arena_used_bytes"),
@@ -131,7 +130,9 @@ int fetch_and_print(const Terminal& terminal, const Service& service, const std:
 
 }  // namespace
 
-Result<std::string> render_status(const std::string& text) { return render_json(text, status_text); }
+Result<std::string> render_status(const std::string& text) {
+  return render_json(text, status_text);
+}
 Result<std::string> render_sequences(const std::string& text) {
   return render_json(text, sequences_text);
 }
@@ -164,7 +165,9 @@ int run_version(const Terminal& terminal, const Service& service, Format format)
   const auto server =
       body ? json::parse(*body, nullptr, /*allow_exceptions=*/false) : json(nullptr);
   if (format == Format::kJson) {
-    const json all{{"apiVersion", "ebb/v1"}, {"kind", "Version"}, {"ebbctl", EBB_VERSION},
+    const json all{{"apiVersion", "ebb/v1"},
+                   {"kind", "Version"},
+                   {"ebbctl", EBB_VERSION},
                    {"coordinator", server.is_discarded() ? json(nullptr) : server}};
     terminal.out << all.dump() << std::endl;
     return kOk;

@@ -11,14 +11,15 @@
 namespace ebb::ctl {
 
 struct AskOptions {
-  std::string file;            ///< "-": standard input
+  std::string file;  ///< "-": standard input
   std::string question;
-  std::string policy;          ///< empty: the service's
-  uint32_t budget = 0;         ///< 0: the service's
+  std::string policy;   ///< empty: the service's
+  uint32_t budget = 0;  ///< 0: the service's
   uint32_t max_tokens = 256;
 };
 
-/// Cuts a stream of server-sent events into the texts of its "data:" lines, wherever the pieces were cut.
+/// Cuts a stream of server-sent events into the texts of its "data:" lines, wherever the pieces
+/// were cut.
 class EventCutter {
  public:
   /// Calls `on_data` for each complete event. False when an event grows beyond 1 MiB.

@@ -92,7 +92,8 @@ std::variant<BatchRequest, BatchLineError> parse_batch_line(uint64_t number,
   const auto custom_id = line["custom_id"].get<std::string>();
   if (custom_id.size() > kCustomIdMax)
     return fail("invalid_custom_id", "custom_id has " + std::to_string(custom_id.size()) +
-                                         " bytes, allowed: at most " + std::to_string(kCustomIdMax));
+                                         " bytes, allowed: at most " +
+                                         std::to_string(kCustomIdMax));
   wrong.custom_id = custom_id;
   if (line.value("method", json("POST")) != "POST")
     return fail("invalid_method", "method must be POST");
@@ -111,19 +112,20 @@ std::string answer_line(const BatchRequest& request, int status, const std::stri
                         const std::string& body) {
   json parsed = json::parse(body, nullptr, /*allow_exceptions=*/false);
   if (parsed.is_discarded()) parsed = body;
-  const json line{{"id", id_of(request.line)},
-                  {"custom_id", request.custom_id},
-                  {"response",
-                   {{"status_code", status}, {"request_id", request_id}, {"body", parsed}}},
-                  {"error", nullptr}};
+  const json line{
+      {"id", id_of(request.line)},
+      {"custom_id", request.custom_id},
+      {"response", {{"status_code", status}, {"request_id", request_id}, {"body", parsed}}},
+      {"error", nullptr}};
   return dump(line);
 }
 
 std::string error_line(const BatchLineError& error) {
-  const json line{{"id", id_of(error.line)},
-                  {"custom_id", error.custom_id ? json(*error.custom_id) : json(nullptr)},
-                  {"response", nullptr},
-                  {"error", {{"code", error.code}, {"message", error.message}, {"line", error.line}}}};
+  const json line{
+      {"id", id_of(error.line)},
+      {"custom_id", error.custom_id ? json(*error.custom_id) : json(nullptr)},
+      {"response", nullptr},
+      {"error", {{"code", error.code}, {"message", error.message}, {"line", error.line}}}};
   return dump(line);
 }
 

@@ -24,7 +24,8 @@ constexpr unsigned kInflightMax = 256;
 constexpr Millis kPauseMax{15000};
 /// A server may ask for a pause, but not for an hour.
 constexpr Millis kRetryAfterMax{60000};
-/// A request that breaks the connection this often, while the service is reachable, is itself the reason.
+/// A request that breaks the connection this often, while the service is reachable, is itself the
+/// reason.
 constexpr int kBrokenMax = 3;
 
 struct Totals {
@@ -33,8 +34,8 @@ struct Totals {
   uint64_t retries = 0;
 };
 
-/// All that the sending threads share. They hold it jointly with the run: after an interruption the run returns
-/// while requests are still under way.
+/// All that the sending threads share. They hold it jointly with the run: after an interruption the
+/// run returns while requests are still under way.
 struct Batch {
   Service service;
   BatchOptions options;
@@ -53,7 +54,7 @@ struct Batch {
   ProgressCounts counts;
   Totals totals;
   unsigned threads = 0;
-  bool closed = false;      ///< the run has ended: write nothing any more
+  bool closed = false;  ///< the run has ended: write nothing any more
   std::optional<Error> fatal;
 
   bool stopping() {
@@ -83,8 +84,8 @@ void write_line(Batch& batch, bool succeeded, const std::string& line) {
   batch.output << line << '\n' << std::flush;
   ++(succeeded ? batch.counts.succeeded : batch.counts.failed);
   if (!batch.output && !batch.fatal)
-    batch.fatal = internal_error(batch.options.output + ": cannot be written: " +
-                                 std::strerror(errno));
+    batch.fatal =
+        internal_error(batch.options.output + ": cannot be written: " + std::strerror(errno));
   batch.changed.notify_all();
 }
 
@@ -161,7 +162,9 @@ bool reachable_now(const HostPort& address) {
 class Sender {
  public:
   Sender(Batch& batch, const BatchRequest& request)
-      : batch_(batch), request_(request), pause_(batch.options.retry_base),
+      : batch_(batch),
+        request_(request),
+        pause_(batch.options.retry_base),
         busy_until_(Deadline::after(batch.options.busy_timeout)) {}
 
   void run() {
@@ -186,15 +189,16 @@ class Sender {
     if (busy && !busy_until_.passed()) return batch_.pause(pause_for(response, next_pause()));
     const bool good = response.status == 200;
     if (good) count_usage(batch_, response.body);
-    write_line(batch_, good,
-               answer_line(request_, response.status, header(response, "x-request-id"),
-                           response.body));
+    write_line(
+        batch_, good,
+        answer_line(request_, response.status, header(response, "x-request-id"), response.body));
     return false;
   }
 
   bool broken(const Error& error) {
     if (error.code != Code::kUnavailable) {
-      write_error(batch_, {request_.line, request_.custom_id, code_name(error.code), error.message});
+      write_error(batch_,
+                  {request_.line, request_.custom_id, code_name(error.code), error.message});
       return false;
     }
     if (reachable_now(batch_.service.api)) {
@@ -206,7 +210,8 @@ class Sender {
     }
     // Not this request's fault: wait for the service, and give up the run, not the request.
     if (!lost_since_) lost_since_ = Clock::now();
-    if (Clock::now() - *lost_since_ < batch_.options.lost_timeout) return batch_.pause(next_pause());
+    if (Clock::now() - *lost_since_ < batch_.options.lost_timeout)
+      return batch_.pause(next_pause());
     batch_.fail(error);
     return false;
   }

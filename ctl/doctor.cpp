@@ -19,7 +19,9 @@ namespace fs = std::filesystem;
 class Doctor {
  public:
   Doctor(const DoctorOptions& options, const std::function<void(Finding)>& on_finding)
-      : options_(options), config_(options.config), tell_(on_finding),
+      : options_(options),
+        config_(options.config),
+        tell_(on_finding),
         run_dir_(effective_run_dir(options.config)) {}
 
   void run() {
@@ -31,7 +33,8 @@ class Doctor {
     if (!coordinator(ours)) return;
     auto status = get(options_.service.admin, "/admin/v1/status");
     if (!status) {
-      bad("admin endpoint", status.error().message, "check coordinator.metrics_address or --admin-url");
+      bad("admin endpoint", status.error().message,
+          "check coordinator.metrics_address or --admin-url");
       return;
     }
     members(*status);
@@ -103,7 +106,8 @@ class Doctor {
     if (busy.empty())
       good("ports", "free");
     else
-      bad("ports", "in use: " + busy, "stop what listens there, or change the address in the config");
+      bad("ports", "in use: " + busy,
+          "stop what listens there, or change the address in the config");
   }
 
   bool coordinator(bool ours) {
@@ -138,8 +142,8 @@ class Doctor {
     const std::string name = "worker " + group.at("name").get<std::string>() + "/" +
                              std::to_string(rank.at("rank").get<uint64_t>());
     if (rank.at("joined").get<bool>())
-      good(name, rank.value("backend", "") + ", pid " +
-                     std::to_string(rank.value("pid", uint64_t{0})));
+      good(name,
+           rank.value("backend", "") + ", pid " + std::to_string(rank.value("pid", uint64_t{0})));
     else
       bad(name, "has not joined: " + group.value("state", ""), "see its log in " + run_dir_.path());
   }
@@ -201,7 +205,9 @@ int run_doctor(const Terminal& terminal, const DoctorOptions& options, Format fo
   json all = json::array();
   examine(options, [&](const Finding& finding) {
     if (!finding.ok) ++failed;
-    all.push_back({{"check", finding.what}, {"ok", finding.ok}, {"detail", finding.detail},
+    all.push_back({{"check", finding.what},
+                   {"ok", finding.ok},
+                   {"detail", finding.detail},
                    {"hint", finding.hint}});
     if (format == Format::kJson) return;
     const char* mark = finding.ok ? "ok    " : "FAIL  ";
@@ -212,7 +218,8 @@ int run_doctor(const Terminal& terminal, const DoctorOptions& options, Format fo
     terminal.out << std::flush;
   });
   if (format == Format::kJson) {
-    const json report{{"apiVersion", "ebb/v1"}, {"kind", "Doctor"}, {"failed", failed}, {"checks", all}};
+    const json report{
+        {"apiVersion", "ebb/v1"}, {"kind", "Doctor"}, {"failed", failed}, {"checks", all}};
     terminal.out << report.dump(2, ' ', false, json::error_handler_t::replace) << std::endl;
   }
   return failed == 0 ? kOk : kUnhealthy;

@@ -1,4 +1,5 @@
-// doctor: looks at everything that a working cluster needs, in the order in which it breaks, and says what to do.
+// doctor: looks at everything that a working cluster needs, in the order in which it breaks, and
+// says what to do.
 #pragma once
 
 #include <functional>
@@ -12,10 +13,10 @@
 namespace ebb::ctl {
 
 struct Finding {
-  std::string what;      ///< "model file"
+  std::string what;  ///< "model file"
   bool ok = false;
-  std::string detail;    ///< what was seen
-  std::string hint;      ///< when not ok: what to do
+  std::string detail;  ///< what was seen
+  std::string hint;    ///< when not ok: what to do
 };
 
 struct DoctorOptions {
@@ -24,7 +25,8 @@ struct DoctorOptions {
   std::string bin_dir;
 };
 
-/// Calls `on_finding` as each check ends; a check that others need for sense (the coordinator) cuts theirs short.
+/// Calls `on_finding` as each check ends; a check that others need for sense (the coordinator) cuts
+/// theirs short.
 void examine(const DoctorOptions& options, const std::function<void(Finding)>& on_finding);
 
 /// kUnhealthy when a finding is not ok.

@@ -107,8 +107,7 @@ std::string share(uint64_t part, uint64_t whole) {
   const double percent = 100.0 * static_cast<double>(part) / static_cast<double>(whole);
   char text[16];
   // A share that is neither nothing nor everything must not print as such.
-  if (percent < 0.5)
-    return "  <1%";
+  if (percent < 0.5) return "  <1%";
   if (percent > 99.5 && part < whole) return " >99%";
   std::snprintf(text, sizeof text, "%4.0f%%", percent);
   return text;
@@ -207,7 +206,8 @@ Result<std::string> draw_kv_map(const std::string& text, const MapStyle& style) 
 int run_kv_map(const Terminal& terminal, const Service& service, const std::string& seq,
                Format format) {
   if (seq.find_first_not_of("0123456789") != std::string::npos)
-    return report(terminal, invalid("SEQ is \"" + seq + "\", expected a number as in `ebbctl seq ls`"));
+    return report(terminal,
+                  invalid("SEQ is \"" + seq + "\", expected a number as in `ebbctl seq ls`"));
   auto body = get(service.admin, "/admin/v1/kv/map" + (seq.empty() ? "" : "?seq=" + seq));
   if (!body) return report(terminal, body.error());
   auto text = format == Format::kJson

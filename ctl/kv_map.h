@@ -15,11 +15,12 @@ struct MapStyle {
   bool colour = false;
 };
 
-/// Draws the KvMap `json`. Every bucket shows its most frequent place, and "!" wherever a token is missing: a single
-/// lost token must be seen. Errors: kCorrupt when `json` is not a KvMap.
+/// Draws the KvMap `json`. Every bucket shows its most frequent place, and "!" wherever a token is
+/// missing: a single lost token must be seen. Errors: kCorrupt when `json` is not a KvMap.
 Result<std::string> draw_kv_map(const std::string& json, const MapStyle& style);
 
 /// `seq` empty: the newest sequence.
-int run_kv_map(const Terminal& terminal, const Service& service, const std::string& seq, Format format);
+int run_kv_map(const Terminal& terminal, const Service& service, const std::string& seq,
+               Format format);
 
 }  // namespace ebb::ctl

@@ -1,4 +1,5 @@
-// ebbctl: the command line. Options become structs here; what they do is elsewhere. The only file that includes CLI11.
+// ebbctl: the command line. Options become structs here; what they do is elsewhere. The only file
+// that includes CLI11.
 #include <signal.h>
 #include <unistd.h>
 
@@ -23,7 +24,7 @@ namespace {
 /// What several commands take.
 struct Common {
   std::string config;
-  std::vector<std::string> assignments;   ///< --set
+  std::vector<std::string> assignments;  ///< --set
   std::string model;
   std::string run_dir;
   std::string url;
@@ -89,7 +90,8 @@ class CommandLine {
 
  private:
   void with_config(CLI::App* command, bool required) {
-    auto* option = command->add_option("-c,--config", common_.config, "cluster configuration (YAML)");
+    auto* option =
+        command->add_option("-c,--config", common_.config, "cluster configuration (YAML)");
     if (required) option->required();
     command->add_option("--set", common_.assignments, "override: key=value, as often as needed")
         ->allow_extra_args(false);
@@ -138,12 +140,14 @@ class CommandLine {
 };
 
 void CommandLine::cluster_commands() {
-  auto* up_command = app_.add_subcommand("up", "start a cluster on this machine, and wait until it is ready");
+  auto* up_command =
+      app_.add_subcommand("up", "start a cluster on this machine, and wait until it is ready");
   with_config(up_command, true);
   up_command->add_option("--run-dir", common_.run_dir, "folder of state and logs");
   up_command->add_option("--model", common_.model, "GGUF file (overrides model.path)");
   up_command->add_flag("--no-restart", no_restart_, "do not start again what dies");
-  up_command->add_option("--timeout", up_timeout_, "seconds to wait for readiness")->check(CLI::Range(1.0, 86400.0));
+  up_command->add_option("--timeout", up_timeout_, "seconds to wait for readiness")
+      ->check(CLI::Range(1.0, 86400.0));
   up_command->callback([this] { chosen_ = [this] { return up(!no_restart_, up_timeout_); }; });
 
   auto* down_command = app_.add_subcommand("down", "stop the cluster of a run folder");
@@ -158,7 +162,8 @@ void CommandLine::cluster_commands() {
   auto* check = config_command->add_subcommand("check", "say whether a file is good");
   with_config(check, true);
   check->callback([this] { chosen_ = [this] { return config(false, false); }; });
-  auto* print = config_command->add_subcommand("print", "effective values, and where each came from");
+  auto* print =
+      config_command->add_subcommand("print", "effective values, and where each came from");
   with_config(print, false);
   print->add_flag("--no-origins", no_origins_, "values only");
   print->callback([this] { chosen_ = [this] { return config(true, !no_origins_); }; });
@@ -175,14 +180,16 @@ void CommandLine::inspection_commands() {
   auto* status = app_.add_subcommand("status", "is it ready, who is there, how full is it");
   with_service(status);
   with_format(status);
-  on_service(status, [this](const Service& s) { return run_status(terminal_, s, common_.output()); });
+  on_service(status,
+             [this](const Service& s) { return run_status(terminal_, s, common_.output()); });
 
   auto* seq = app_.add_subcommand("seq", "sequences");
   seq->require_subcommand(1);
   auto* seq_ls = seq->add_subcommand("ls", "live and lately finished sequences, newest first");
   with_service(seq_ls);
   with_format(seq_ls);
-  on_service(seq_ls, [this](const Service& s) { return run_sequences(terminal_, s, common_.output()); });
+  on_service(seq_ls,
+             [this](const Service& s) { return run_sequences(terminal_, s, common_.output()); });
 
   auto* kv = app_.add_subcommand("kv", "the KV of sequences");
   kv->require_subcommand(1);
@@ -190,16 +197,19 @@ void CommandLine::inspection_commands() {
   map->add_option("SEQ", seq_, "sequence number (default: the newest)");
   with_service(map);
   with_format(map);
-  on_service(map, [this](const Service& s) { return run_kv_map(terminal_, s, seq_, common_.output()); });
+  on_service(map,
+             [this](const Service& s) { return run_kv_map(terminal_, s, seq_, common_.output()); });
 
   auto* tier = app_.add_subcommand("tier", "device, host and SSD");
   tier->require_subcommand(1);
   auto* tier_ls = tier->add_subcommand("ls", "how full every tier is");
   with_service(tier_ls);
   with_format(tier_ls);
-  on_service(tier_ls, [this](const Service& s) { return run_tiers(terminal_, s, common_.output()); });
+  on_service(tier_ls,
+             [this](const Service& s) { return run_tiers(terminal_, s, common_.output()); });
 
-  auto* doctor_command = app_.add_subcommand("doctor", "look for what is wrong, and say what to do");
+  auto* doctor_command =
+      app_.add_subcommand("doctor", "look for what is wrong, and say what to do");
   with_service(doctor_command);
   with_format(doctor_command);
   doctor_command->add_option("--run-dir", common_.run_dir, "folder of state and logs");
@@ -208,7 +218,8 @@ void CommandLine::inspection_commands() {
   auto* version = app_.add_subcommand("version", "of this program and of the coordinator");
   with_service(version);
   with_format(version);
-  on_service(version, [this](const Service& s) { return run_version(terminal_, s, common_.output()); });
+  on_service(version,
+             [this](const Service& s) { return run_version(terminal_, s, common_.output()); });
 }
 
 void CommandLine::work_commands() {
@@ -223,12 +234,16 @@ void CommandLine::work_commands() {
 
   auto* batch_command = app_.add_subcommand("batch", "files of requests");
   batch_command->require_subcommand(1);
-  auto* run_command = batch_command->add_subcommand("run", "send each line of a file, write each answer");
-  run_command->add_option("-i,--input", batch_.input, "requests, OpenAI batch lines (JSONL)")->required();
-  run_command->add_option("-o,--output", batch_.output, "answers, in the order in which they come")->required();
+  auto* run_command =
+      batch_command->add_subcommand("run", "send each line of a file, write each answer");
+  run_command->add_option("-i,--input", batch_.input, "requests, OpenAI batch lines (JSONL)")
+      ->required();
+  run_command->add_option("-o,--output", batch_.output, "answers, in the order in which they come")
+      ->required();
   run_command->add_flag("--resume", batch_.resume, "go on: skip what the output has answered well");
   run_command->add_flag("--overwrite", batch_.overwrite, "replace an output that exists");
-  run_command->add_option("--max-inflight", batch_.max_inflight, "requests at a time")->capture_default_str();
+  run_command->add_option("--max-inflight", batch_.max_inflight, "requests at a time")
+      ->capture_default_str();
   run_command->add_option("--progress", progress_, "auto, plain, none or json")
       ->check(CLI::IsMember({"auto", "plain", "none", "json"}));
   run_command->add_option("--summary", batch_.summary, "file for a summary (JSON)");

@@ -59,7 +59,8 @@ std::string progress_text(const ProgressCounts& counts, double seconds, unsigned
   const uint64_t done = counts.skipped + counts.finished();
   std::string out;
   if (bar_columns > 0 && counts.total > 0) {
-    const auto full = static_cast<unsigned>(std::min(done, counts.total) * bar_columns / counts.total);
+    const auto full =
+        static_cast<unsigned>(std::min(done, counts.total) * bar_columns / counts.total);
     out += "[" + std::string(full, '#') + std::string(bar_columns - full, '.') + "] ";
   }
   out += std::to_string(done) + "/" + std::to_string(counts.total);

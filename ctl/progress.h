@@ -1,5 +1,5 @@
-// How far a batch is, for a person (a bar that redraws, or lines) or a program (JSON lines). Always on `err`: results
-// go elsewhere. Pure but for the stream: the caller says what time it is.
+// How far a batch is, for a person (a bar that redraws, or lines) or a program (JSON lines). Always
+// on `err`: results go elsewhere. Pure but for the stream: the caller says what time it is.
 #pragma once
 
 #include <cstdint>
@@ -17,14 +17,15 @@ std::optional<ProgressMode> parse_progress_mode(const std::string& text);
 
 struct ProgressCounts {
   uint64_t total = 0;
-  uint64_t skipped = 0;    ///< done by an earlier run
+  uint64_t skipped = 0;  ///< done by an earlier run
   uint64_t succeeded = 0;
   uint64_t failed = 0;
   uint64_t in_flight = 0;
   uint64_t finished() const { return succeeded + failed; }
 };
 
-/// "[#####.....] 12/40, 2 failed, 1.20/s, 25.0 s left". Time left: from the rate of this run's finished requests.
+/// "[#####.....] 12/40, 2 failed, 1.20/s, 25.0 s left". Time left: from the rate of this run's
+/// finished requests.
 std::string progress_text(const ProgressCounts& counts, double seconds, unsigned bar_columns);
 
 class Progress {

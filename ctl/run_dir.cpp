@@ -92,10 +92,9 @@ Result<ClusterPlan> RunDir::read_plan() const {
     plan.restart = all.at("restart").get<bool>();
     plan.restart_base = Millis(all.at("restart_base_ms").get<int64_t>());
     for (const json& in : all.at("processes"))
-      plan.processes.push_back({in.at("name").get<std::string>(),
-                                in.at("argv").get<std::vector<std::string>>(),
-                                in.at("stop_order").get<uint32_t>(),
-                                Millis(in.at("stop_timeout_ms").get<int64_t>())});
+      plan.processes.push_back(
+          {in.at("name").get<std::string>(), in.at("argv").get<std::vector<std::string>>(),
+           in.at("stop_order").get<uint32_t>(), Millis(in.at("stop_timeout_ms").get<int64_t>())});
     for (const PlannedProcess& process : plan.processes)
       if (process.argv.empty()) return invalid(path_ + "/plan.json: a process without a command");
     return plan;

@@ -1,5 +1,6 @@
-// The run folder of a local cluster: its lock, its plan, its state file and its logs. `ebbctl up` writes the plan,
-// the supervisor holds the lock and writes the state, everybody reads it. Knows no HTTP.
+// The run folder of a local cluster: its lock, its plan, its state file and its logs. `ebbctl up`
+// writes the plan, the supervisor holds the lock and writes the state, everybody reads it. Knows no
+// HTTP.
 #pragma once
 
 #include <cstdint>
@@ -13,22 +14,22 @@
 namespace ebb::ctl {
 
 struct PlannedProcess {
-  std::string name;                 ///< "coordinator", "worker-g0-1", "store-s0"
+  std::string name;  ///< "coordinator", "worker-g0-1", "store-s0"
   std::vector<std::string> argv;
-  uint32_t stop_order = 0;          ///< lower ones are stopped, and have ended, first
-  Millis stop_timeout{15000};       ///< from SIGTERM to SIGKILL
+  uint32_t stop_order = 0;     ///< lower ones are stopped, and have ended, first
+  Millis stop_timeout{15000};  ///< from SIGTERM to SIGKILL
 };
 struct ClusterPlan {
   std::vector<PlannedProcess> processes;
   bool restart = true;
-  Millis restart_base{1000};        ///< first pause before a restart; doubles up to 10 s
+  Millis restart_base{1000};  ///< first pause before a restart; doubles up to 10 s
 };
 
 struct ProcessState {
   std::string name;
-  int64_t pid = 0;                  ///< 0: not running
+  int64_t pid = 0;  ///< 0: not running
   uint64_t deaths = 0;
-  std::string last_exit;            ///< "exit status 1", "signal 9 (Killed)"; empty: never
+  std::string last_exit;  ///< "exit status 1", "signal 9 (Killed)"; empty: never
 };
 struct ClusterState {
   int64_t supervisor_pid = 0;
@@ -40,12 +41,14 @@ class RunDir {
  public:
   explicit RunDir(std::string path) : path_(std::move(path)) {}
   const std::string& path() const { return path_; }
-  std::string log_path(const std::string& process) const { return path_ + "/logs/" + process + ".log"; }
+  std::string log_path(const std::string& process) const {
+    return path_ + "/logs/" + process + ".log";
+  }
 
   /// Makes the folders, readable by their owner only. Errors: kInvalid (not possible there).
   Result<void> create() const;
-  /// The cluster's lock; held as long as the descriptor, or a copy in a child, is open. Errors: kUnavailable when
-  /// another process holds it.
+  /// The cluster's lock; held as long as the descriptor, or a copy in a child, is open. Errors:
+  /// kUnavailable when another process holds it.
   Result<int> lock() const;
   /// True when a supervisor holds the lock.
   bool is_locked() const;

@@ -9,12 +9,18 @@ Code code_of(int status) {
   switch (status) {
     case 400:
     case 413:
-    case 422: return Code::kInvalid;
-    case 404: return Code::kNotFound;
-    case 429: return Code::kExhausted;
-    case 503: return Code::kUnavailable;
-    case 504: return Code::kTimeout;
-    default: return Code::kInternal;
+    case 422:
+      return Code::kInvalid;
+    case 404:
+      return Code::kNotFound;
+    case 429:
+      return Code::kExhausted;
+    case 503:
+      return Code::kUnavailable;
+    case 504:
+      return Code::kTimeout;
+    default:
+      return Code::kInternal;
   }
 }
 

@@ -29,8 +29,8 @@ struct Child {
   ProcessState state;
   Millis backoff{0};
   TimePoint started;
-  std::optional<TimePoint> start_at;   ///< when it is to be started (again)
-  std::optional<TimePoint> kill_at;    ///< after SIGTERM
+  std::optional<TimePoint> start_at;  ///< when it is to be started (again)
+  std::optional<TimePoint> kill_at;   ///< after SIGTERM
 };
 
 std::string exit_text(int status) {
@@ -100,7 +100,8 @@ class Supervisor {
     const std::string log = run_dir_.log_path(child.state.name);
     const int log_fd = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     std::vector<char*> argv;
-    for (const std::string& word : child.plan->argv) argv.push_back(const_cast<char*>(word.c_str()));
+    for (const std::string& word : child.plan->argv)
+      argv.push_back(const_cast<char*>(word.c_str()));
     argv.push_back(nullptr);
     const pid_t self = getpid();
     const pid_t pid = log_fd < 0 ? -1 : fork();
@@ -153,8 +154,7 @@ class Supervisor {
     ClusterState state{getpid(), stopping_, {}};
     for (const Child& child : children_) state.processes.push_back(child.state);
     auto written = run_dir_.write_state(state);
-    if (!written)
-      log_error("supervisor", "state not written", {{"why", written.error().message}});
+    if (!written) log_error("supervisor", "state not written", {{"why", written.error().message}});
   }
 
   bool none_alive() const {
@@ -252,15 +252,16 @@ bool wait_unlocked(const RunDir& run_dir, Deadline by) {
 
 bool stop_cluster(const RunDir& run_dir, Deadline by) {
   if (!run_dir.is_locked()) return true;
-  // The lock is held, so the pids in the state file are alive and ours. Right after its start the supervisor
-  // may not have written it yet.
+  // The lock is held, so the pids in the state file are alive and ours. Right after its start the
+  // supervisor may not have written it yet.
   std::optional<ClusterState> state;
   while (!(state = run_dir.read_state()) && run_dir.is_locked() && !by.passed())
     std::this_thread::sleep_for(Millis(20));
   if (!state) return !run_dir.is_locked();
   kill(static_cast<pid_t>(state->supervisor_pid), SIGTERM);
   if (wait_unlocked(run_dir, by)) return true;
-  // The children first: their deaths must not be taken for crashes by a supervisor that is stopping anyway.
+  // The children first: their deaths must not be taken for crashes by a supervisor that is stopping
+  // anyway.
   state = run_dir.read_state();
   if (!state) return wait_unlocked(run_dir, Deadline::after(Millis(2000)));
   kill(static_cast<pid_t>(state->supervisor_pid), SIGKILL);

@@ -49,11 +49,16 @@ Terminal real_terminal() {
 Exit exit_code(const Error& error) {
   switch (error.code) {
     case Code::kInvalid:
-    case Code::kUnsupported: return kUsage;
-    case Code::kNotFound: return kNotThere;
-    case Code::kUnavailable: return kCannotConnect;
-    case Code::kCancelled: return kInterrupted;
-    default: return kFailed;
+    case Code::kUnsupported:
+      return kUsage;
+    case Code::kNotFound:
+      return kNotThere;
+    case Code::kUnavailable:
+      return kCannotConnect;
+    case Code::kCancelled:
+      return kInterrupted;
+    default:
+      return kFailed;
   }
 }
 

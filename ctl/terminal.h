@@ -1,4 +1,5 @@
-// What the commands write to, and the words they share: exit codes, tables, colours. Knows no command.
+// What the commands write to, and the words they share: exit codes, tables, colours. Knows no
+// command.
 #pragma once
 
 #include <ostream>
@@ -13,8 +14,8 @@ namespace ebb::ctl {
 enum Exit : int {
   kOk = 0,
   kFailed = 1,
-  kUsage = 2,          ///< the caller's fault
-  kPartial = 3,        ///< some of the work was done
+  kUsage = 2,    ///< the caller's fault
+  kPartial = 3,  ///< some of the work was done
   kCannotConnect = 4,
   kUnhealthy = 5,
   kNotThere = 6,
@@ -25,9 +26,9 @@ struct Terminal {
   std::ostream& out;
   std::ostream& err;
   bool err_is_tty = false;
-  bool colour = false;      ///< on `out`
+  bool colour = false;  ///< on `out`
   bool utf8 = false;
-  unsigned width = 80;      ///< columns of `out`
+  unsigned width = 80;  ///< columns of `out`
 };
 /// std::cout and std::cerr as they are: tty, NO_COLOR, locale, window size (COLUMNS).
 Terminal real_terminal();

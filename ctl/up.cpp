@@ -22,8 +22,8 @@ namespace fs = std::filesystem;
 constexpr Millis kPollEvery{100};
 constexpr Millis kStopGrace{15000};
 
-/// True when nobody listens there, or when this machine cannot say (a name, a foreign address): then the process
-/// itself will.
+/// True when nobody listens there, or when this machine cannot say (a name, a foreign address):
+/// then the process itself will.
 bool can_listen(const HostPort& address) {
   if (address.port == 0) return true;
   sockaddr_storage storage{};
@@ -58,8 +58,9 @@ Result<void> check_before_start(const ClusterConfig& config, const ClusterPlan& 
       return not_found(process.argv[0] + " is not there: build it first (cmake --build build)");
   const std::string model = effective_model_path(config);
   if (!fs::is_regular_file(model))
-    return not_found("model file " + model +
-                     " is not there: fetch it with deploy/fetch_model.sh, or name one with --model");
+    return not_found(
+        "model file " + model +
+        " is not there: fetch it with deploy/fetch_model.sh, or name one with --model");
   const std::string profile = effective_profile_path(config);
   if (!profile.empty() && !fs::is_regular_file(profile))
     return not_found("selection profile " + profile + " is not there (model.profile)");
@@ -75,8 +76,8 @@ std::string waits_for(const Result<http::Response>& ready) {
   if (body.is_object()) {
     for (const char* key : {"not_ready_because", "reason", "status"})
       if (body.contains(key) && body[key].is_string()) return body[key].get<std::string>();
-    if (body.contains("error") && body["error"].is_object() &&
-        body["error"].contains("message") && body["error"]["message"].is_string())
+    if (body.contains("error") && body["error"].is_object() && body["error"].contains("message") &&
+        body["error"]["message"].is_string())
       return body["error"]["message"].get<std::string>();
   }
   return "HTTP " + std::to_string(ready->status) + " " + ready->body.substr(0, 120);
@@ -87,8 +88,8 @@ class WaitLine {
  public:
   WaitLine(const Terminal& terminal, TimePoint start) : terminal_(terminal), start_(start) {}
   void show(const std::string& what) {
-    const std::string seconds = format_seconds(
-        std::chrono::duration<double>(Clock::now() - start_).count());
+    const std::string seconds =
+        format_seconds(std::chrono::duration<double>(Clock::now() - start_).count());
     if (terminal_.err_is_tty)
       terminal_.err << "\rwaiting for: " << printable(what) << " (" << seconds << ")\x1b[K"
                     << std::flush;
@@ -216,8 +217,7 @@ std::string death_reason(const ProcessState& process, const std::string& log_tai
   if (hit != std::string::npos) {
     const size_t newline = log_tail.rfind('\n', hit);
     const size_t begin = newline == std::string::npos ? 0 : newline + 1;
-    return died + ", port in use: " +
-           log_tail.substr(begin, log_tail.find('\n', hit) - begin);
+    return died + ", port in use: " + log_tail.substr(begin, log_tail.find('\n', hit) - begin);
   }
   if (log_tail.empty()) return died + "; its log is empty";
   return died + "; the end of its log:\n" + log_tail;

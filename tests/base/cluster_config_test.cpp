@@ -77,8 +77,9 @@ TEST_F(Config, AnUnknownKeyNamesFileLineAndTheNearestKey) {
 }
 
 TEST_F(Config, AWrongTypeSaysWhatWasExpected) {
-  EXPECT_THAT(error_of("coordinator:\n  chunk_tokens: many\n"),
-              HasSubstr("c.yaml:2: coordinator.chunk_tokens: expected a whole number, found \"many\""));
+  EXPECT_THAT(
+      error_of("coordinator:\n  chunk_tokens: many\n"),
+      HasSubstr("c.yaml:2: coordinator.chunk_tokens: expected a whole number, found \"many\""));
   EXPECT_THAT(error_of("coordinator: 3\n"), HasSubstr("coordinator: expected a section"));
   EXPECT_THAT(error_of("groups: 3\n"), HasSubstr("groups: expected a list"));
   EXPECT_THAT(error_of("groups: [3]\n"), HasSubstr("groups.0: expected a mapping"));
@@ -150,8 +151,8 @@ TEST_F(Config, TheEnvironmentBeatsTheFileAndAFlagBeatsBoth) {
 
 TEST_F(Config, ListItemsAreReachedByPosition) {
   const Variable size("EBB_GROUPS_0_DEVICE_KV_SIZE", "96MiB");
-  const auto loaded = load("stores: []\n", {{"groups.0.tensor_parallel_size", "3"},
-                                            {"stores.0.name", "added"}});
+  const auto loaded =
+      load("stores: []\n", {{"groups.0.tensor_parallel_size", "3"}, {"stores.0.name", "added"}});
   ASSERT_TRUE(loaded) << loaded.error().text();
   EXPECT_EQ(loaded->config.groups[0].device_kv_size, 96 * kMiB);
   EXPECT_EQ(loaded->config.groups[0].tensor_parallel_size, 3u);

@@ -24,16 +24,18 @@ class Log : public ::testing::Test {
 
 TEST_F(Log, TextLinesNameEverything) {
   ASSERT_TRUE(log_start("worker-0", "info", LogFormat::kText));
-  const std::string line =
-      logged([] { log_info("engine", "group formed", {{"epoch", 3}, {"why", "rank 1 joined"}}); });
+  const std::string line = logged([] {
+    log_info("engine", "group formed", {{"epoch", 3}, {"why", "rank 1 joined"}});
+  });
   EXPECT_THAT(line, MatchesRegex("[0-9]{4}-.*T.*Z info worker-0 engine: group formed epoch=3 "
                                  "why=\"rank 1 joined\"\n"));
 }
 
 TEST_F(Log, JsonLinesAreOneObjectEach) {
   ASSERT_TRUE(log_start("kvstore-s0", "info", LogFormat::kJson));
-  const std::string line =
-      logged([] { log_error("ssd", "write refused", {{"path", "a\\b \"c\"\nd"}}); });
+  const std::string line = logged([] {
+    log_error("ssd", "write refused", {{"path", "a\\b \"c\"\nd"}});
+  });
   EXPECT_THAT(line, HasSubstr(R"("level":"error","process":"kvstore-s0","module":"ssd")"));
   EXPECT_THAT(line, HasSubstr(R"("path":"a\\b \"c\"\u000ad"})"));
   EXPECT_EQ(std::count(line.begin(), line.end(), '\n'), 1);

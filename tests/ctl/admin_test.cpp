@@ -61,7 +61,8 @@ TEST(Admin, SequencesAreATable) {
       "policy":"tidal","budget":960,"prompt_tokens":7700,"tokens":7710,"generated":10,
       "age_seconds":75.2,"error":"store s0\u001b[2J lost"}]})");
   ASSERT_TRUE(text) << text.error().text();
-  EXPECT_THAT(*text, HasSubstr("12   failed  tidal   960     7700    7710    10         1 min 15 s"));
+  EXPECT_THAT(*text,
+              HasSubstr("12   failed  tidal   960     7700    7710    10         1 min 15 s"));
   // A terminal must not obey what a server wrote.
   EXPECT_THAT(*text, HasSubstr("seq 12: store s0?[2J lost"));
   EXPECT_EQ(*render_sequences(R"({"sequences":[]})"), "no sequences yet\n");

@@ -49,9 +49,10 @@ class Batch : public ::testing::Test {
     }
     if (prompt.starts_with("status "))
       return json_answer(std::stoi(prompt.substr(7)), R"({"error":{"message":"refused"}})");
-    auto response = json_answer(200, json{{"choices", {{{"text", prompt}}}},
-                                          {"usage", {{"prompt_tokens", 2}, {"completion_tokens", 3}}}}
-                                         .dump());
+    auto response =
+        json_answer(200, json{{"choices", {{{"text", prompt}}}},
+                              {"usage", {{"prompt_tokens", 2}, {"completion_tokens", 3}}}}
+                             .dump());
     response.headers["x-request-id"] = "req-" + prompt;
     return response;
   }
@@ -84,7 +85,8 @@ class Batch : public ::testing::Test {
 
 TEST_F(Batch, EveryLineGetsItsAnswer) {
   std::string input;
-  for (int i = 0; i < 50; ++i) input += request_line("q" + std::to_string(i), "p" + std::to_string(i));
+  for (int i = 0; i < 50; ++i)
+    input += request_line("q" + std::to_string(i), "p" + std::to_string(i));
   EXPECT_EQ(run(input), kOk) << kept_.err.str();
   ASSERT_EQ(lines().size(), 50u);
   for (int i = 0; i < 50; ++i) {
@@ -100,12 +102,17 @@ TEST_F(Batch, EveryLineGetsItsAnswer) {
 
 TEST_F(Batch, OneErrorLinePerBadLineWhileTheRestRuns) {
   EXPECT_EQ(run(request_line("good") + "not json\n" +
-                R"({"method":"POST","url":"/v1/completions","body":{}})" "\n" +
+                R"({"method":"POST","url":"/v1/completions","body":{}})"
+                "\n" +
                 request_line("good", "again") + "\n   \n" +
-                R"({"custom_id":"url","method":"POST","url":"/v1/embeddings","body":{}})" "\n" +
-                R"({"custom_id":"get","method":"GET","url":"/v1/completions","body":{}})" "\n" +
-                R"({"custom_id":"body","url":"/v1/completions","body":"x"})" "\n" +
-                R"({"custom_id":"stream","url":"/v1/completions","body":{"stream":true}})" "\n" +
+                R"({"custom_id":"url","method":"POST","url":"/v1/embeddings","body":{}})"
+                "\n" +
+                R"({"custom_id":"get","method":"GET","url":"/v1/completions","body":{}})"
+                "\n" +
+                R"({"custom_id":"body","url":"/v1/completions","body":"x"})"
+                "\n" +
+                R"({"custom_id":"stream","url":"/v1/completions","body":{"stream":true}})"
+                "\n" +
                 "[1]\n" + request_line("last")),
             kPartial);
   std::map<int, std::string> codes;
@@ -115,10 +122,14 @@ TEST_F(Batch, OneErrorLinePerBadLineWhileTheRestRuns) {
       EXPECT_TRUE(line["response"].is_null());
       EXPECT_FALSE(line["error"]["message"].get<std::string>().empty());
     }
-  EXPECT_EQ(codes, (std::map<int, std::string>{{2, "invalid_json"}, {3, "missing_custom_id"},
-                                               {4, "duplicate_custom_id"}, {7, "invalid_url"},
-                                               {8, "invalid_method"}, {9, "missing_body"},
-                                               {10, "invalid_body"}, {11, "invalid_json"}}));
+  EXPECT_EQ(codes, (std::map<int, std::string>{{2, "invalid_json"},
+                                               {3, "missing_custom_id"},
+                                               {4, "duplicate_custom_id"},
+                                               {7, "invalid_url"},
+                                               {8, "invalid_method"},
+                                               {9, "missing_body"},
+                                               {10, "invalid_body"},
+                                               {11, "invalid_json"}}));
   EXPECT_EQ(line_of("good")["response"]["status_code"], 200);
   EXPECT_EQ(line_of("last")["response"]["status_code"], 200);
   EXPECT_EQ(lines().size(), 10u);

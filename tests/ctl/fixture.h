@@ -1,4 +1,5 @@
-// A terminal that keeps what was written, and a small real HTTP service whose answers a test chooses.
+// A terminal that keeps what was written, and a small real HTTP service whose answers a test
+// chooses.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -27,14 +28,14 @@ class FakeService {
  public:
   using Answer = std::function<http::Response(const http::Request&)>;
   explicit FakeService(Answer answer)
-      : server_(http::Server::start({"127.0.0.1", 0}, {},
-                                    [this, answer](http::Request request,
-                                                   std::shared_ptr<http::Exchange> exchange) {
-                                      ++requests_;
-                                      http::Response response = answer(request);
-                                      if (response.status == 0) return held_.push_back(exchange);
-                                      exchange->send(std::move(response));
-                                    })) {
+      : server_(http::Server::start(
+            {"127.0.0.1", 0}, {},
+            [this, answer](http::Request request, std::shared_ptr<http::Exchange> exchange) {
+              ++requests_;
+              http::Response response = answer(request);
+              if (response.status == 0) return held_.push_back(exchange);
+              exchange->send(std::move(response));
+            })) {
     EXPECT_TRUE(server_) << server_.error().text();
   }
   Service service() const {

@@ -40,18 +40,19 @@ std::string band_line(const std::string& picture) {
 }
 
 TEST(KvMap, DrawsRunsInProportion) {
-  const auto drawn = draw_kv_map(
-      map_of(400, band_of(run_of(0, 100, "device") + "," + run_of(100, 200, "host") + "," +
-                          run_of(300, 100, "ssd"))),
-      kAscii);
+  const auto drawn =
+      draw_kv_map(map_of(400, band_of(run_of(0, 100, "device") + "," + run_of(100, 200, "host") +
+                                      "," + run_of(300, 100, "ssd"))),
+                  kAscii);
   ASSERT_TRUE(drawn) << drawn.error().text();
   // 40 of 80 columns are buckets of 10 tokens.
-  EXPECT_THAT(band_line(*drawn), HasSubstr("   3    3-6   hot " + std::string(10, '#') +
-                                           std::string(20, '=') + std::string(10, '.') +
-                                           "  25%   50%   25%"));
+  EXPECT_THAT(band_line(*drawn),
+              HasSubstr("   3    3-6   hot " + std::string(10, '#') + std::string(20, '=') +
+                        std::string(10, '.') + "  25%   50%   25%"));
   EXPECT_THAT(*drawn, HasSubstr("sequence 12: 400 tokens, tidal (budget 96, sinks 4, window 32)"));
   EXPECT_THAT(*drawn, HasSubstr("# device 100.0 KiB   = host 200.0 KiB   . ssd 100.0 KiB\n"));
-  EXPECT_THAT(*drawn, HasSubstr("released 700 records; restored 30 from host, 20 from ssd (50.0 KiB)"));
+  EXPECT_THAT(*drawn,
+              HasSubstr("released 700 records; restored 30 from host, 20 from ssd (50.0 KiB)"));
   EXPECT_THAT(*drawn, HasSubstr("one column: 10 tokens"));
 }
 
@@ -83,7 +84,8 @@ TEST(KvMap, EveryTokenIsCountedOnceWhateverTheWidth) {
       // A bucket that no run reached would be a blank within the picture.
       const std::string picture = line.substr(18, line.find(' ', 18) - 18);
       EXPECT_EQ(picture.size(), std::min<size_t>({length, std::max(10u, width - 40), 1000}))
-          << length << " tokens, " << width << " columns\n" << *drawn;
+          << length << " tokens, " << width << " columns\n"
+          << *drawn;
     }
   }
 }
@@ -97,9 +99,8 @@ TEST(KvMap, Utf8AndColourAreOptIn) {
 }
 
 TEST(KvMap, RunsBeyondTheSequenceAreCut) {
-  const auto drawn =
-      draw_kv_map(map_of(100, band_of(run_of(0, 100, "device") + "," + run_of(90, 4000000000, "ssd"))),
-                  kAscii);
+  const auto drawn = draw_kv_map(
+      map_of(100, band_of(run_of(0, 100, "device") + "," + run_of(90, 4000000000, "ssd"))), kAscii);
   ASSERT_TRUE(drawn);
   EXPECT_THAT(*drawn, HasSubstr("ssd 10.0 KiB"));
 }

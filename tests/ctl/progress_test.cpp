@@ -13,18 +13,21 @@ using ::testing::StartsWith;
 
 TEST(Progress, ShowsBarRateAndTimeLeft) {
   ProgressCounts counts{.total = 40, .skipped = 0, .succeeded = 8, .failed = 2, .in_flight = 4};
-  EXPECT_EQ(progress_text(counts, 20, 8), "[##......] 10/40, 2 failed, 4 running, 0.50/s, 1 min 00 s left");
+  EXPECT_EQ(progress_text(counts, 20, 8),
+            "[##......] 10/40, 2 failed, 4 running, 0.50/s, 1 min 00 s left");
   counts = {.total = 40, .skipped = 30, .succeeded = 10, .failed = 0, .in_flight = 0};
   EXPECT_EQ(progress_text(counts, 20, 0), "40/40, 30 from before, 0.50/s, 20.0 s");
 }
 
 TEST(Progress, TimeLeftComesFromThisRunsRate) {
-  const ProgressCounts counts{.total = 100, .skipped = 90, .succeeded = 5, .failed = 0, .in_flight = 1};
+  const ProgressCounts counts{
+      .total = 100, .skipped = 90, .succeeded = 5, .failed = 0, .in_flight = 1};
   EXPECT_THAT(progress_text(counts, 10, 0), HasSubstr("10.0 s left"));
 }
 
 TEST(Progress, SaysHowLongItRunsBeforeTheFirstAnswer) {
-  const ProgressCounts counts{.total = 4, .skipped = 0, .succeeded = 0, .failed = 0, .in_flight = 4};
+  const ProgressCounts counts{
+      .total = 4, .skipped = 0, .succeeded = 0, .failed = 0, .in_flight = 4};
   EXPECT_EQ(progress_text(counts, 12, 4), "[....] 0/4, 4 running, 12.0 s so far");
 }
 

@@ -1,5 +1,5 @@
-// Stands for ebb-coordinator in tests of `ebbctl up`: same flags, same config, real HTTP; ready after its first
-// question, so that waiting is seen. Ends on SIGTERM.
+// Stands for ebb-coordinator in tests of `ebbctl up`: same flags, same config, real HTTP; ready
+// after its first question, so that waiting is seen. Ends on SIGTERM.
 #include <signal.h>
 
 #include <atomic>

@@ -1,5 +1,5 @@
-// up, down and the supervisor, with real processes: a stand-in coordinator that serves /ready, and shell scripts
-// for workers and store.
+// up, down and the supervisor, with real processes: a stand-in coordinator that serves /ready, and
+// shell scripts for workers and store.
 #include "ctl/up.h"
 
 #include <arpa/inet.h>
@@ -32,7 +32,13 @@ bool eventually(const std::function<bool()>& holds) {
   return true;
 }
 
-bool is_alive(int64_t pid) { return pid > 0 && kill(static_cast<pid_t>(pid), 0) == 0; }
+/// A zombie is dead: whether and when it is reaped is its parent's affair (an init, here).
+bool is_alive(int64_t pid) {
+  if (pid <= 0 || kill(static_cast<pid_t>(pid), 0) != 0) return false;
+  const std::string stat = test::read_file("/proc/" + std::to_string(pid) + "/stat");
+  const size_t name_end = stat.rfind(')');
+  return name_end != std::string::npos && stat.compare(name_end, 3, ") Z") != 0;
+}
 
 /// Ports that were free a moment ago, all different.
 std::vector<uint16_t> free_ports(size_t count) {
@@ -187,16 +193,20 @@ TEST_F(Up, AKilledSupervisorLeavesNoOrphans) {
 TEST_F(Up, StopsInOrderAndKillsWhatDoesNotObey) {
   const std::string trace = dir_.path("trace");
   const auto traced = [&](const std::string& name) {
-    return std::vector<std::string>{
-        "/bin/sh", "-c", "trap 'echo " + name + " >> " + trace + "; exit 0' TERM; touch " +
-                             dir_.path(name) + ".up; while :; do sleep 0.01; done"};
+    return std::vector<std::string>{"/bin/sh", "-c",
+                                    "trap 'echo " + name + " >> " + trace +
+                                        "; exit 0' TERM; touch " + dir_.path(name) +
+                                        ".up; while :; do sleep 0.01; done"};
   };
   ClusterPlan plan;
-  plan.processes = {{"last", traced("last"), 2, Millis(10000)},
-                    {"first", traced("first"), 0, Millis(10000)},
-                    {"deaf", {"/bin/sh", "-c", "trap '' TERM; touch " + dir_.path("deaf.up") +
-                                                   "; while :; do sleep 0.01; done"},
-                     1, Millis(100)}};
+  plan.processes = {
+      {"last", traced("last"), 2, Millis(10000)},
+      {"first", traced("first"), 0, Millis(10000)},
+      {"deaf",
+       {"/bin/sh", "-c",
+        "trap '' TERM; touch " + dir_.path("deaf.up") + "; while :; do sleep 0.01; done"},
+       1,
+       Millis(100)}};
   ASSERT_TRUE(run_dir_.create());
   ASSERT_TRUE(run_dir_.write_plan(plan));
   const auto lock = run_dir_.lock();
@@ -221,7 +231,8 @@ TEST_F(Up, EveryProcessGetsTheSameFileAndOverrides) {
   }
   EXPECT_EQ(plan.processes[3].name, "worker-g0-1");
   EXPECT_EQ(plan.processes[3].argv.back(), "1");
-  EXPECT_LT(plan.processes[1].stop_order, plan.processes[3].stop_order) << "the coordinator drains first";
+  EXPECT_LT(plan.processes[1].stop_order, plan.processes[3].stop_order)
+      << "the coordinator drains first";
 }
 
 }  // namespace
