@@ -184,6 +184,15 @@ std::vector<Key> keys_of(ClusterConfig& c) {
   return keys;
 }
 
+std::string variable_of(const std::string& key) {
+  // The version is the file's own, and EBB_VERSION means other things to other scripts.
+  if (key == "version") return "";
+  std::string name = "EBB_";
+  for (const char c : key)
+    name += c == '.' ? '_' : static_cast<char>(c >= 'a' && c <= 'z' ? c - 32 : c);
+  return name;
+}
+
 namespace {
 
 /// One value on its way into the config.
@@ -203,13 +212,6 @@ int item_of(const std::string& key, const std::string& list) {
   return std::stoi(rest.substr(0, std::min<size_t>(digits, 4)));
 }
 
-std::string variable_of(const std::string& key) {
-  std::string name = "EBB_";
-  for (const char c : key)
-    name += c == '.' ? '_' : static_cast<char>(c >= 'a' && c <= 'z' ? c - 32 : c);
-  return name;
-}
-
 /// Variables that are not configuration keys.
 bool is_other_variable(const std::string& name) {
   static const std::set<std::string> kOthers{"EBB_CACHE", "EBB_CPU_ISA", "EBB_URL",
@@ -220,6 +222,10 @@ bool is_other_variable(const std::string& name) {
 /// True when the variable begins like one of the file's sections: then it is probably a typing
 /// error.
 bool looks_like_key(const std::string& name) {
+  // Kubernetes describes every Service in such variables; one called ebb-coordinator is nobody's
+  // typing error.
+  if (name.find("_SERVICE_") != std::string::npos || name.find("_PORT") != std::string::npos)
+    return false;
   for (const char* section : {"EBB_MODEL_", "EBB_COORDINATOR_", "EBB_GROUPS_", "EBB_WORKER_",
                               "EBB_STORES_", "EBB_POLICY_", "EBB_LOG_", "EBB_RUN_", "EBB_CLUSTER_"})
     if (name.starts_with(section)) return true;

@@ -117,11 +117,10 @@ std::string cluster_config_reference() {
              "\n\n| key | type | default | allowed | environment | meaning "
              "|\n|---|---|---|---|---|---|\n";
     }
-    std::string variable = "EBB_";
-    for (const char c : key.name)
-      variable += c == '.' ? '_' : static_cast<char>(c >= 'a' && c <= 'z' ? c - 32 : c);
+    const std::string variable = config::variable_of(key.name);
     out += "| `" + key.name + "` | " + config::type_name(key) + " | `" + config::spell(key) +
-           "` | " + config::limits_text(key) + " | `" + variable + "` | " + key.sentence + " |\n";
+           "` | " + config::limits_text(key) + " | " +
+           (variable.empty() ? "" : "`" + variable + "`") + " | " + key.sentence + " |\n";
   }
   return out;
 }

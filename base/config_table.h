@@ -15,6 +15,9 @@ namespace ebb::config {
 /// point into `config`: it must outlive them, and its lists must not grow.
 std::vector<Key> keys_of(ClusterConfig& config);
 
+/// The environment's name of a key: "EBB_RUN_DIR"; empty: the environment cannot set it.
+std::string variable_of(const std::string& key);
+
 /// A YAML text cut into leaves.
 struct Leaf {
   std::string key;

@@ -167,6 +167,14 @@ TEST_F(Config, AWrongOverrideIsNamedWithItsSource) {
   EXPECT_THAT(error_of(""), HasSubstr("EBB_POLICY_NAME: policy.name"));
 }
 
+TEST_F(Config, VariablesOfOthersAreLeftAlone) {
+  const Variable version("EBB_VERSION", "0.1.0");
+  const Variable port("EBB_COORDINATOR_PORT", "tcp://10.0.0.1:8000");
+  testing::internal::CaptureStderr();
+  EXPECT_TRUE(load("version: 1\n"));
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+}
+
 TEST_F(Config, AVariableThatNamesNoKeyWarns) {
   const Variable typo("EBB_COORDINATOR_CHUNKTOKENS", "1");
   testing::internal::CaptureStderr();
@@ -210,6 +218,18 @@ TEST_F(Config, TheReferenceDescribesEveryPrintedKey) {
   for (const auto& [key, origin] : loaded->origins)
     EXPECT_THAT(reference, HasSubstr("| `" + key + "` |"));
   EXPECT_THAT(reference, HasSubstr("`EBB_GROUPS_0_TENSOR_PARALLEL_SIZE`"));
+}
+
+TEST_F(Config, TheManualIsTheReference) {
+  EXPECT_EQ(test::read_file(EBB_SOURCE_DIR "/docs/configuration.md"), cluster_config_reference())
+      << "write it anew: build/bin/ebbctl config reference > docs/configuration.md";
+}
+
+TEST_F(Config, TheFilesInConfigsAreGood) {
+  for (const char* name : {"quickstart.yaml", "dev.yaml"}) {
+    const auto loaded = load_cluster_config(std::string(EBB_SOURCE_DIR "/configs/") + name);
+    EXPECT_TRUE(loaded) << loaded.error().text();
+  }
 }
 
 TEST_F(Config, PathsStartInTheFilesFolder) {
