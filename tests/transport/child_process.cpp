@@ -17,7 +17,8 @@ ChildProcess::ChildProcess(const std::string& program, const std::vector<std::st
   int in[2];
   int out[2];
   EBB_CHECK(pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0);
-  // posix_spawn and not fork: a test has threads, and between fork and exec almost nothing is allowed then.
+  // posix_spawn and not fork: a test has threads, and between fork and exec almost nothing is
+  // allowed then.
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, in[0], STDIN_FILENO);

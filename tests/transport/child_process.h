@@ -1,4 +1,5 @@
-// A helper program as a child of a test: lines in, lines out, signals. Killed and reaped with the object.
+// A helper program as a child of a test: lines in, lines out, signals. Killed and reaped with the
+// object.
 #pragma once
 
 #include <sys/types.h>
@@ -21,7 +22,8 @@ class ChildProcess {
   void write_line(const std::string& line);
   /// Without the newline; empty when the child ended or `by` passed.
   std::string read_line(Deadline by);
-  /// Returns only when the signal has taken effect: the process is gone (SIGKILL) or stands still (SIGSTOP).
+  /// Returns only when the signal has taken effect: the process is gone (SIGKILL) or stands still
+  /// (SIGSTOP).
   void signal(int number);
 
  private:

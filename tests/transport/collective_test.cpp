@@ -1,4 +1,5 @@
-// Collectives over real sockets: ranks are threads, and a process of its own where one must die or stand still.
+// Collectives over real sockets: ranks are threads, and a process of its own where one must die or
+// stand still.
 #include "transport/collective/collective.h"
 
 #include <gtest/gtest.h>
@@ -75,9 +76,7 @@ void as_group(Store& store, uint32_t size, uint64_t epoch,
 }
 
 /// Not exactly representable sums, so that another order of additions would show.
-float term(uint32_t rank, uint64_t i) {
-  return 1.0f / static_cast<float>(3 + rank * 7 + i % 1013);
-}
+float term(uint32_t rank, uint64_t i) { return 1.0f / static_cast<float>(3 + rank * 7 + i % 1013); }
 
 TEST(CollectiveTest, EveryRankGetsTheSameBitsAndTheyAreTheSum) {
   for (uint32_t size = 1; size <= 4; ++size) {
@@ -162,7 +161,9 @@ TEST(CollectiveTest, CallsOfAllKindsCanFollowEachOtherWithoutBarriers) {
       ASSERT_TRUE(group.broadcast(bytes, round % 3));
       ASSERT_EQ(bytes[17], static_cast<std::byte>(round));
       ASSERT_TRUE(group.gather(bytes, all));
-      if (group.rank() == 0) { ASSERT_EQ(all[200017], static_cast<std::byte>(round)); }
+      if (group.rank() == 0) {
+        ASSERT_EQ(all[200017], static_cast<std::byte>(round));
+      }
     }
   });
 }
@@ -211,7 +212,9 @@ TEST(CollectiveTest, ARankThatDoesNotTakePartIsATimeout) {
       std::vector<float> values(1000, 1.0f);
       auto done = (*made)->all_reduce_sum(values.data(), values.size());
       EXPECT_FALSE(done);
-      if (!done) { EXPECT_EQ(done.error().code, Code::kTimeout) << done.error().text(); }
+      if (!done) {
+        EXPECT_EQ(done.error().code, Code::kTimeout) << done.error().text();
+      }
       timed_out_seen = true;
       timed_out_seen.notify_all();
     });
@@ -237,7 +240,9 @@ TEST(CollectiveTest, AbortFromAnotherThreadEndsABlockedCall) {
     about_to_call.notify_all();
     auto done = group.all_reduce_sum(values.data(), values.size());
     EXPECT_FALSE(done);
-    if (!done) { EXPECT_EQ(done.error().text(), "cancelled: the coordinator withdrew epoch 1"); }
+    if (!done) {
+      EXPECT_EQ(done.error().text(), "cancelled: the coordinator withdrew epoch 1");
+    }
     other.join();
     aborted_seen = true;
     aborted_seen.notify_all();

@@ -1,5 +1,6 @@
-// One rank in a process of its own, for tests that kill or stop it. Its rendezvous is the test, over pipes:
-// "put KEY VALUE" out; "get KEY" out, the value in. Prints "formed", then reduces until it fails.
+// One rank in a process of its own, for tests that kill or stop it. Its rendezvous is the test,
+// over pipes: "put KEY VALUE" out; "get KEY" out, the value in. Prints "formed", then reduces until
+// it fails.
 #include <cstdlib>
 #include <iostream>
 #include <string>

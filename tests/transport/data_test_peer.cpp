@@ -1,6 +1,7 @@
 // The other end in a process of its own, for tests that kill or stop it.
 //   serve PORT           prints "port N", serves until stdin ends
-//   flood HOST:PORT      sends 16 MiB requests one after another, prints "sent" after the first answer
+//   flood HOST:PORT      sends 16 MiB requests one after another, prints "sent" after the first
+//   answer
 #include <cstdlib>
 #include <iostream>
 #include <string>

@@ -19,7 +19,9 @@ enum Operation : uint16_t {
   kDrop = 6,     ///< the responder is destroyed unused
 };
 
-inline std::byte pattern(uint64_t index) { return static_cast<std::byte>(index * 131 + index / 251); }
+inline std::byte pattern(uint64_t index) {
+  return static_cast<std::byte>(index * 131 + index / 251);
+}
 
 inline std::vector<std::byte> pattern_bytes(uint64_t size) {
   std::vector<std::byte> bytes(size);
@@ -75,8 +77,10 @@ inline void serve(const std::shared_ptr<Kept>& kept, IncomingRequest request, Re
       kept->responders.push_back(std::move(respond));
       return;
     }
-    case kDrop: return;
-    default: return respond(not_found("operation " + std::to_string(request.operation)));
+    case kDrop:
+      return;
+    default:
+      return respond(not_found("operation " + std::to_string(request.operation)));
   }
 }
 

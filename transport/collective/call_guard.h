@@ -1,5 +1,5 @@
-// A watchdog for calls that block inside a library which cannot be given a deadline for the whole call.
-// Knows nothing of sockets or of Gloo: it calls back once when a call is late.
+// A watchdog for calls that block inside a library which cannot be given a deadline for the whole
+// call. Knows nothing of sockets or of Gloo: it calls back once when a call is late.
 #pragma once
 
 #include <atomic>
@@ -13,13 +13,14 @@
 
 namespace ebb::collective {
 
-/// Begin and end cost one atomic store each, so that guarding a call of 60 us is free: the thread is never woken
-/// by them. It sleeps until the running call's deadline, but never longer than one `limit`: a call that begins while
-/// it sleeps is due one `limit` later at the earliest, so none is late before it looks again.
+/// Begin and end cost one atomic store each, so that guarding a call of 60 us is free: the thread
+/// is never woken by them. It sleeps until the running call's deadline, but never longer than one
+/// `limit`: a call that begins while it sleeps is due one `limit` later at the earliest, so none is
+/// late before it looks again.
 class CallGuard {
  public:
-  /// Begins inside a first call, which is due at `first`. Every later one is due `limit` after it began.
-  /// `expire` runs at most once, on the guard's thread.
+  /// Begins inside a first call, which is due at `first`. Every later one is due `limit` after it
+  /// began. `expire` runs at most once, on the guard's thread.
   CallGuard(Deadline first, Millis limit, std::function<void()> expire);
   ~CallGuard();
   CallGuard(const CallGuard&) = delete;

@@ -1,5 +1,5 @@
-// Collectives over Gloo. The only file that knows both our interface and Gloo's algorithms; knows nothing of
-// epochs, workers or models. Every exception of Gloo's ends here.
+// Collectives over Gloo. The only file that knows both our interface and Gloo's algorithms; knows
+// nothing of epochs, workers or models. Every exception of Gloo's ends here.
 #include <gloo/allreduce_halving_doubling.h>
 #include <gloo/transport/buffer.h>
 #include <gloo/transport/pair.h>
@@ -18,14 +18,14 @@
 namespace ebb::collective {
 namespace {
 
-/// Floats of one piece of a reduction. In the algorithm two ranks write half a piece to each other before either
-/// reads, so half a piece must fit in a send buffer, or both block for ever. Larger pieces are not faster: the
-/// piece no longer fits in the second-level cache.
+/// Floats of one piece of a reduction. In the algorithm two ranks write half a piece to each other
+/// before either reads, so half a piece must fit in a send buffer, or both block for ever. Larger
+/// pieces are not faster: the piece no longer fits in the second-level cache.
 constexpr uint64_t kPieceFloatsMax = 96 << 10;
 constexpr uint64_t kPieceFloatsMin = 1 << 10;
-/// An algorithm object is built for one count and keeps a receive buffer of that size. Counts are rounded up to
-/// 1024 * {1, 1.5, 2, 3, 4, 6, ... 96} and padded with zeros, so that there are 14 objects and not one for every
-/// batch size, and all ranks always have the same ones.
+/// An algorithm object is built for one count and keeps a receive buffer of that size. Counts are
+/// rounded up to 1024 * {1, 1.5, 2, 3, 4, 6, ... 96} and padded with zeros, so that there are 14
+/// objects and not one for every batch size, and all ranks always have the same ones.
 constexpr size_t kSizesMax = 14;
 
 constexpr uint64_t rounded_size(size_t index) {
@@ -101,17 +101,18 @@ class GlooCollective final : public Collective {
   void receive(uint32_t from, std::span<std::byte> bytes);
 
   const CollectiveOptions options_;
-  std::mutex mutex_;            ///< guards dead_
-  std::optional<Error> dead_;   ///< why every further call fails
+  std::mutex mutex_;           ///< guards dead_
+  std::optional<Error> dead_;  ///< why every further call fails
   GlooMesh mesh_;
-  CallGuard guard_;             ///< after mesh_: its thread uses it
-  int bytes_slot_ = 0;          ///< for broadcast and gather
+  CallGuard guard_;     ///< after mesh_: its thread uses it
+  int bytes_slot_ = 0;  ///< for broadcast and gather
   uint64_t piece_floats_ = 0;
-  std::vector<float> piece_;    ///< what all reductions_ work on
+  std::vector<float> piece_;  ///< what all reductions_ work on
   std::array<std::unique_ptr<Reduction>, kSizesMax> reductions_;
 };
 
-/// Runs `body` under the deadline; turns whatever goes wrong into the one Error that this collective dies of.
+/// Runs `body` under the deadline; turns whatever goes wrong into the one Error that this
+/// collective dies of.
 template <class Body>
 Result<void> GlooCollective::call(const char* name, Body&& body) {
   {
@@ -183,8 +184,8 @@ void GlooCollective::reduce_piece(float* inout, uint64_t count) {
   const uint64_t padded = rounded_size(index);
   auto& reduction = reductions_[index];
   if (!reduction) {
-    reduction = std::make_unique<Reduction>(
-        mesh_.context(), std::vector<float*>{piece_.data()}, static_cast<int>(padded));
+    reduction = std::make_unique<Reduction>(mesh_.context(), std::vector<float*>{piece_.data()},
+                                            static_cast<int>(padded));
   }
   std::copy_n(inout, count, piece_.data());
   std::fill(piece_.begin() + static_cast<ptrdiff_t>(count),

@@ -1,11 +1,11 @@
 #include "transport/collective/gloo_mesh.h"
 
+#include <fcntl.h>
 #include <gloo/context.h>
 #include <gloo/transport/context.h>
 #include <gloo/transport/pair.h>
 #include <gloo/transport/tcp/address.h>
 #include <gloo/transport/tcp/device.h>
-#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -30,9 +30,10 @@ std::string address_of(const gloo::transport::Pair& pair) {
   return text ? *text : std::string();
 }
 
-/// A duplicate of the connected socket whose own end is `address`, or -1. A synchronous pair holds its lock while it
-/// blocks in a read, so that its close() cannot end that read; shutting the socket down can, but Gloo does not show
-/// its sockets. The local address of a connection is this process's own, and no two of its sockets share it.
+/// A duplicate of the connected socket whose own end is `address`, or -1. A synchronous pair holds
+/// its lock while it blocks in a read, so that its close() cannot end that read; shutting the
+/// socket down can, but Gloo does not show its sockets. The local address of a connection is this
+/// process's own, and no two of its sockets share it.
 int duplicate_socket_at(const std::string& address) {
   std::error_code failed;
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", failed)) {
@@ -53,7 +54,8 @@ int duplicate_socket_at(const std::string& address) {
   return -1;
 }
 
-/// A write to a dead peer must be an error, not the end of the process; Gloo writes without MSG_NOSIGNAL.
+/// A write to a dead peer must be an error, not the end of the process; Gloo writes without
+/// MSG_NOSIGNAL.
 void ignore_broken_pipes() {
   struct sigaction now {};
   if (sigaction(SIGPIPE, nullptr, &now) == 0 && now.sa_handler == SIG_DFL) {
@@ -61,8 +63,9 @@ void ignore_broken_pipes() {
   }
 }
 
-/// Bytes that a connection's send buffer takes without a reader. Gloo asks for a buffer of each message's size, and
-/// the kernel grants up to net.core.wmem_max (and doubles that, for its own overhead).
+/// Bytes that a connection's send buffer takes without a reader. Gloo asks for a buffer of each
+/// message's size, and the kernel grants up to net.core.wmem_max (and doubles that, for its own
+/// overhead).
 uint32_t send_buffer_max() {
   constexpr int kWanted = 1 << 20;
   const int probe = socket(AF_INET, SOCK_STREAM, 0);
@@ -97,9 +100,7 @@ struct GlooMesh::Hello {
 };
 
 GlooMesh::GlooMesh(const CollectiveOptions& options)
-    : options_(options),
-      pairs_(options.size, nullptr),
-      sockets_(options.size, -1) {}
+    : options_(options), pairs_(options.size, nullptr), sockets_(options.size, -1) {}
 
 GlooMesh::~GlooMesh() {
   break_up();
@@ -137,7 +138,8 @@ Result<void> GlooMesh::open_pairs() {
   open_ = std::make_shared<OpenContext>(options_.rank, options_.size);
   context_ = open_;
   open_->adopt(tcp::CreateDevice(attributes));
-  // The second line of defence: whoever guards a call breaks the mesh up before a read has waited that long.
+  // The second line of defence: whoever guards a call breaks the mesh up before a read has waited
+  // that long.
   open_->transport().setTimeout(options_.call_deadline + Millis(1000));
   for (uint32_t rank = 0; rank < options_.size; ++rank) {
     if (rank == options_.rank) continue;
@@ -195,7 +197,8 @@ Result<void> GlooMesh::connect_pairs(const std::vector<std::string>& addresses) 
   return {};
 }
 
-/// Ports are used again: without this a late rank of an earlier incarnation could be taken for a peer.
+/// Ports are used again: without this a late rank of an earlier incarnation could be taken for a
+/// peer.
 Result<void> GlooMesh::greet() {
   Hello mine;
   mine.rank = options_.rank;

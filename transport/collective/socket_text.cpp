@@ -48,8 +48,7 @@ Result<sockaddr_storage> address_from_text(const std::string& text) {
   if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
     host = host.substr(1, host.size() - 2);
   }
-  const auto list =
-      look_up(host, text.c_str() + colon + 1, AI_NUMERICHOST | AI_NUMERICSERV);
+  const auto list = look_up(host, text.c_str() + colon + 1, AI_NUMERICHOST | AI_NUMERICSERV);
   if (!list) return invalid("address \"" + text + "\" is not numeric");
   sockaddr_storage address{};
   std::memcpy(&address, (*list)->ai_addr, (*list)->ai_addrlen);

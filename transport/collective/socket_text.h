@@ -1,4 +1,5 @@
-// Socket addresses as text, both ways, numeric only. What ranks leave for each other in the rendezvous.
+// Socket addresses as text, both ways, numeric only. What ranks leave for each other in the
+// rendezvous.
 #pragma once
 
 #include <sys/socket.h>

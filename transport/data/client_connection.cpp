@@ -108,7 +108,8 @@ void ClientConnection::heartbeat() {
   link_timer_.start(Clock::now() + options_.heartbeat, [this] { heartbeat(); });
 }
 
-/// Every request gets its outcome here; those that UCX still has memory of complete when it has let go.
+/// Every request gets its outcome here; those that UCX still has memory of complete when it has let
+/// go.
 void ClientConnection::disconnect(const Error& why) {
   if (state_ != State::kConnecting && state_ != State::kReady) return;
   if (state_ == State::kReady && !shutting_down_) {
@@ -153,8 +154,8 @@ void ClientConnection::shut_down(std::function<void()> closed) {
 
 void ClientConnection::send(Connection::Request request, Done done) {
   // Shared, as the task must be copyable and neither of these should be copied.
-  auto moved = std::make_shared<std::pair<Connection::Request, Done>>(std::move(request),
-                                                                      std::move(done));
+  auto moved =
+      std::make_shared<std::pair<Connection::Request, Done>>(std::move(request), std::move(done));
   const bool posted = loop_->post([self = shared_from_this(), moved] {
     self->begin(std::move(moved->first), std::move(moved->second));
   });
@@ -223,17 +224,23 @@ void ClientConnection::on_message(Incoming& message) {
   }
   heard_ = Clock::now();
   switch (frame->kind) {
-    case wire::Kind::kWelcome: return on_welcome();
-    case wire::Kind::kReply: return on_reply(*frame, message);
-    case wire::Kind::kError: return on_error(*frame, message);
-    case wire::Kind::kPong: return;
-    default: return disconnect(invalid("a message that only clients send"));
+    case wire::Kind::kWelcome:
+      return on_welcome();
+    case wire::Kind::kReply:
+      return on_reply(*frame, message);
+    case wire::Kind::kError:
+      return on_error(*frame, message);
+    case wire::Kind::kPong:
+      return;
+    default:
+      return disconnect(invalid("a message that only clients send"));
   }
 }
 
 void ClientConnection::on_reply(const wire::Frame& frame, Incoming& message) {
   const auto found = pending_.find(frame.request);
-  // An answer that nobody waits for any more, or of another epoch, is dropped: UCX then tells the sender.
+  // An answer that nobody waits for any more, or of another epoch, is dropped: UCX then tells the
+  // sender.
   if (found == pending_.end() || frame.epoch != identity_.epoch) return;
   Pending& pending = found->second;
   if (pending.outcome || pending.is_receiving) return;
@@ -267,8 +274,7 @@ void ClientConnection::on_error(const wire::Frame& frame, Incoming& message) {
   auto text = std::make_shared<std::vector<std::byte>>(frame.header_bytes);
   message.take(*text, {}, [self = shared_from_this(), frame, text](bool whole) {
     if (!whole) return;
-    const Error error{frame.code,
-                      {reinterpret_cast<const char*>(text->data()), text->size()}};
+    const Error error{frame.code, {reinterpret_cast<const char*>(text->data()), text->size()}};
     if (frame.request == 0) {
       if (self->state_ == State::kConnecting) self->report_first(error);
       return self->disconnect(error);

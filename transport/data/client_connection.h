@@ -1,5 +1,6 @@
 // The connecting side: one server's requests, their deadlines, and the way back after a loss.
-// Lives on the loop's thread, but for the thin handle that users hold. Knows nothing of UCX's calls.
+// Lives on the loop's thread, but for the thin handle that users hold. Knows nothing of UCX's
+// calls.
 #pragma once
 
 #include <atomic>
@@ -20,12 +21,12 @@
 namespace ebb::data {
 
 struct ServerPlace {
-  HostPort name;          ///< for messages
+  HostPort name;  ///< for messages
   SocketAddress address;
 };
 
-/// Shared by the user's handle, the messenger, and the callbacks under way. All methods on the loop's thread unless
-/// they say otherwise.
+/// Shared by the user's handle, the messenger, and the callbacks under way. All methods on the
+/// loop's thread unless they say otherwise.
 class ClientConnection final : public EndpointOwner,
                                public std::enable_shared_from_this<ClientConnection> {
  public:
@@ -34,14 +35,15 @@ class ClientConnection final : public EndpointOwner,
   ClientConnection(std::shared_ptr<EventLoop> loop, UcxWorker& worker,
                    const MessengerOptions& options, ServerPlace server, PeerIdentity identity);
 
-  /// Tries until a handshake succeeds or is refused, or `by` passes; then `first` runs, once. Goes on trying after
-  /// later losses.
+  /// Tries until a handshake succeeds or is refused, or `by` passes; then `first` runs, once. Goes
+  /// on trying after later losses.
   void start(Deadline by, std::function<void(Result<void>)> first);
   /// Any thread.
   void send(Connection::Request request, Done done);
   /// Any thread.
   bool connected() const { return connected_.load(); }
-  /// Requests under way end with kCancelled; `closed` runs when no memory is touched any more. Any number of times.
+  /// Requests under way end with kCancelled; `closed` runs when no memory is touched any more. Any
+  /// number of times.
   void shut_down(std::function<void()> closed);
   EventLoop& loop() { return *loop_; }
 
@@ -53,10 +55,10 @@ class ClientConnection final : public EndpointOwner,
   struct Pending {
     Connection::Request request;
     Done done;
-    std::vector<std::byte> header;          ///< of the reply
-    bool is_sending = false;                ///< UCX reads the payload
-    bool is_receiving = false;              ///< UCX writes to header and destination
-    std::optional<Result<Reply>> outcome;   ///< decided, waits only for the two above
+    std::vector<std::byte> header;         ///< of the reply
+    bool is_sending = false;               ///< UCX reads the payload
+    bool is_receiving = false;             ///< UCX writes to header and destination
+    std::optional<Result<Reply>> outcome;  ///< decided, waits only for the two above
   };
   using PendingMap = std::map<uint64_t, Pending>;
 
@@ -100,12 +102,12 @@ class ClientConnection final : public EndpointOwner,
   PendingMap pending_;
   std::set<std::pair<TimePoint, uint64_t>> deadlines_;  ///< of requests without an outcome
   EventLoop::Timer deadline_timer_;
-  EventLoop::Timer link_timer_;   ///< handshake, heartbeat or the next attempt, by state
+  EventLoop::Timer link_timer_;  ///< handshake, heartbeat or the next attempt, by state
   EventLoop::Timer first_timer_;
 };
 
-/// What users hold. Its end is the connection's: it waits until nothing of the user's memory is touched any more,
-/// unless it ends on the messenger's own thread.
+/// What users hold. Its end is the connection's: it waits until nothing of the user's memory is
+/// touched any more, unless it ends on the messenger's own thread.
 std::shared_ptr<Connection> make_handle(std::shared_ptr<ClientConnection> connection,
                                         std::function<void(ClientConnection*)> on_end);
 

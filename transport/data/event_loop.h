@@ -1,5 +1,5 @@
-// The messenger's one thread: tasks, timers and file descriptors. Asio lives in event_loop.cpp only.
-// Knows nothing of messages.
+// The messenger's one thread: tasks, timers and file descriptors. Asio lives in event_loop.cpp
+// only. Knows nothing of messages.
 #pragma once
 
 #include <functional>

@@ -93,12 +93,9 @@ Result<void> MessengerImpl::listen(const HostPort& address, ServerHandlers handl
   auto port = on_loop([&]() -> Result<uint16_t> {
     if (inner_->server) return unavailable("this messenger listens already");
     UcxWorker* worker = EBB_TRY(inner_->worker_for(address));
-    auto server =
-        std::make_unique<Server>(inner_->loop, inner_->options, std::move(handlers));
-    const uint16_t bound =
-        EBB_TRY(worker->listen(resolved, [raw = server.get()](auto endpoint) {
-          raw->accept(std::move(endpoint));
-        }));
+    auto server = std::make_unique<Server>(inner_->loop, inner_->options, std::move(handlers));
+    const uint16_t bound = EBB_TRY(worker->listen(
+        resolved, [raw = server.get()](auto endpoint) { raw->accept(std::move(endpoint)); }));
     inner_->server = std::move(server);
     return bound;
   });
@@ -113,7 +110,8 @@ Result<std::shared_ptr<Connection>> MessengerImpl::connect(const HostPort& addre
   const auto too_long = [](const char* what, size_t max) {
     return invalid(std::string(what) + " is over the limit of " + std::to_string(max) + " bytes");
   };
-  if (identity.cluster_token.size() > wire::kNameMax) return too_long("cluster_token", wire::kNameMax);
+  if (identity.cluster_token.size() > wire::kNameMax)
+    return too_long("cluster_token", wire::kNameMax);
   if (identity.node.size() > wire::kNameMax) return too_long("node name", wire::kNameMax);
   if (identity.hello.size() > wire::kHelloMax) return too_long("hello", wire::kHelloMax);
   ServerPlace place{address, EBB_TRY(resolve(address))};

@@ -14,14 +14,14 @@ namespace {
 constexpr size_t kLinksMax = 1024;
 /// Requests of one connection that are not answered yet, or whose answer is still being sent.
 constexpr uint32_t kRequestsPerLinkMax = 4096;
-/// Messages of one connection that UCX holds because the peer does not read. Twice that many requests have been
-/// answered with "too many" by then: the peer is not one of ours.
+/// Messages of one connection that UCX holds because the peer does not read. Twice that many
+/// requests have been answered with "too many" by then: the peer is not one of ours.
 constexpr uint32_t kTransfersPerLinkMax = 2 * kRequestsPerLinkMax;
 
 std::vector<std::byte> text_bytes(const std::string& text) {
   const auto bytes = std::as_bytes(std::span(text));
-  return {bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(
-                                             std::min(bytes.size(), wire::kErrorTextMax))};
+  return {bytes.begin(),
+          bytes.begin() + static_cast<ptrdiff_t>(std::min(bytes.size(), wire::kErrorTextMax))};
 }
 
 }  // namespace
@@ -72,7 +72,8 @@ class Server::Link final : public EndpointOwner, public std::enable_shared_from_
   uint32_t open_requests_ = 0;
 };
 
-/// Sees to it that a request is answered exactly once, and that its bytes are given back to the budget.
+/// Sees to it that a request is answered exactly once, and that its bytes are given back to the
+/// budget.
 class Server::Answer {
  public:
   Answer(std::shared_ptr<EventLoop> loop, std::weak_ptr<Link> link, uint64_t request,
@@ -128,9 +129,12 @@ void Server::Link::on_message(Incoming& message) {
   }
   if (frame->epoch != peer_->epoch) return refuse(invalid("the epoch is not that of the hello"));
   switch (frame->kind) {
-    case wire::Kind::kRequest: return on_request(*frame, message);
-    case wire::Kind::kPing: return endpoint_->send(frame_of(wire::Kind::kPong, 0), {}, [](bool) {});
-    default: return refuse(invalid("a message that only servers send"));
+    case wire::Kind::kRequest:
+      return on_request(*frame, message);
+    case wire::Kind::kPing:
+      return endpoint_->send(frame_of(wire::Kind::kPong, 0), {}, [](bool) {});
+    default:
+      return refuse(invalid("a message that only servers send"));
   }
 }
 
@@ -165,13 +169,16 @@ void Server::Link::on_request(const wire::Frame& frame, Incoming& message) {
   }
   const auto ignore = [](bool) {};
   if (open_requests_ >= kRequestsPerLinkMax) {
-    return send_error(frame.request, exhausted("more than " + std::to_string(kRequestsPerLinkMax) +
-                                               " requests on one connection"), ignore);
+    return send_error(frame.request,
+                      exhausted("more than " + std::to_string(kRequestsPerLinkMax) +
+                                " requests on one connection"),
+                      ignore);
   }
   const auto budget = server_.budget_;
   if (!budget->take(frame.body_bytes())) {
-    return send_error(frame.request, exhausted("requests under way already hold " +
-                                               format_bytes(budget->max())), ignore);
+    return send_error(frame.request,
+                      exhausted("requests under way already hold " + format_bytes(budget->max())),
+                      ignore);
   }
   ++open_requests_;
   auto request = std::make_shared<IncomingRequest>();
@@ -206,8 +213,10 @@ void Server::Link::answer(uint64_t request, Result<OutgoingReply> result) {
   uint64_t bytes = 0;
   for (const PayloadPart& part : result->payload) bytes += part.size();
   if (result->header.size() > kHeaderMax || bytes > kPayloadMax) {
-    return send_error(request, internal_error("the answer of " + format_bytes(bytes) +
-                                              " is larger than a message may be"), sent);
+    return send_error(
+        request,
+        internal_error("the answer of " + format_bytes(bytes) + " is larger than a message may be"),
+        sent);
   }
   UcxEndpoint::Body body;
   body.header = std::move(result->header);
@@ -226,7 +235,8 @@ void Server::Link::send_error(uint64_t request, const Error& error, UcxEndpoint:
 
 /// Tells the peer why, and gives it time to read that; whatever it sends now is not looked at.
 void Server::Link::refuse(const Error& error) {
-  log_warn("data", "peer refused", {{"peer", peer_ ? peer_->node : "unknown"}, {"why", error.text()}});
+  log_warn("data", "peer refused",
+           {{"peer", peer_ ? peer_->node : "unknown"}, {"why", error.text()}});
   if (state_ == State::kOpen && server_.handlers_.on_disconnect) {
     server_.handlers_.on_disconnect(id_);
   }

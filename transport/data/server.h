@@ -1,5 +1,5 @@
-// The accepting side: handshakes, requests in, replies out, peers that go away. Lives on the loop's thread.
-// Knows nothing of UCX's calls, nor of what requests mean.
+// The accepting side: handshakes, requests in, replies out, peers that go away. Lives on the loop's
+// thread. Knows nothing of UCX's calls, nor of what requests mean.
 #pragma once
 
 #include <atomic>
@@ -14,7 +14,8 @@
 
 namespace ebb::data {
 
-/// Bytes of requests that were received and not yet answered; shared with responders, which may outlive the server.
+/// Bytes of requests that were received and not yet answered; shared with responders, which may
+/// outlive the server.
 class InFlightBudget {
  public:
   explicit InFlightBudget(uint64_t max) : max_(max) {}
@@ -48,7 +49,8 @@ class Server {
   const ServerHandlers handlers_;
   const std::shared_ptr<InFlightBudget> budget_;
   uint64_t last_id_ = 0;
-  std::unordered_map<uint64_t, std::shared_ptr<Link>> links_;  ///< shared: a link outlives its removal until drained
+  std::unordered_map<uint64_t, std::shared_ptr<Link>>
+      links_;  ///< shared: a link outlives its removal until drained
   bool closing_ = false;
   std::function<void()> closed_;
 };

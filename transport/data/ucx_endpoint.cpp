@@ -12,9 +12,9 @@
 namespace ebb::data {
 namespace {
 
-/// Up to here a body is sent at once and copied out of the receiver's buffer; above, the receiver is asked for a
-/// place first.
-constexpr uint64_t kEagerMax = 16 << 10;
+/// Up to here a body is sent at once and copied out of the receiver's buffer; above, the receiver
+/// is asked for a place first.
+constexpr uint64_t kEagerMax = 48 << 10;
 
 }  // namespace
 
@@ -33,7 +33,8 @@ struct UcxEndpoint::Transfer {
       pieces.push_back({const_cast<std::byte*>(piece.data()), piece.size()});
     }
   }
-  /// Where the bytes are, as UCX wants to hear it: one piece by address and size, several as a list.
+  /// Where the bytes are, as UCX wants to hear it: one piece by address and size, several as a
+  /// list.
   std::pair<void*, size_t> describe(ucp_request_param_t& param) {
     if (pieces.empty()) return {nullptr, 0};
     if (pieces.size() == 1) return {pieces[0].buffer, pieces[0].length};
@@ -97,7 +98,7 @@ void UcxEndpoint::start_send(std::unique_ptr<Transfer> transfer, bool eager) {
   ucs_status_ptr_t request =
       ucp_am_send_nbx(handle_, UcxWorker::kActiveMessageId, raw->frame.data(), raw->frame.size(),
                       data, count, &param);
-  worker_.wake();  // while the pump sleeps nobody else would push on what did not go out at once
+  worker_.wake_soon();  // while the pump sleeps nobody would push on what did not go out at once
   if (!UCS_PTR_IS_PTR(request)) finish(raw, UCS_PTR_RAW_STATUS(request));
 }
 
@@ -112,8 +113,7 @@ void UcxEndpoint::start_receive(std::unique_ptr<Transfer> transfer, void* descri
   Transfer* raw = transfer.release();
   ++transferring_;
   ++receiving_;
-  ucs_status_ptr_t request =
-      ucp_am_recv_data_nbx(worker_.worker_, descriptor, data, count, &param);
+  ucs_status_ptr_t request = ucp_am_recv_data_nbx(worker_.worker_, descriptor, data, count, &param);
   if (!UCS_PTR_IS_PTR(request)) finish(raw, UCS_PTR_RAW_STATUS(request));
 }
 

@@ -1,8 +1,9 @@
 // One UCX endpoint: messages out, message bodies in, and an end that can always be waited for.
 // Knows frames as opaque bytes; knows nothing of requests, of clients or of servers.
 //
-// The rule behind it: memory given to UCX stays UCX's until its callback ran, also after errors. So every transfer
-// is counted, close() cancels them, and `closed` runs only when the last one has called back.
+// The rule behind it: memory given to UCX stays UCX's until its callback ran, also after errors. So
+// every transfer is counted, close() cancels them, and `closed` runs only when the last one has
+// called back.
 #pragma once
 
 #include <cstddef>
@@ -23,14 +24,16 @@ namespace ebb::data {
 class UcxWorker;
 class UcxEndpoint;
 
-/// A message that has arrived; valid during on_message only. Its body is dropped unless take() is called.
+/// A message that has arrived; valid during on_message only. Its body is dropped unless take() is
+/// called.
 class Incoming {
  public:
   virtual ~Incoming() = default;
   virtual std::span<const std::byte> frame() const = 0;  ///< unaligned
   virtual uint64_t body_bytes() const = 0;
-  /// The body's first bytes go to `header`, the rest to `payload`; together they are exactly body_bytes() long.
-  /// `done(whole)` runs once, perhaps before take() returns; until then both must stay valid.
+  /// The body's first bytes go to `header`, the rest to `payload`; together they are exactly
+  /// body_bytes() long. `done(whole)` runs once, perhaps before take() returns; until then both
+  /// must stay valid.
   virtual void take(std::span<std::byte> header, std::span<std::byte> payload,
                     std::function<void(bool whole)> done) = 0;
 };
@@ -59,11 +62,11 @@ class UcxEndpoint : public std::enable_shared_from_this<UcxEndpoint> {
   UcxEndpoint& operator=(const UcxEndpoint&) = delete;
 
   void set_owner(EndpointOwner* owner) { owner_ = owner; }
-  /// The frame goes out with its sizes filled in from `body`. `done` runs once, perhaps before send() returns, when
-  /// nothing of `body` is read any more.
+  /// The frame goes out with its sizes filled in from `body`. `done` runs once, perhaps before
+  /// send() returns, when nothing of `body` is read any more.
   void send(wire::Frame frame, Body body, Done done);
-  /// Ends the connection at once; messages under way are lost on both sides. `closed` runs later, when no memory is
-  /// touched any more. Once only.
+  /// Ends the connection at once; messages under way are lost on both sides. `closed` runs later,
+  /// when no memory is touched any more. Once only.
   void close(std::function<void()> closed);
   bool is_closing() const { return closing_; }
   /// Bodies being received now, and all transfers.

@@ -11,7 +11,7 @@ namespace ebb::data {
 
 struct UcxEndpoint::RawMessage {
   std::span<const std::byte> frame;
-  void* body = nullptr;        ///< the bytes, or UCX's descriptor when they are still to be fetched
+  void* body = nullptr;  ///< the bytes, or UCX's descriptor when they are still to be fetched
   uint64_t body_bytes = 0;
   bool is_rendezvous = false;  ///< still to be fetched
 };

@@ -22,8 +22,8 @@ Error ucx_error(const std::string& what, ucs_status_t status) {
   return unavailable(what + ": " + ucs_status_string(status));
 }
 
-/// UCX takes over SIGSEGV and the like when it is loaded, before main could forbid it; a crash of ours would then
-/// print UCX's report and not dump core.
+/// UCX takes over SIGSEGV and the like when it is loaded, before main could forbid it; a crash of
+/// ours would then print UCX's report and not dump core.
 void give_back_crash_signals() {
   for (int number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) {
     struct sigaction now {};
@@ -43,9 +43,14 @@ void prepare_ucx_environment() {
   static std::once_flag once;
   std::call_once(once, [] {
     constexpr int kKeepUsers = 0;
-    setenv("UCX_TCP_CM_REUSEADDR", "y", kKeepUsers);  // else a restarted server waits for TIME_WAIT
-    setenv("UCX_TCP_CM_SYN_CNT", "2", kKeepUsers);    // else connecting to nowhere never fails
-    setenv("UCX_TLS", "tcp", kKeepUsers);             // shared memory goes on "working" after a peer was killed
+    const auto set = [](const char* name, const char* value) { setenv(name, value, kKeepUsers); };
+    set("UCX_TLS", "tcp");              // shared memory goes on "working" after its peer was killed
+    set("UCX_TCP_CM_REUSEADDR", "y");   // else a restarted server must wait for TIME_WAIT
+    set("UCX_TCP_CM_SYN_CNT", "2");     // else connecting to nowhere never fails
+    set("UCX_TCP_TX_SEG_SIZE", "64K");  // the default 8K makes gathered bodies three times slower
+    set("UCX_TCP_RX_SEG_SIZE", "128K");
+    set("UCX_TCP_PUT_ENABLE",
+        "n");  // else a peer names the addresses that its bytes are written to
     give_back_crash_signals();
   });
 }
@@ -132,8 +137,8 @@ Result<void> UcxWorker::start_worker() {
   return {};
 }
 
-/// Progress while there is any, giving way to the loop's other tasks in between; then sleep until UCX has an event.
-/// Arming fails when something came in meanwhile: then it is not safe to sleep.
+/// Progress while there is any, giving way to the loop's other tasks in between; then sleep until
+/// UCX has an event. Arming fails when something came in meanwhile: then it is not safe to sleep.
 void UcxWorker::pump() {
   constexpr unsigned kTurnMax = 64;
   unsigned turns = 0;
@@ -158,7 +163,18 @@ void UcxWorker::wake() {
   if (std::exchange(is_asleep_, false)) pump();
 }
 
-/// The last callbacks of an endpoint that is closed by force come out of later progress calls, without an event.
+/// Not at once: progress runs callbacks, and whoever sends is not ready for them before it returns.
+void UcxWorker::wake_soon() {
+  if (!is_asleep_ || std::exchange(is_waking_, true)) return;
+  loop_.post([this, alive = alive_] {
+    if (!*alive) return;
+    is_waking_ = false;
+    wake();
+  });
+}
+
+/// The last callbacks of an endpoint that is closed by force come out of later progress calls,
+/// without an event.
 void UcxWorker::drain_closing() {
   constexpr Millis kInterval{1};
   wake();
@@ -196,8 +212,7 @@ Result<std::shared_ptr<UcxEndpoint>> UcxWorker::connect(const SocketAddress& add
 Result<uint16_t> UcxWorker::listen(const SocketAddress& address, Accept accept) {
   accept_ = std::move(accept);
   ucp_listener_params_t params{};
-  params.field_mask =
-      UCP_LISTENER_PARAM_FIELD_SOCK_ADDR | UCP_LISTENER_PARAM_FIELD_CONN_HANDLER;
+  params.field_mask = UCP_LISTENER_PARAM_FIELD_SOCK_ADDR | UCP_LISTENER_PARAM_FIELD_CONN_HANDLER;
   params.sockaddr.addr = reinterpret_cast<const sockaddr*>(address.bytes.data());
   params.sockaddr.addrlen = static_cast<socklen_t>(address.bytes.size());
   params.conn_handler.arg = this;

@@ -1,5 +1,5 @@
-// UCX's context and worker, pumped by the event loop: the sleeping kind, which costs no processor when idle.
-// Makes endpoints; knows nothing of frames or requests.
+// UCX's context and worker, pumped by the event loop: the sleeping kind, which costs no processor
+// when idle. Makes endpoints; knows nothing of frames or requests.
 #pragma once
 
 #include <cstddef>
@@ -31,7 +31,8 @@ struct SocketAddress {
 /// Any thread; may ask the name service and wait for it. Errors: kUnavailable.
 Result<SocketAddress> resolve(const HostPort& address);
 
-/// Sets UCX's environment defaults without overriding the user's. Call before other threads read the environment.
+/// Sets UCX's environment defaults without overriding the user's. Call before other threads read
+/// the environment.
 void prepare_ucx_environment();
 
 /// Which network devices a worker may use.
@@ -65,6 +66,7 @@ class UcxWorker {
   void pump();
   void sleep();
   void wake();
+  void wake_soon();
   void drain_closing();
   Result<std::shared_ptr<UcxEndpoint>> make_endpoint(void* ucp_ep_params);
   void accept(ucp_conn_request* request);
@@ -77,10 +79,12 @@ class UcxWorker {
   std::unique_ptr<EventLoop::Readable> readable_;
   bool is_asleep_ = false;   ///< the pump waits for an event
   bool is_waiting_ = false;  ///< readable_ has a task of ours
+  bool is_waking_ = false;   ///< wake_soon() has posted
   uint32_t closing_endpoints_ = 0;
   EventLoop::Timer drain_timer_;
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  ///< posted tasks look before they touch us
-  std::unordered_map<ucp_ep*, UcxEndpoint*> endpoints_;         ///< those that are not closing
+  std::shared_ptr<bool> alive_ =
+      std::make_shared<bool>(true);                      ///< posted tasks look before they touch us
+  std::unordered_map<ucp_ep*, UcxEndpoint*> endpoints_;  ///< those that are not closing
 };
 
 }  // namespace ebb::data

@@ -98,8 +98,8 @@ Result<Frame> decode(std::span<const std::byte> bytes) {
     return invalid("frame of unknown kind " + std::to_string(raw.kind));
   }
   if (raw.header_bytes > kHeaderMax) {
-    return invalid("header of " + std::to_string(raw.header_bytes) + " bytes is over the limit of " +
-                   std::to_string(kHeaderMax));
+    return invalid("header of " + std::to_string(raw.header_bytes) +
+                   " bytes is over the limit of " + std::to_string(kHeaderMax));
   }
   if (raw.payload_bytes > kPayloadMax) {
     return invalid("payload of " + std::to_string(raw.payload_bytes) +

@@ -1,5 +1,5 @@
-// What stands on the wire before user headers and payloads: frames, and the hello that opens a connection.
-// Bytes from outside are checked here. Knows nothing of UCX.
+// What stands on the wire before user headers and payloads: frames, and the hello that opens a
+// connection. Bytes from outside are checked here. Knows nothing of UCX.
 #pragma once
 
 #include <array>
@@ -31,26 +31,27 @@ enum class Kind : uint8_t {
   kPong = 7,     ///< server
 };
 
-/// Fixed 48 bytes, little-endian, in every message: magic u32, version u32, kind u8, code u8, operation u16,
-/// header_bytes u32, request u64, epoch u64, payload_bytes u64, reserved u64 (zero). The first eight bytes stay the
-/// same in every protocol version, so that versions can name each other.
+/// Fixed 48 bytes, little-endian, in every message: magic u32, version u32, kind u8, code u8,
+/// operation u16, header_bytes u32, request u64, epoch u64, payload_bytes u64, reserved u64 (zero).
+/// The first eight bytes stay the same in every protocol version, so that versions can name each
+/// other.
 struct Frame {
   uint32_t version = kProtocolVersion;
   Kind kind = Kind::kPing;
   Code code = Code::kInternal;  ///< of kError
   uint16_t operation = 0;       ///< of kRequest
   uint32_t header_bytes = 0;    ///< at most kHeaderMax
-  uint64_t request = 0;         ///< answers carry the number of their request; unique per connection
-  Epoch epoch;                  ///< the client's, in both directions
-  uint64_t payload_bytes = 0;   ///< at most kPayloadMax
+  uint64_t request = 0;        ///< answers carry the number of their request; unique per connection
+  Epoch epoch;                 ///< the client's, in both directions
+  uint64_t payload_bytes = 0;  ///< at most kPayloadMax
   uint64_t body_bytes() const { return header_bytes + payload_bytes; }
 };
 
 using FrameBytes = std::array<std::byte, kFrameBytes>;
 FrameBytes encode(const Frame& frame);
 
-/// `bytes` need not be aligned. Errors: kInvalid (too short, magic, an unknown kind, sizes over their limits),
-/// kUnsupported for another version than ours, naming both.
+/// `bytes` need not be aligned. Errors: kInvalid (too short, magic, an unknown kind, sizes over
+/// their limits), kUnsupported for another version than ours, naming both.
 Result<Frame> decode(std::span<const std::byte> bytes);
 
 std::vector<std::byte> encode_identity(const PeerIdentity& identity);
@@ -60,7 +61,8 @@ Result<PeerIdentity> decode_identity(std::span<const std::byte> bytes);
 /// "this side speaks protocol version 1, the peer speaks 2"
 Error other_version(uint32_t theirs);
 
-/// Compares without leaving early, so that the time taken says nothing about how much of a guess was right.
+/// Compares without leaving early, so that the time taken says nothing about how much of a guess
+/// was right.
 bool same_token(const std::string& left, const std::string& right);
 
 }  // namespace ebb::data::wire
