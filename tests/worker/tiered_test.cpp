@@ -62,6 +62,7 @@ class TieredTest : public ::testing::Test {
     s.ranks = ranks;
     s.device_kv_bytes = 16 << 20;
     s.profile.name = "tiny";
+    s.profile.model_name = "tiny llama";
     s.profile.layers = 6;
     s.profile.anchors = {0, 2};
     s.profile.budget_min = 32;
