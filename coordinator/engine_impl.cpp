@@ -152,7 +152,7 @@ control::CoordinatorHandlers EngineImpl::handlers() {
 Result<SeqId> EngineImpl::submit(GenerateRequest request, std::shared_ptr<TokenSink> sink) {
   if (loop_.on_this_thread()) return submit_here(std::move(request), std::move(sink));
   return wait_for<SeqId>([&](auto done) {
-    const bool posted = loop_.post([&] { done(submit_here(std::move(request), std::move(sink))); });
+    const bool posted = loop_.post([&, done] { done(submit_here(std::move(request), std::move(sink))); });
     if (!posted) done(unavailable("the coordinator is shutting down"));
   });
 }

@@ -16,6 +16,8 @@ namespace {
 
 constexpr uint32_t kVocabulary = 288;
 constexpr uint32_t kPrompt = 600;
+// With two granules more, and rounded up to whole blocks, a pool of 128 rows: 4 records in 5 are released.
+constexpr uint32_t kHotRows = 92;
 
 uint16_t free_port() {
   const int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -114,7 +116,7 @@ TEST_F(TieredTest, ReleasedAndResidentRowsGiveTheSameLogitsBitForBit) {
     group.open(open_unit(1));
     group.open(open_unit(2));
     const auto first = token(group.prefill(SeqId{1}, kPrompt, 128));
-    expect_same_bits(token(group.prefill_by_band(SeqId{2}, kPrompt, 128, kPrompt / 5)), first, 0);
+    expect_same_bits(token(group.prefill_by_band(SeqId{2}, kPrompt, 128, kHotRows)), first, 0);
     for (int step = 1; step <= 64; ++step) {
       const auto resident = token(group.decode({SeqId{1}}));
       expect_same_bits(token(group.decode({SeqId{2}})), resident, step);
@@ -123,7 +125,7 @@ TEST_F(TieredTest, ReleasedAndResidentRowsGiveTheSameLogitsBitForBit) {
     EXPECT_EQ(kept.released_records, 0u);
     EXPECT_EQ(kept.restored_host_records + kept.restored_ssd_records, 0u);
     const auto moved = group.close(SeqId{2})[0].maps[0].counters;
-    EXPECT_GE(moved.released_records, 2 * (kPrompt * 3 / 4));
+    EXPECT_GE(moved.released_records, 2 * (kPrompt * 4 / 5) - 2 * 16);
     EXPECT_GT(moved.restored_host_records + moved.restored_ssd_records, 0u);
   }
 }
