@@ -92,13 +92,14 @@ class RowAttention {
 
   void run_task(const Task& task) {
     const QueryRow& row = rows_[task.row];
-    const std::byte* addresses[kChunkEntries];
+    const std::byte* addresses[kChunkEntries + kRowsPast];
     alignas(64) float weights[kChunkHeadsMax * kChunkEntries];
     alignas(64) float logits[kChunkHeadsMax * kChunkEntries];
     alignas(64) float out[kChunkHeadsMax * kHeadSizeMax];
     float maximum[kChunkHeadsMax];
     float sum[kChunkHeadsMax];
     resolve(task, addresses);
+    std::fill_n(addresses + task.entries, kRowsPast, addresses[0]);
     const uint64_t vector = uint64_t{task.first_head} * shape_.head_size;
     AttendChunk chunk;
     chunk.q = row.q + vector;

@@ -15,6 +15,8 @@ namespace ebb::kernels::cpu {
 constexpr uint32_t kGemvRowsMax = 8;
 /// Largest head the attention kernels take, in elements (their working rows stand on the stack).
 constexpr uint32_t kHeadSizeMax = 256;
+/// Row pointers that an AttendChunk needs past its entries.
+constexpr uint32_t kRowsPast = 16;
 /// Query heads of one AttendChunk: what fits in registers together.
 constexpr uint32_t kChunkHeadsMax = 4;
 
@@ -37,7 +39,9 @@ struct AttendChunk {
   const float* q = nullptr;                 ///< [heads, head_size]
   const float* q_alt = nullptr;             ///< for entries [0, alt_entries); null: none
   uint32_t alt_entries = 0;
-  const std::byte* const* rows = nullptr;   ///< [entries]: K of this KV head (bf16), V right behind it
+  /// [entries + kRowsPast]: K of this KV head (bf16), V right behind it. The kernel takes entries in groups: the
+  /// pointers past the end must be readable rows too (any), their values are not used.
+  const std::byte* const* rows = nullptr;
   uint32_t entries = 0;                     ///< at least 1
   uint32_t heads = 0;                       ///< 1 to kChunkHeadsMax
   uint32_t head_size = 0;                   ///< even, at most kHeadSizeMax

@@ -105,9 +105,7 @@ template <uint32_t heads, uint32_t pairs, bool whole>
 void chunk_logits(const AttendChunk& c, const DealtHead* q, uint32_t begin, uint32_t end) {
   for (uint32_t e = begin; e < end; e += kLanes) {
     const uint32_t live = end - e < kLanes ? end - e : kLanes;
-    const std::byte* rows[kLanes];
-    for (uint32_t j = 0; j < kLanes; ++j) rows[j] = c.rows[j < live ? e + j : end - 1];
-    const LogitKernel<heads, pairs, whole> kernel{q, rows, c.head_size};
+    const LogitKernel<heads, pairs, whole> kernel{q, c.rows + e, c.head_size};
     const auto sums = kernel.template folded<1>(0);
     for (uint32_t h = 0; h < heads; ++h) {
       store_some(c.logits + h * c.logits_stride + e, sums.head[h], live);

@@ -18,9 +18,17 @@ struct Expanded {
   Floats part[kStepVectors];
 };
 
+/// What the scale fields of a block say, as floats.
+struct Scale {
+  float factor;
+  float minimum;
+};
+
 struct F32Format {
   static constexpr uint32_t kBytes = 128;
-  static EBB_INLINE Expanded expand(const std::byte* from) {
+  static constexpr bool kScaled = false;
+  static EBB_INLINE Scale scale(const std::byte*) { return {}; }
+  static EBB_INLINE Expanded expand(const std::byte* from, const Scale&) {
     Expanded e;
     for (uint32_t i = 0; i < kStepVectors; ++i) e.part[i] = load_as<Floats>(from + i * kLanes * 4);
     return e;
@@ -30,7 +38,9 @@ struct F32Format {
 
 struct F16Format {
   static constexpr uint32_t kBytes = 64;
-  static EBB_INLINE Expanded expand(const std::byte* from) {
+  static constexpr bool kScaled = false;
+  static EBB_INLINE Scale scale(const std::byte*) { return {}; }
+  static EBB_INLINE Expanded expand(const std::byte* from, const Scale&) {
     Expanded e;
     for (uint32_t i = 0; i < kStepVectors; ++i) e.part[i] = load_f16(from + i * kLanes * 2);
     return e;
@@ -40,7 +50,9 @@ struct F16Format {
 
 struct BF16Format {
   static constexpr uint32_t kBytes = 64;
-  static EBB_INLINE Expanded expand(const std::byte* from) {
+  static constexpr bool kScaled = false;
+  static EBB_INLINE Scale scale(const std::byte*) { return {}; }
+  static EBB_INLINE Expanded expand(const std::byte* from, const Scale&) {
     Expanded e;
     for (uint32_t i = 0; i < kStepVectors; ++i) e.part[i] = load_bf16(from + i * kLanes * 2);
     return e;
@@ -53,11 +65,12 @@ struct BF16Format {
 
 struct Q8_0Format {
   static constexpr uint32_t kBytes = 34;
-  static EBB_INLINE Expanded expand(const std::byte* from) {
-    const Floats scale = splat(load_f16_scalar(from));
+  static constexpr bool kScaled = true;
+  static EBB_INLINE Scale scale(const std::byte* from) { return {load_f16_pair(from).first, 0}; }
+  static EBB_INLINE Expanded expand(const std::byte* from, const Scale& scale) {
     Expanded e;
     for (uint32_t i = 0; i < kStepVectors; ++i) {
-      e.part[i] = to_floats(load_i8(from + 2 + i * kLanes)) * scale;
+      e.part[i] = to_floats(load_i8(from + 2 + i * kLanes)) * scale.factor;
     }
     return e;
   }
@@ -65,10 +78,10 @@ struct Q8_0Format {
 
 /// Low nibbles are elements 0-15, high nibbles 16-31. With 16 lanes one permutation of the table of all 16
 /// possible values replaces mask, conversion and multiply-add.
-EBB_INLINE Expanded expand_nibbles(const std::byte* from, float scale, float minimum) {
+EBB_INLINE Expanded expand_nibbles(const std::byte* from, const Scale& scale) {
   Expanded e;
   if constexpr (kLanes == 16) {
-    const Floats table = to_floats(lane_numbers()) * scale + minimum;
+    const Floats table = to_floats(lane_numbers()) * scale.factor + scale.minimum;
     const Ints bytes = load_u8(from);
     e.part[0] = __builtin_shuffle(table, bytes);
     e.part[kStepVectors - 1] = __builtin_shuffle(table, bytes >> 4);
@@ -76,29 +89,42 @@ EBB_INLINE Expanded expand_nibbles(const std::byte* from, float scale, float min
   }
   for (uint32_t i = 0; i < kStepVectors / 2; ++i) {
     const Ints bytes = load_u8(from + i * kLanes);
-    e.part[i] = to_floats(bytes & 15) * scale + minimum;
-    e.part[i + kStepVectors / 2] = to_floats(bytes >> 4) * scale + minimum;
+    e.part[i] = to_floats(bytes & 15) * scale.factor + scale.minimum;
+    e.part[i + kStepVectors / 2] = to_floats(bytes >> 4) * scale.factor + scale.minimum;
   }
   return e;
 }
 
 struct Q4_0Format {
   static constexpr uint32_t kBytes = 18;
-  static EBB_INLINE Expanded expand(const std::byte* from) {
-    const float scale = load_f16_scalar(from);
-    return expand_nibbles(from + 2, scale, scale * -8.0f);
+  static constexpr bool kScaled = true;
+  static EBB_INLINE Scale scale(const std::byte* from) {
+    const float factor = load_f16_pair(from).first;
+    return {factor, factor * -8.0f};
+  }
+  static EBB_INLINE Expanded expand(const std::byte* from, const Scale& scale) {
+    return expand_nibbles(from + 2, scale);
   }
 };
 
 struct Q4_1Format {
   static constexpr uint32_t kBytes = 20;
-  static EBB_INLINE Expanded expand(const std::byte* from) {
-    return expand_nibbles(from + 4, load_f16_scalar(from), load_f16_scalar(from + 2));
+  static constexpr bool kScaled = true;
+  static EBB_INLINE Scale scale(const std::byte* from) {
+    const FloatPair pair = load_f16_pair(from);
+    return {pair.first, pair.second};
+  }
+  static EBB_INLINE Expanded expand(const std::byte* from, const Scale& scale) {
+    return expand_nibbles(from + 4, scale);
   }
 };
 
 template <class Format>
 concept HasTail = requires(const std::byte* from) { Format::scalar(from); };
+
+/// Steps whose scales are converted ahead. A scale that comes from memory is broadcast by the load; converted in
+/// place it would cost two more shuffles a block, on the port that is busy already.
+constexpr uint32_t kScalesAhead = 64;
 
 /// `weight_rows` weight rows from row `n` on against `x_rows` rows of x.
 template <class Format, uint32_t weight_rows, uint32_t x_rows>
@@ -107,19 +133,32 @@ EBB_INLINE void gemv_rows(const GemvTask& t, uint64_t n, uint32_t first_x) {
   const std::byte* weight = t.weight + n * t.weight_stride;
   const float* x = t.x + first_x * t.columns;
   Floats sums[weight_rows][x_rows] = {};
-  for (uint64_t s = 0; s < steps; ++s) {
-    Expanded w[weight_rows];
-#pragma GCC unroll 8
-    for (uint32_t i = 0; i < weight_rows; ++i) {
-      w[i] = Format::expand(weight + i * t.weight_stride + s * Format::kBytes);
+  Scale scales[weight_rows][kScalesAhead];
+  for (uint64_t begin = 0; begin < steps; begin += kScalesAhead) {
+    const uint64_t end = begin + kScalesAhead < steps ? begin + kScalesAhead : steps;
+    if constexpr (Format::kScaled) {
+      for (uint32_t i = 0; i < weight_rows; ++i) {
+        const std::byte* from = weight + i * t.weight_stride;
+        for (uint64_t s = begin; s < end; ++s) {
+          scales[i][s - begin] = Format::scale(from + s * Format::kBytes);
+        }
+      }
     }
+    for (uint64_t s = begin; s < end; ++s) {
+      Expanded w[weight_rows];
 #pragma GCC unroll 8
-    for (uint32_t r = 0; r < x_rows; ++r) {
+      for (uint32_t i = 0; i < weight_rows; ++i) {
+        w[i] = Format::expand(weight + i * t.weight_stride + s * Format::kBytes,
+                              scales[i][s - begin]);
+      }
 #pragma GCC unroll 8
-      for (uint32_t v = 0; v < kStepVectors; ++v) {
-        const Floats values = load(x + r * t.columns + s * kStep + v * kLanes);
+      for (uint32_t r = 0; r < x_rows; ++r) {
 #pragma GCC unroll 8
-        for (uint32_t i = 0; i < weight_rows; ++i) sums[i][r] += w[i].part[v] * values;
+        for (uint32_t v = 0; v < kStepVectors; ++v) {
+          const Floats values = load(x + r * t.columns + s * kStep + v * kLanes);
+#pragma GCC unroll 8
+          for (uint32_t i = 0; i < weight_rows; ++i) sums[i][r] += w[i].part[v] * values;
+        }
       }
     }
   }
@@ -171,7 +210,8 @@ template <class Format>
 void dequantize_format(const std::byte* from, uint64_t count, float* out) {
   const uint64_t steps = count / kStep;
   for (uint64_t s = 0; s < steps; ++s) {
-    const Expanded e = Format::expand(from + s * Format::kBytes);
+    const std::byte* block = from + s * Format::kBytes;
+    const Expanded e = Format::expand(block, Format::scale(block));
     for (uint32_t v = 0; v < kStepVectors; ++v) store(out + s * kStep + v * kLanes, e.part[v]);
   }
   if constexpr (HasTail<Format>) {

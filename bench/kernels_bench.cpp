@@ -1,0 +1,243 @@
+// How near the CPU kernels come to what the machine can do: each line stands beside a plain read loop or a plain
+// oneDNN product measured in the same run. Shapes of SmolLM2-135M (width 576, 9 query and 3 KV heads of 64).
+// Usage: ebb-kernels-bench [THREADS] [PART], PART one of read, gemv, gemm, decode, prefill (default: all).
+#include <oneapi/dnnl/dnnl.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+#include <functional>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/ops.h"
+
+namespace {
+
+using namespace ebb::kernels;
+
+constexpr uint32_t kWindows = 9;
+constexpr uint64_t kColdBytes = 160u << 20;  // rotate through more than the caches hold
+
+/// Seconds of one call. `cpu` is what all threads together used: on a shared machine it still says how fast the code
+/// is when the clock on the wall no longer does.
+struct Timing {
+  double best = 1e30;
+  double median = 0;
+  double cpu = 1e30;
+};
+
+double cpu_seconds() {
+  timespec now;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+}
+
+/// Windows of at least 20 ms each.
+Timing measure(const std::function<void()>& work) {
+  using Clock = std::chrono::steady_clock;
+  std::vector<double> seconds;
+  Timing timing;
+  for (uint32_t w = 0; w < kWindows; ++w) {
+    const auto start = Clock::now();
+    const double cpu_start = cpu_seconds();
+    uint32_t calls = 0;
+    double passed = 0;
+    while (passed < 0.02) {
+      work();
+      ++calls;
+      passed = std::chrono::duration<double>(Clock::now() - start).count();
+    }
+    timing.cpu = std::min(timing.cpu, (cpu_seconds() - cpu_start) / calls);
+    seconds.push_back(passed / calls);
+  }
+  std::sort(seconds.begin(), seconds.end());
+  timing.best = seconds.front();
+  timing.median = seconds[seconds.size() / 2];
+  return timing;
+}
+
+void print_rate(const std::string& what, double amount, const char* unit, const Timing& timing) {
+  std::printf("  %-36s best %7.1f, median %7.1f, per CPU second %7.1f %s\n", what.c_str(),
+              amount / timing.best * 1e-9, amount / timing.median * 1e-9,
+              amount / timing.cpu * 1e-9, unit);
+  std::fflush(stdout);
+}
+
+/// Something that looks like weights or rows: no zeros, no denormals, no NaN in f16, bf16 and f32.
+Buffer random_buffer(Device& device, uint64_t bytes) {
+  std::mt19937_64 random(3);
+  Buffer data = *device.allocate(bytes, MemoryKind::kDevice);
+  for (uint64_t i = 0; i + 8 <= bytes; i += 8) {
+    const uint64_t bits = (random() & 0xb3ffb3ffb3ffb3ffu) | 0x3000300030003000u;
+    std::memcpy(data.bytes_ptr() + i, &bits, 8);
+  }
+  return data;
+}
+
+volatile double g_sink;
+
+void bench_read(Device& device, int threads) {
+  const Buffer data = random_buffer(device, kColdBytes * 2);
+  const Timing timing = measure([&] {
+    double total = 0;
+#pragma omp parallel for num_threads(threads) reduction(+ : total) schedule(static)
+    for (uint64_t part = 0; part < 64; ++part) {
+      typedef uint64_t Words __attribute__((vector_size(16)));
+      const auto* from = reinterpret_cast<const Words*>(data.bytes_ptr() + part * (data.size() / 64));
+      Words sums[8] = {};
+      for (uint64_t i = 0; i < data.size() / 64 / sizeof(Words); i += 8) {
+        for (int lane = 0; lane < 8; ++lane) sums[lane] ^= from[i + lane];
+      }
+      for (const Words& sum : sums) total += static_cast<double>(sum[0] ^ sum[1]);
+    }
+    g_sink = total;
+  });
+  print_rate("plain read", static_cast<double>(data.size()), "GB/s", timing);
+}
+
+void bench_gemv(Device& device, Ops& ops) {
+  static constexpr const char* kNames[] = {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"};
+  ops.set_phase(Phase::kDecode);
+  for (int format = 0; format < 6; ++format) {
+    const auto type = static_cast<WeightFormat>(format);
+    for (const auto& [rows, columns] : {std::pair{3072u, 576u}, {576u, 1536u}}) {
+      const uint64_t bytes = rows * weight_row_bytes(type, columns);
+      const uint64_t copies = kColdBytes / bytes + 1;
+      const Buffer data = random_buffer(device, copies * bytes);
+      std::vector<std::unique_ptr<Weight>> weights;
+      for (uint64_t i = 0; i < copies; ++i) {
+        weights.push_back(*ops.load_weight(
+            {type, data.bytes_ptr() + i * bytes, rows, columns, weight_row_bytes(type, columns)}));
+      }
+      for (const uint32_t batch : {1u, 4u, 8u}) {
+        const std::vector<float> x(batch * columns, 0.5f);
+        std::vector<float> out(batch * rows);
+        const Timing timing = measure([&] {
+          for (const auto& w : weights) ops.matmul(x.data(), batch, *w, out.data(), rows);
+        });
+        const std::string what = std::string(kNames[format]) + " " + std::to_string(rows) + " x " +
+                                 std::to_string(columns) + ", rows " + std::to_string(batch);
+        print_rate(what, static_cast<double>(bytes * copies), "GB/s", timing);
+      }
+    }
+  }
+}
+
+void bench_gemm(Device& device, Ops& ops, int threads) {
+  ops.set_phase(Phase::kBulk);
+  constexpr uint32_t kRows = 512;
+  for (const auto& [outputs, columns] : {std::pair{960u, 576u}, {3072u, 576u}, {576u, 1536u}}) {
+    const double flops = 2.0 * kRows * outputs * columns;
+    const std::string shape = std::to_string(outputs) + " x " + std::to_string(columns);
+    std::vector<float> x(uint64_t{kRows} * columns, 0.5f), out(uint64_t{kRows} * outputs);
+    const std::vector<float> plain(uint64_t{outputs} * columns, 0.25f);
+    omp_set_num_threads(threads);
+    print_rate("oneDNN sgemm " + shape, flops, "GFLOP/s", measure([&] {
+                 dnnl_sgemm('N', 'T', kRows, outputs, columns, 1.0f, x.data(), columns, plain.data(),
+                            columns, 0.0f, out.data(), outputs);
+               }));
+    const Buffer data = random_buffer(device, uint64_t{outputs} * columns * 4);
+    for (const auto format : {WeightFormat::kF32, WeightFormat::kQ4_1, WeightFormat::kQ8_0}) {
+      const auto w = *ops.load_weight(
+          {format, data.bytes_ptr(), outputs, columns, weight_row_bytes(format, columns)});
+      print_rate("matmul format " + std::to_string(static_cast<int>(format)) + " " + shape, flops,
+                 "GFLOP/s", measure([&] { ops.matmul(x.data(), kRows, *w, out.data(), outputs); }));
+    }
+  }
+}
+
+/// KV rows of 30 layers, so that one layer's do not stay in a cache.
+struct Layers {
+  Layers(Device& device, uint32_t tokens) : blocks(tokens / 16) {
+    std::iota(blocks.begin(), blocks.end(), 0u);
+    for (int i = 0; i < 30; ++i) arenas.push_back(random_buffer(device, uint64_t{tokens} * shape.row_bytes()));
+  }
+  KvShape shape{9, 3, 64, 16};
+  std::vector<uint32_t> blocks;
+  std::vector<Buffer> arenas;
+};
+
+void bench_decode(Device& device, Ops& ops) {
+  ops.set_phase(Phase::kDecode);
+  Layers layers(device, 8192);
+  const std::vector<float> q(576, 0.01f);
+  std::vector<float> out(576);
+  std::vector<uint32_t> all(8192);
+  std::iota(all.begin(), all.end(), 0u);
+  std::shuffle(all.begin(), all.end(), std::mt19937(1));
+  struct Load {
+    const char* name;
+    uint32_t count;
+    bool listed;
+  };
+  for (const Load load : {Load{"dense 512", 512, false}, Load{"dense 4096", 4096, false},
+                          Load{"dense 8192", 8192, false}, Load{"listed 1024 of 8192", 1024, true}}) {
+    std::vector<uint32_t> list(all.begin(), all.begin() + load.count);
+    std::sort(list.begin(), list.end());
+    if (!load.listed) list.clear();
+    const Timing timing = measure([&] {
+      for (auto& arena : layers.arenas) {
+        AttendArgs args;
+        args.d_q = q.data();
+        args.kv = {arena.bytes_ptr(), layers.blocks};
+        args.count = load.count;
+        args.list = list;
+        args.d_out = out.data();
+        ops.attend(layers.shape, {&args, 1});
+      }
+    });
+    std::printf("  %-36s %.3f ms a token (30 layers)\n", load.name, timing.best * 1e3);
+    print_rate(load.name, 30.0 * load.count * layers.shape.row_bytes(), "GB/s", timing);
+  }
+}
+
+void bench_prefill(Device& device, Ops& ops) {
+  ops.set_phase(Phase::kBulk);
+  Layers layers(device, 8192);
+  constexpr uint32_t kRows = 512;
+  const std::vector<float> q(kRows * 576, 0.01f);
+  std::vector<float> out(kRows * 576);
+  for (const uint32_t count : {512u, 4096u, 7680u}) {
+    AttendArgs args;
+    args.d_q = q.data();
+    args.rows = kRows;
+    args.kv = {layers.arenas[0].bytes_ptr(), layers.blocks};
+    args.count = count;
+    args.d_out = out.data();
+    const double seen = static_cast<double>(kRows) * count - kRows * (kRows - 1.0) / 2;
+    print_rate("chunk of 512 ending at " + std::to_string(count), seen * 9 * 64 * 4, "GFLOP/s",
+               measure([&] { ops.attend(layers.shape, {&args, 1}); }));
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int threads = argc > 1 ? std::max(1, std::atoi(argv[1])) : omp_get_num_procs();
+  const std::string part = argc > 2 ? argv[2] : "all";
+  const auto count = static_cast<uint32_t>(threads);
+  auto backend = make_cpu_backend({count, count, ""});
+  if (!backend) {
+    std::fprintf(stderr, "%s\n", backend.error().text().c_str());
+    return 1;
+  }
+  Device& device = *backend->device;
+  const auto wanted = [&](const char* name) {
+    if (part != "all" && part != name) return false;
+    std::printf("%s\n", name);
+    return true;
+  };
+  std::printf("%s, %d threads\n", backend->device->info().name.c_str(), threads);
+  if (wanted("read")) bench_read(device, threads);
+  if (wanted("gemv")) bench_gemv(device, *backend->ops);
+  if (wanted("gemm")) bench_gemm(device, *backend->ops, threads);
+  if (wanted("decode")) bench_decode(device, *backend->ops);
+  if (wanted("prefill")) bench_prefill(device, *backend->ops);
+  return 0;
+}
