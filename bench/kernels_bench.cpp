@@ -1,8 +1,9 @@
-// How near the CPU kernels come to what the machine can do: each line stands beside a plain read loop or a plain
-// oneDNN product measured in the same run. Shapes of SmolLM2-135M (width 576, 9 query and 3 KV heads of 64).
-// Usage: ebb-kernels-bench [THREADS] [PART], PART one of read, gemv, gemm, decode, prefill (default: all).
-#include <oneapi/dnnl/dnnl.h>
+// How near the CPU kernels come to what the machine can do: each line stands beside a plain read
+// loop or a plain oneDNN product measured in the same run. Shapes of SmolLM2-135M (width 576, 9
+// query and 3 KV heads of 64). Usage: ebb-kernels-bench [THREADS] [PART], PART one of read, gemv,
+// gemm, decode, prefill (default: all).
 #include <omp.h>
+#include <oneapi/dnnl/dnnl.h>
 
 #include <algorithm>
 #include <chrono>
@@ -24,8 +25,8 @@ using namespace ebb::kernels;
 constexpr uint32_t kWindows = 9;
 constexpr uint64_t kColdBytes = 160u << 20;  // rotate through more than the caches hold
 
-/// Seconds of one call. `cpu` is what all threads together used: on a shared machine it still says how fast the code
-/// is when the clock on the wall no longer does.
+/// Seconds of one call. `cpu` is what all threads together used: on a shared machine it still says
+/// how fast the code is when the clock on the wall no longer does.
 struct Timing {
   double best = 1e30;
   double median = 0;
@@ -89,7 +90,8 @@ void bench_read(Device& device, int threads) {
 #pragma omp parallel for num_threads(threads) reduction(+ : total) schedule(static)
     for (uint64_t part = 0; part < 64; ++part) {
       typedef uint64_t Words __attribute__((vector_size(16)));
-      const auto* from = reinterpret_cast<const Words*>(data.bytes_ptr() + part * (data.size() / 64));
+      const auto* from =
+          reinterpret_cast<const Words*>(data.bytes_ptr() + part * (data.size() / 64));
       Words sums[8] = {};
       for (uint64_t i = 0; i < data.size() / 64 / sizeof(Words); i += 8) {
         for (int lane = 0; lane < 8; ++lane) sums[lane] ^= from[i + lane];
@@ -139,8 +141,8 @@ void bench_gemm(Device& device, Ops& ops, int threads) {
     const std::vector<float> plain(uint64_t{outputs} * columns, 0.25f);
     omp_set_num_threads(threads);
     print_rate("oneDNN sgemm " + shape, flops, "GFLOP/s", measure([&] {
-                 dnnl_sgemm('N', 'T', kRows, outputs, columns, 1.0f, x.data(), columns, plain.data(),
-                            columns, 0.0f, out.data(), outputs);
+                 dnnl_sgemm('N', 'T', kRows, outputs, columns, 1.0f, x.data(), columns,
+                            plain.data(), columns, 0.0f, out.data(), outputs);
                }));
     const Buffer data = random_buffer(device, uint64_t{outputs} * columns * 4);
     for (const auto format : {WeightFormat::kF32, WeightFormat::kQ4_1, WeightFormat::kQ8_0}) {
@@ -156,7 +158,8 @@ void bench_gemm(Device& device, Ops& ops, int threads) {
 struct Layers {
   Layers(Device& device, uint32_t tokens) : blocks(tokens / 16) {
     std::iota(blocks.begin(), blocks.end(), 0u);
-    for (int i = 0; i < 30; ++i) arenas.push_back(random_buffer(device, uint64_t{tokens} * shape.row_bytes()));
+    for (int i = 0; i < 30; ++i)
+      arenas.push_back(random_buffer(device, uint64_t{tokens} * shape.row_bytes()));
   }
   KvShape shape{9, 3, 64, 16};
   std::vector<uint32_t> blocks;
@@ -176,8 +179,9 @@ void bench_decode(Device& device, Ops& ops) {
     uint32_t count;
     bool listed;
   };
-  for (const Load load : {Load{"dense 512", 512, false}, Load{"dense 4096", 4096, false},
-                          Load{"dense 8192", 8192, false}, Load{"listed 1024 of 8192", 1024, true}}) {
+  for (const Load load :
+       {Load{"dense 512", 512, false}, Load{"dense 4096", 4096, false},
+        Load{"dense 8192", 8192, false}, Load{"listed 1024 of 8192", 1024, true}}) {
     std::vector<uint32_t> list(all.begin(), all.begin() + load.count);
     std::sort(list.begin(), list.end());
     if (!load.listed) list.clear();
@@ -212,7 +216,9 @@ void bench_prefill(Device& device, Ops& ops) {
     args.d_out = out.data();
     const double seen = static_cast<double>(kRows) * count - kRows * (kRows - 1.0) / 2;
     print_rate("chunk of 512 ending at " + std::to_string(count), seen * 9 * 64 * 4, "GFLOP/s",
-               measure([&] { ops.attend(layers.shape, {&args, 1}); }));
+               measure([&] {
+                 ops.attend(layers.shape, {&args, 1});
+               }));
   }
 }
 

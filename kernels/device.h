@@ -1,6 +1,6 @@
-// Memory of a compute device and copies to and from it; nothing about attention. On the CPU backend device
-// memory is ordinary memory (2 MiB pages where the system gives them), but nobody above kernels/ may assume it:
-// only backends dereference device pointers.
+// Memory of a compute device and copies to and from it; nothing about attention. On the CPU backend
+// device memory is ordinary memory (2 MiB pages where the system gives them), but nobody above
+// kernels/ may assume it: only backends dereference device pointers.
 #pragma once
 
 #include <cstddef>
@@ -13,9 +13,13 @@
 
 namespace ebb::kernels {
 
-enum class MemoryKind { kDevice, kHost };  ///< kHost: reachable by both sides (pinned, where that means something)
+enum class MemoryKind {
+  kDevice,
+  kHost
+};  ///< kHost: reachable by both sides (pinned, where that means something)
 
-/// Owns one allocation. Moves, does not copy. Frees through the device that made it (which must outlive it).
+/// Owns one allocation. Moves, does not copy. Frees through the device that made it (which must
+/// outlive it).
 class Buffer {
  public:
   using Free = void (*)(void* owner, void* data, size_t bytes);
@@ -50,8 +54,8 @@ class Buffer {
 };
 
 struct DeviceInfo {
-  std::string name;         ///< "cpu avx512 (Intel ...)"
-  std::string isa;          ///< what the kernels were dispatched to: "x86-64-v2", "avx2", "avx512"
+  std::string name;  ///< "cpu avx512 (Intel ...)"
+  std::string isa;   ///< what the kernels were dispatched to: "x86-64-v2", "avx2", "avx512"
   uint64_t memory_bytes = 0;
 };
 
@@ -62,12 +66,14 @@ class Device {
   virtual DeviceInfo info() const = 0;
   /// Contents are undefined, alignment is at least 64 bytes. Errors: kExhausted.
   virtual Result<Buffer> allocate(size_t bytes, MemoryKind kind) = 0;
-  /// Copies are ordered with the ops before and after them; the host side is valid when copy_to_host returns.
+  /// Copies are ordered with the ops before and after them; the host side is valid when
+  /// copy_to_host returns.
   virtual void copy_to_device(void* device, const void* host, size_t bytes) = 0;
   virtual void copy_to_host(void* host, const void* device, size_t bytes) = 0;
   /// Between two places in device memory that do not overlap.
   virtual void copy_on_device(void* to, const void* from, size_t bytes) = 0;
-  /// Waits until everything enqueued has run. Errors: kInternal (a kernel failed, the device is lost).
+  /// Waits until everything enqueued has run. Errors: kInternal (a kernel failed, the device is
+  /// lost).
   virtual Result<void> synchronize() = 0;
 };
 

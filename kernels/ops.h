@@ -1,9 +1,11 @@
-// Every tensor operation of the model, with shapes and equation. kernels/reference is the plain specification
-// (tests only); kernels/cpu is the embedded backend; a CUDA backend comes as a plugin behind the same interface.
+// Every tensor operation of the model, with shapes and equation. kernels/reference is the plain
+// specification (tests only); kernels/cpu is the embedded backend; a CUDA backend comes as a plugin
+// behind the same interface.
 //
-// Pointers named `d_...` or documented as device are device memory and are never dereferenced above kernels/;
-// spans of small integers (slots, positions, token ids) are host memory, read before the call returns.
-// Ops enqueue in order; on the CPU they have run when they return. All on the engine thread.
+// Pointers named `d_...` or documented as device are device memory and are never dereferenced above
+// kernels/; spans of small integers (slots, positions, token ids) are host memory, read before the
+// call returns. Ops enqueue in order; on the CPU they have run when they return. All on the engine
+// thread.
 #pragma once
 
 #include <cstdint>
@@ -22,9 +24,9 @@ namespace ebb::kernels {
 struct WeightSource {
   WeightFormat format = WeightFormat::kF32;
   const std::byte* data = nullptr;
-  uint64_t rows = 0;         ///< outputs (N)
-  uint64_t columns = 0;      ///< inputs (K); a multiple of the format's block
-  uint64_t row_stride = 0;   ///< bytes
+  uint64_t rows = 0;        ///< outputs (N)
+  uint64_t columns = 0;     ///< inputs (K); a multiple of the format's block
+  uint64_t row_stride = 0;  ///< bytes
 };
 
 /// A backend's own form of a weight: mapped, repacked or uploaded. Opaque above kernels/.
@@ -39,19 +41,20 @@ class Weight {
 /// Decode: few rows, latency matters. Bulk: many rows, throughput matters (may use more threads).
 enum class Phase { kDecode, kBulk };
 
-/// The shape of KV rows in the arena. A row is [heads_kv][K, V][head_size] bf16, K after RoPE at the absolute
-/// position. A block is `block_tokens` rows of one layer; block b begins at base + b * block_tokens * row_bytes.
+/// The shape of KV rows in the arena. A row is [heads_kv][K, V][head_size] bf16, K after RoPE at
+/// the absolute position. A block is `block_tokens` rows of one layer; block b begins at base + b *
+/// block_tokens * row_bytes.
 struct KvShape {
-  uint32_t heads_q = 0;    ///< of this rank; a multiple of heads_kv
-  uint32_t heads_kv = 0;   ///< of this rank
+  uint32_t heads_q = 0;   ///< of this rank; a multiple of heads_kv
+  uint32_t heads_kv = 0;  ///< of this rank
   uint32_t head_size = 0;
   uint32_t block_tokens = 0;
   uint32_t row_bytes() const { return heads_kv * 2 * head_size * 2; }
   uint64_t block_bytes() const { return uint64_t{block_tokens} * row_bytes(); }
 };
 
-/// Rows of one (sequence, layer). Slot s lives in blocks[s / block_tokens] at row s % block_tokens. For a band
-/// that is wholly resident slot == position; for a hot pool any slot holds any position.
+/// Rows of one (sequence, layer). Slot s lives in blocks[s / block_tokens] at row s % block_tokens.
+/// For a band that is wholly resident slot == position; for a hot pool any slot holds any position.
 struct KvRows {
   std::byte* d_arena = nullptr;
   std::span<const uint32_t> blocks;
@@ -61,24 +64,28 @@ struct KvRows {
 enum class ListScope : uint8_t { kLayer, kKvHead, kQueryHead };
 
 /// Attention of `rows` consecutive query positions of one sequence in one layer:
-///   out[i, h] = sum_{e in S(i)} softmax_e(q[i, h] . k_e / sqrt(head_size)) v_e,  lse[i, h] = log sum_e exp(logit)
+///   out[i, h] = sum_{e in S(i)} softmax_e(q[i, h] . k_e / sqrt(head_size)) v_e,  lse[i, h] = log
+///   sum_e exp(logit)
 /// S(i), dense (lists empty): slots [0, count - rows + 1 + i), the causal bound of row i;
-/// S(i), listed: entries [0, count) of the list, in the order given (callers pass ascending positions; that
-/// order, and nothing about slots, decides the bits). Listed attention takes rows == 1.
-/// Empty S: out = 0, lse = -inf. Query head h reads KV head h / (heads_q / heads_kv).
+/// S(i), listed: entries [0, count) of the list, in the order given (callers pass ascending
+/// positions; that order, and nothing about slots, decides the bits). Listed attention takes rows
+/// == 1. Empty S: out = 0, lse = -inf. Query head h reads KV head h / (heads_q / heads_kv).
 struct AttendArgs {
-  const float* d_q = nullptr;         ///< [rows, heads_q, head_size]
+  const float* d_q = nullptr;  ///< [rows, heads_q, head_size]
   uint32_t rows = 1;
   KvRows kv;
-  uint32_t count = 0;                 ///< entries of the last row
-  std::span<const uint32_t> list;     ///< slots: [count], [heads_kv, count] or [heads_q, count] by `scope`; empty: dense
+  uint32_t count = 0;  ///< entries of the last row
+  std::span<const uint32_t>
+      list;  ///< slots: [count], [heads_kv, count] or [heads_q, count] by `scope`; empty: dense
   ListScope scope = ListScope::kLayer;
-  /// Query variant: entries [0, alt_count) are scored with d_q_alt instead (methods.md 2.1.3); null: none.
-  const float* d_q_alt = nullptr;     ///< [rows, heads_q, head_size]
+  /// Query variant: entries [0, alt_count) are scored with d_q_alt instead (methods.md 2.1.3);
+  /// null: none.
+  const float* d_q_alt = nullptr;  ///< [rows, heads_q, head_size]
   uint32_t alt_count = 0;
-  float* d_out = nullptr;             ///< [rows, heads_q, head_size]
-  float* d_lse = nullptr;             ///< [rows, heads_q]; null: not wanted
-  float* d_logits = nullptr;          ///< [heads_q, count] of the LAST row, scaled, before softmax; null: not wanted
+  float* d_out = nullptr;  ///< [rows, heads_q, head_size]
+  float* d_lse = nullptr;  ///< [rows, heads_q]; null: not wanted
+  float* d_logits =
+      nullptr;  ///< [heads_q, count] of the LAST row, scaled, before softmax; null: not wanted
 };
 
 /// A candidate of a selection: order is by score descending, then position ascending.
@@ -90,8 +97,8 @@ struct Scored {
 /// cos and sin of every position, formed in double, kept in float. Made once per model.
 struct RopeArgs {
   double base = 10000.0;
-  uint32_t dims = 0;            ///< rotated dims of a head; the rest pass through
-  bool interleaved = true;      ///< pairs (2i, 2i+1); false: (i, i + dims/2)
+  uint32_t dims = 0;        ///< rotated dims of a head; the rest pass through
+  bool interleaved = true;  ///< pairs (2i, 2i+1); false: (i, i + dims/2)
   uint32_t positions_max = 0;
 };
 
@@ -110,12 +117,16 @@ class Ops {
   /// out [ids, columns] = rows `ids` of `table`. Ids outside the table are a broken invariant.
   virtual void embed(const Weight& table, std::span<const TokenId> ids, float* d_out) = 0;
 
-  /// out [rows, columns]: x / sqrt(mean(x^2) + epsilon) * gain. out may be x. (RMSNorm, arXiv:1910.07467.)
-  virtual void rms_norm(const float* d_x, uint32_t rows, const Weight& gain, float epsilon, float* d_out) = 0;
+  /// out [rows, columns]: x / sqrt(mean(x^2) + epsilon) * gain. out may be x. (RMSNorm,
+  /// arXiv:1910.07467.)
+  virtual void rms_norm(const float* d_x, uint32_t rows, const Weight& gain, float epsilon,
+                        float* d_out) = 0;
 
-  /// out [rows, out_stride], first w.rows() columns of each row: x [rows, w.columns()] times w transposed.
-  /// f32 accumulation; each row's bits do not depend on how many rows there are while rows <= 8.
-  virtual void matmul(const float* d_x, uint32_t rows, const Weight& w, float* d_out, uint64_t out_stride) = 0;
+  /// out [rows, out_stride], first w.rows() columns of each row: x [rows, w.columns()] times w
+  /// transposed. f32 accumulation; each row's bits do not depend on how many rows there are while
+  /// rows <= 8.
+  virtual void matmul(const float* d_x, uint32_t rows, const Weight& w, float* d_out,
+                      uint64_t out_stride) = 0;
 
   /// x += y, elementwise, `count` floats.
   virtual void add(float* d_x, const float* d_y, uint64_t count) = 0;
@@ -123,30 +134,37 @@ class Ops {
   /// out [rows, width] = silu(gate) * up, with gate_up [rows, 2 * width]: gate first.
   virtual void silu_mul(const float* d_gate_up, uint32_t rows, uint32_t width, float* d_out) = 0;
 
-  /// Rotates x [rows, heads, head_size] in place; x's rows are `row_stride` floats apart; row i stands at positions[i].
+  /// Rotates x [rows, heads, head_size] in place; x's rows are `row_stride` floats apart; row i
+  /// stands at positions[i].
   virtual void rope(float* d_x, uint64_t row_stride, uint32_t heads, uint32_t head_size,
                     std::span<const Position> positions) = 0;
 
-  /// Rounds k and v [rows, heads_kv, head_size] (rows `k_stride`/`v_stride` floats apart) to bf16 (nearest even)
-  /// and stores row i at slots[i]. Positions are the caller's business: any slots, any order.
-  virtual void append_kv(const KvShape& shape, const KvRows& kv, const float* d_k, uint64_t k_stride,
-                         const float* d_v, uint64_t v_stride, std::span<const uint32_t> slots) = 0;
+  /// Rounds k and v [rows, heads_kv, head_size] (rows `k_stride`/`v_stride` floats apart) to bf16
+  /// (nearest even) and stores row i at slots[i]. Positions are the caller's business: any slots,
+  /// any order.
+  virtual void append_kv(const KvShape& shape, const KvRows& kv, const float* d_k,
+                         uint64_t k_stride, const float* d_v, uint64_t v_stride,
+                         std::span<const uint32_t> slots) = 0;
 
   /// One call per layer; the items (one per sequence) are independent and may run in parallel.
   virtual void attend(const KvShape& shape, std::span<const AttendArgs> items) = 0;
 
-  /// d_scores [count]: max over heads of exp(logits[h, e] - lse[h]) (scope layer, aggregation max; of this rank's heads).
-  virtual void score_max(const float* d_logits, const float* d_lse, uint32_t heads_q, uint32_t count,
-                         float* d_scores) = 0;
+  /// d_scores [count]: max over heads of exp(logits[h, e] - lse[h]) (scope layer, aggregation max;
+  /// of this rank's heads).
+  virtual void score_max(const float* d_logits, const float* d_lse, uint32_t heads_q,
+                         uint32_t count, float* d_scores) = 0;
 
-  /// The best `k` (or all, if fewer) of entries [begin, end) of d_scores [>= end], best first; ties: lower
-  /// position first. NaN is a broken invariant. Never sorts more than k.
-  virtual std::vector<Scored> top_k(const float* d_scores, uint32_t begin, uint32_t end, uint32_t k) = 0;
+  /// The best `k` (or all, if fewer) of entries [begin, end) of d_scores [>= end], best first;
+  /// ties: lower position first. NaN is a broken invariant. Never sorts more than k.
+  virtual std::vector<Scored> top_k(const float* d_scores, uint32_t begin, uint32_t end,
+                                    uint32_t k) = 0;
 
   /// Merges partial attention states over disjoint entry sets into (out_a, lse_a):
-  /// [rows, heads, head_size] and [rows, heads]. (FlashInfer's state algebra; arXiv:2501.01005, section 2.2.)
-  virtual void merge_states(float* d_out_a, float* d_lse_a, const float* d_out_b, const float* d_lse_b,
-                            uint32_t rows, uint32_t heads, uint32_t head_size) = 0;
+  /// [rows, heads, head_size] and [rows, heads]. (FlashInfer's state algebra; arXiv:2501.01005,
+  /// section 2.2.)
+  virtual void merge_states(float* d_out_a, float* d_lse_a, const float* d_out_b,
+                            const float* d_lse_b, uint32_t rows, uint32_t heads,
+                            uint32_t head_size) = 0;
 
   /// Copies rows out of the arena to host memory: row i of `slots` to host + i * host_stride.
   virtual void gather_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
@@ -168,7 +186,8 @@ struct Backend {
 struct CpuOptions {
   uint32_t decode_threads = 1;
   uint32_t bulk_threads = 1;
-  std::string isa_max;  ///< "": best present; "x86-64-v2", "avx2", "avx512" cap it (also EBB_CPU_ISA)
+  std::string
+      isa_max;  ///< "": best present; "x86-64-v2", "avx2", "avx512" cap it (also EBB_CPU_ISA)
 };
 
 /// Errors: kUnsupported (a cap above what the CPU has, an unknown name: lists the known ones).

@@ -6,8 +6,8 @@
 
 namespace ebb::kernels {
 
-/// Errors: kUnsupported (a format this version does not know), kInvalid (empty, no data, columns that are not
-/// whole blocks, rows that overlap); each names the field and its value.
+/// Errors: kUnsupported (a format this version does not know), kInvalid (empty, no data, columns
+/// that are not whole blocks, rows that overlap); each names the field and its value.
 Result<void> check_weight_source(const WeightSource& source);
 
 }  // namespace ebb::kernels

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/cpu/inner.h"
+#include "kernels/cpu/thread_team.h"
 #include "kernels/ops.h"
 
 namespace ebb::kernels::cpu {
@@ -14,25 +15,26 @@ struct QueryRow {
   const float* q = nullptr;      ///< [heads_q, head_size]
   const float* q_alt = nullptr;  ///< null: none
   uint32_t alt_count = 0;
-  uint32_t count = 0;            ///< entries this row sees
+  uint32_t count = 0;  ///< entries this row sees
   KvRows kv;
   std::span<const uint32_t> list;  ///< as in AttendArgs
   ListScope scope = ListScope::kLayer;
-  float* out = nullptr;          ///< null: only the logits are wanted
+  float* out = nullptr;  ///< null: only the logits are wanted
   float* lse = nullptr;
-  float* logits = nullptr;       ///< [heads_q, count]
+  float* logits = nullptr;  ///< [heads_q, count]
 };
 
 /// Row `row` of `item`. Logits only where the item wants them: for its last row.
 QueryRow query_row(const KvShape& shape, const AttendArgs& item, uint32_t row);
 
-/// Rows one by one, each split into chunks of entries: for decode. The chunk size is fixed and partial states are
-/// merged in ascending order, so that bits do not depend on the number of threads.
+/// Rows one by one, each split into chunks of entries: for decode. The chunk size is fixed and
+/// partial states are merged in ascending order, so that bits do not depend on the number of
+/// threads.
 void attend_rows(const KvShape& shape, std::span<const QueryRow> rows, const InnerKernels& inner,
-                 uint32_t threads);
+                 ThreadTeam& team, uint32_t threads);
 
 /// Many rows of one sequence, dense and causal, as tiles of matrix products: for bulk passes.
 void attend_tiles(const KvShape& shape, const AttendArgs& item, const InnerKernels& inner,
-                  uint32_t threads);
+                  ThreadTeam& team, uint32_t threads);
 
 }  // namespace ebb::kernels::cpu

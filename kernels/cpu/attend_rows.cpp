@@ -1,5 +1,6 @@
-// See attend.h. A task is (query row, heads that share KV rows, chunk of entries); its partial state is (maximum, sum,
-// unnormalised output) per head. Bytes: every K and V row once per task. Empty set: out = 0, lse = -inf.
+// See attend.h. A task is (query row, heads that share KV rows, chunk of entries); its partial
+// state is (maximum, sum, unnormalised output) per head. Bytes: every K and V row once per task.
+// Empty set: out = 0, lse = -inf.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -7,13 +8,12 @@
 
 #include "kernels/cpu/attend.h"
 #include "kernels/cpu/kv_access.h"
-#include "kernels/cpu/parallel.h"
 
 namespace ebb::kernels::cpu {
 namespace {
 
-/// Small enough that two threads share a few hundred entries evenly, large enough to hide a task's fixed cost. Part of
-/// the numerics: changing it changes bits.
+/// Small enough that two threads share a few hundred entries evenly, large enough to hide a task's
+/// fixed cost. Part of the numerics: changing it changes bits.
 constexpr uint32_t kChunkEntries = 256;
 /// Below this many (entry, KV head) pairs waking a second thread costs more than it saves.
 constexpr uint64_t kParallelPairs = 384;
@@ -24,7 +24,7 @@ struct Task {
   uint32_t heads;       ///< at most kChunkHeadsMax, all of one KV head
   uint32_t first_entry;
   uint32_t entries;
-  uint64_t state;       ///< offset of its [heads] x {maximum, sum, out[head_size]}
+  uint64_t state;  ///< offset of its [heads] x {maximum, sum, out[head_size]}
 };
 
 class RowAttention {
@@ -35,10 +35,10 @@ class RowAttention {
     EBB_CHECK(shape.heads_kv > 0 && shape.heads_q % shape.heads_kv == 0);
   }
 
-  void run(uint32_t threads) {
+  void run(ThreadTeam& team, uint32_t threads) {
     plan();
     const uint32_t wanted = pairs_ < kParallelPairs ? 1 : threads;
-    parallel_tasks(wanted, tasks_.size(), [&](uint64_t i) { run_task(tasks_[i]); });
+    team.run(wanted, tasks_.size(), [&](uint64_t i) { run_task(tasks_[i]); });
     for (uint32_t r = 0; r < rows_.size(); ++r) {
       if (rows_[r].out != nullptr) finish_row(r);
     }
@@ -129,7 +129,8 @@ class RowAttention {
     }
   }
 
-  /// Tasks of one row are in ascending order of head, then of entry: a head's chunks follow each other.
+  /// Tasks of one row are in ascending order of head, then of entry: a head's chunks follow each
+  /// other.
   void finish_row(uint32_t r) {
     const QueryRow& row = rows_[r];
     if (row.count == 0) {
@@ -150,7 +151,9 @@ class RowAttention {
 
   void merge_head(const QueryRow& row, size_t begin, size_t end, uint32_t h) {
     const uint32_t head = tasks_[begin].first_head + h;
-    const auto state = [&](size_t task) { return states_.data() + tasks_[task].state + h * state_size(); };
+    const auto state = [&](size_t task) {
+      return states_.data() + tasks_[task].state + h * state_size();
+    };
     float most = state(begin)[0];
     for (size_t t = begin + 1; t < end; ++t) most = std::max(most, state(t)[0]);
     float* out = row.out + uint64_t{head} * shape_.head_size;
@@ -195,8 +198,8 @@ QueryRow query_row(const KvShape& shape, const AttendArgs& item, uint32_t row) {
 }
 
 void attend_rows(const KvShape& shape, std::span<const QueryRow> rows, const InnerKernels& inner,
-                 uint32_t threads) {
-  RowAttention(shape, rows, inner).run(threads);
+                 ThreadTeam& team, uint32_t threads) {
+  RowAttention(shape, rows, inner).run(team, threads);
 }
 
 }  // namespace ebb::kernels::cpu

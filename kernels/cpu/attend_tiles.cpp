@@ -1,30 +1,22 @@
-// See attend.h. A task is (KV head, tile of query rows), the rows of all query heads of that KV head stacked; it walks
-// the KV rows in tiles: S = Q K^T and O += P V as matrix products, the softmax online between them
-// (FlashAttention's order, arXiv:2205.14135). Flops: 4 * rows * entries * head_size per query head.
-#include <oneapi/dnnl/dnnl.h>
-
+// See attend.h. A task is (KV head, tile of query rows), the rows of all query heads of that KV
+// head stacked; it walks the KV rows in tiles: S = Q K^T and O += P V as matrix products, the
+// softmax online between them (FlashAttention's order, arXiv:2205.14135). Flops: 4 * rows * entries
+// * head_size per query head.
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "kernels/cpu/attend.h"
 #include "kernels/cpu/kv_access.h"
-#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/product.h"
 
 namespace ebb::kernels::cpu {
 namespace {
 
 constexpr uint32_t kTileEntries = 256;
-/// Stacked rows (query rows times heads of the group): scores of a tile stay in a 1 MiB second-level cache.
+/// Stacked rows (query rows times heads of the group): scores of a tile stay in a 1 MiB
+/// second-level cache.
 constexpr uint32_t kTileStacked = 192;
-
-/// C [m, n] = A [m, k] B (or B^T) + beta C, on the calling thread.
-void product(char transpose_b, uint32_t m, uint32_t n, uint32_t k, const float* a, uint32_t lda,
-             const float* b, uint32_t ldb, float beta, float* c, uint32_t ldc) {
-  const dnnl_status_t status =
-      dnnl_sgemm('N', transpose_b, m, n, k, 1.0f, a, lda, b, ldb, beta, c, ldc);
-  EBB_CHECK(status == dnnl_success);
-}
 
 class TileAttention {
  public:
@@ -37,9 +29,9 @@ class TileAttention {
         tile_rows_(std::max(1u, kTileStacked / group_)),
         tiles_((item.rows + tile_rows_ - 1) / tile_rows_) {}
 
-  void run(uint32_t threads) {
+  void run(ThreadTeam& team, uint32_t threads) {
     // Later rows see more entries: longest first, so that no thread is left with a long last task.
-    parallel_tasks(threads, uint64_t{tiles_} * shape_.heads_kv, [&](uint64_t task) {
+    team.run(threads, uint64_t{tiles_} * shape_.heads_kv, [&](uint64_t task) {
       const auto tile = static_cast<uint32_t>(tiles_ - 1 - task / shape_.heads_kv);
       Worker(*this, static_cast<uint32_t>(task % shape_.heads_kv), tile).run();
     });
@@ -92,7 +84,8 @@ class TileAttention {
       return bound > 0 ? static_cast<uint32_t>(bound) : 0;
     }
     uint64_t vector_of(uint32_t row) const {
-      const uint64_t head = uint64_t{first_row_ + row} * all_.shape_.heads_q + kv_head_ * all_.group_;
+      const uint64_t head =
+          uint64_t{first_row_ + row} * all_.shape_.heads_q + kv_head_ * all_.group_;
       return head * size_;
     }
 
@@ -111,7 +104,8 @@ class TileAttention {
         all_.inner_.from_bf16(row, size_, 1.0f, k_ + uint64_t{e} * size_);
         all_.inner_.from_bf16(row + 2 * size_, size_, 1.0f, v_ + uint64_t{e} * size_);
       }
-      product('T', stacked_, entries, size_, q, size_, k_, size_, 0, scores_, kTileEntries);
+      product({stacked_, entries, size_, size_, size_, kTileEntries}, q, k_, Transposed::kYes, 0.0f,
+              scores_);
       for (uint32_t i = 0; i < stacked_; ++i) {
         const uint32_t bound = entries_of(first_row_ + i / all_.group_);
         SoftmaxRow row;
@@ -124,7 +118,8 @@ class TileAttention {
         row.sum = sum_ + i;
         all_.inner_.softmax_row(row);
       }
-      product('N', stacked_, size_, entries, scores_, kTileEntries, v_, size_, 1, out_, size_);
+      product({stacked_, size_, entries, kTileEntries, size_, size_}, scores_, v_, Transposed::kNo,
+              1.0f, out_);
     }
 
     void write() const {
@@ -135,8 +130,9 @@ class TileAttention {
         float* to = all_.item_.d_out + vector_of(r) + h * size_;
         for (uint32_t j = 0; j < size_; ++j) to[j] = out_[uint64_t{i} * size_ + j] * factor;
         if (all_.item_.d_lse != nullptr) {
-          all_.item_.d_lse[uint64_t{first_row_ + r} * all_.shape_.heads_q + kv_head_ * all_.group_ +
-                           h] = maximum_[i] + std::log(sum_[i]);
+          all_.item_
+              .d_lse[uint64_t{first_row_ + r} * all_.shape_.heads_q + kv_head_ * all_.group_ + h] =
+              maximum_[i] + std::log(sum_[i]);
         }
       }
     }
@@ -150,9 +146,9 @@ class TileAttention {
     std::vector<float> scratch_;
     float* q_;
     float* q_alt_;
-    float* out_;      ///< [stacked, head_size], unnormalised
-    float* scores_;   ///< [stacked, kTileEntries]
-    float* k_;        ///< [kTileEntries, head_size]
+    float* out_;     ///< [stacked, head_size], unnormalised
+    float* scores_;  ///< [stacked, kTileEntries]
+    float* k_;       ///< [kTileEntries, head_size]
     float* v_;
     float* maximum_;  ///< [stacked]
     float* sum_;
@@ -170,9 +166,9 @@ class TileAttention {
 }  // namespace
 
 void attend_tiles(const KvShape& shape, const AttendArgs& item, const InnerKernels& inner,
-                  uint32_t threads) {
+                  ThreadTeam& team, uint32_t threads) {
   EBB_CHECK(item.list.empty());
-  TileAttention(shape, item, inner).run(threads);
+  TileAttention(shape, item, inner).run(team, threads);
 }
 
 }  // namespace ebb::kernels::cpu

@@ -5,10 +5,18 @@
 #include "kernels/ops.h"
 
 namespace ebb::kernels {
+namespace {
+
+constexpr uint32_t kThreadsMax = 1024;
+
+}  // namespace
 
 Result<Backend> make_cpu_backend(const CpuOptions& options) {
-  if (options.decode_threads == 0 || options.bulk_threads == 0) {
-    return invalid("cpu backend: decode_threads and bulk_threads must be at least 1");
+  for (const uint32_t threads : {options.decode_threads, options.bulk_threads}) {
+    if (threads == 0 || threads > kThreadsMax) {
+      return invalid("cpu backend threads " + std::to_string(threads) + ": must be 1 to " +
+                     std::to_string(kThreadsMax));
+    }
   }
   const cpu::InnerKernels* inner = EBB_TRY(cpu::choose_kernels(options.isa_max));
   return Backend{std::make_unique<cpu::CpuDevice>(inner->isa),

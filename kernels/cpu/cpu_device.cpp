@@ -31,14 +31,15 @@ std::string cpu_model() {
 CpuDevice::CpuDevice(const char* isa) {
   info_.isa = isa;
   info_.name = std::string("cpu ") + isa + " (" + cpu_model() + ")";
-  info_.memory_bytes = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) *
-                       static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  info_.memory_bytes =
+      static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
 DeviceInfo CpuDevice::info() const { return info_; }
 
 Result<Buffer> CpuDevice::allocate(size_t bytes, MemoryKind) {
-  // The system promises more than it has; a request beyond all memory is refused here rather than killed later.
+  // The system promises more than it has; a request beyond all memory is refused here rather than
+  // killed later.
   if (bytes > info_.memory_bytes) {
     return exhausted("cpu device: " + std::to_string(bytes) + " bytes asked, the machine has " +
                      std::to_string(info_.memory_bytes));
@@ -50,9 +51,11 @@ Result<Buffer> CpuDevice::allocate(size_t bytes, MemoryKind) {
   if (data == nullptr) {
     return exhausted("cpu device: no memory for " + std::to_string(bytes) + " bytes");
   }
-  // Advice only: rows scattered over many small pages cost a quarter of the read rate in TLB misses.
+  // Advice only: rows scattered over many small pages cost a quarter of the read rate in TLB
+  // misses.
   if (large) (void)madvise(data, rounded, MADV_HUGEPAGE);
-  return Buffer(data, bytes, [](void*, void* owned, size_t) { std::free(owned); }, this);
+  return Buffer(
+      data, bytes, [](void*, void* owned, size_t) { std::free(owned); }, this);
 }
 
 void CpuDevice::copy_to_device(void* device, const void* host, size_t bytes) {

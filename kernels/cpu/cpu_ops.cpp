@@ -1,4 +1,5 @@
-// See cpu_ops.h. The operations that are simple loops; products, attention and selection have their own files.
+// See cpu_ops.h. The operations that are simple loops; products, attention and selection have their
+// own files.
 #include "kernels/cpu/cpu_ops.h"
 
 #include <algorithm>
@@ -9,7 +10,6 @@
 #include "kernels/cpu/attend.h"
 #include "kernels/cpu/cpu_weight.h"
 #include "kernels/cpu/kv_access.h"
-#include "kernels/cpu/parallel.h"
 #include "kernels/weight_check.h"
 
 namespace ebb::kernels::cpu {
@@ -23,7 +23,10 @@ constexpr uint32_t kTileRowsMin = 5;
 }  // namespace
 
 CpuOps::CpuOps(const CpuOptions& options, const InnerKernels& inner)
-    : options_(options), inner_(inner), threads_(options.decode_threads) {}
+    : options_(options),
+      inner_(inner),
+      team_(std::max(options.decode_threads, options.bulk_threads)),
+      threads_(options.decode_threads) {}
 
 void CpuOps::set_phase(Phase phase) {
   threads_ = phase == Phase::kDecode ? options_.decode_threads : options_.bulk_threads;
@@ -32,9 +35,8 @@ void CpuOps::set_phase(Phase phase) {
 template <class Body>
 void CpuOps::parallel_ranges(uint64_t count, uint64_t grain, const Body& body) {
   const uint64_t parts = std::clamp<uint64_t>(count / std::max<uint64_t>(grain, 1), 1, threads_);
-  parallel_tasks(threads_, parts, [&](uint64_t part) {
-    body(count * part / parts, count * (part + 1) / parts);
-  });
+  team_.run(threads_, parts,
+            [&](uint64_t part) { body(count * part / parts, count * (part + 1) / parts); });
 }
 
 Result<std::unique_ptr<Weight>> CpuOps::load_weight(const WeightSource& source) {
@@ -168,18 +170,18 @@ void CpuOps::attend(const KvShape& shape, std::span<const AttendArgs> items) {
       for (uint32_t r = 0; r < item.rows; ++r) rows.push_back(query_row(shape, item, r));
       continue;
     }
-    attend_tiles(shape, item, inner_, threads_);
+    attend_tiles(shape, item, inner_, team_, threads_);
     if (item.d_logits == nullptr) continue;
     // Tiles leave no logits behind: the last row is scored once more.
     rows.push_back(query_row(shape, item, item.rows - 1));
     rows.back().out = nullptr;
     rows.back().lse = nullptr;
   }
-  if (!rows.empty()) attend_rows(shape, rows, inner_, threads_);
+  if (!rows.empty()) attend_rows(shape, rows, inner_, team_, threads_);
 }
 
-void CpuOps::merge_states(float* d_out_a, float* d_lse_a, const float* d_out_b, const float* d_lse_b,
-                          uint32_t rows, uint32_t heads, uint32_t head_size) {
+void CpuOps::merge_states(float* d_out_a, float* d_lse_a, const float* d_out_b,
+                          const float* d_lse_b, uint32_t rows, uint32_t heads, uint32_t head_size) {
   for (uint64_t i = 0; i < uint64_t{rows} * heads; ++i) {
     const float most = std::max(d_lse_a[i], d_lse_b[i]);
     if (std::isinf(most) && most < 0) continue;  // both empty: a stays out = 0, lse = -inf

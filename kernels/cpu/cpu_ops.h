@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/cpu/inner.h"
+#include "kernels/cpu/thread_team.h"
 #include "kernels/ops.h"
 
 namespace ebb::kernels::cpu {
@@ -45,7 +46,8 @@ class CpuOps final : public Ops {
                  std::span<const uint32_t> to) override;
 
  private:
-  /// Splits [0, count) into ranges of at least `grain` and calls body(begin, end) on the phase's threads.
+  /// Splits [0, count) into ranges of at least `grain` and calls body(begin, end) on the phase's
+  /// threads.
   template <class Body>
   void parallel_ranges(uint64_t count, uint64_t grain, const Body& body);
   void matmul_few_rows(const float* x, uint32_t rows, const CpuWeight& w, float* out,
@@ -55,6 +57,7 @@ class CpuOps final : public Ops {
 
   const CpuOptions options_;
   const InnerKernels& inner_;
+  ThreadTeam team_;
   uint32_t threads_;
   RopeArgs rope_;
   std::vector<float> rope_cos_;  ///< [positions_max, dims / 2]

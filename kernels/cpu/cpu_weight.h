@@ -1,4 +1,5 @@
-// A weight as the CPU keeps it: where it is mapped. One-row weights (a norm's gain) are also held as floats.
+// A weight as the CPU keeps it: where it is mapped. One-row weights (a norm's gain) are also held
+// as floats.
 #pragma once
 
 #include <vector>

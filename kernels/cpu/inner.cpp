@@ -1,5 +1,5 @@
-// Compiled three times (EBB_INNER_TABLE names the result): x86-64-v2, -v3 and -v4. Everything but that one function
-// has internal linkage; see inner.h for why.
+// Compiled three times (EBB_INNER_TABLE names the result): x86-64-v2, -v3 and -v4. Everything but
+// that one function has internal linkage; see inner.h for why.
 #include "kernels/cpu/inner.h"
 
 #include "kernels/cpu/inner_attention.h"
@@ -10,7 +10,9 @@ namespace ebb::kernels::cpu {
 
 const InnerKernels& EBB_INNER_TABLE() {
   static constexpr InnerKernels table = {
-      .isa = kLanes == 16 ? "avx512" : kLanes == 8 ? "avx2" : "x86-64-v2",
+      .isa = kLanes == 16  ? "avx512"
+             : kLanes == 8 ? "avx2"
+                           : "x86-64-v2",
       .dequantize = dequantize,
       .gemv = gemv,
       .rms_norm = rms_norm,

@@ -1,7 +1,8 @@
-// The table of inner loops of the CPU backend: one source, compiled once per instruction set (see inner.cpp),
-// chosen at run time. The per-ISA objects include only this file and simd.h: an inline function of the standard
-// library compiled there for AVX-512 could be picked by the linker for the whole program, and then kill it on an
-// older CPU. So: plain pointers and sizes, no containers, nothing that is not static. (A test reads the symbols.)
+// The table of inner loops of the CPU backend: one source, compiled once per instruction set (see
+// inner.cpp), chosen at run time. The per-ISA objects include only this file and simd.h: an inline
+// function of the standard library compiled there for AVX-512 could be picked by the linker for the
+// whole program, and then kill it on an older CPU. So: plain pointers and sizes, no containers,
+// nothing that is not static. (A test reads the symbols.)
 #pragma once
 
 #include <cstddef>
@@ -28,7 +29,7 @@ struct GemvTask {
   uint64_t columns = 0;
   uint64_t row_begin = 0;
   uint64_t row_end = 0;
-  const float* x = nullptr;    ///< [rows, columns]
+  const float* x = nullptr;  ///< [rows, columns]
   uint32_t rows = 0;
   float* out = nullptr;
   uint64_t out_stride = 0;
@@ -36,30 +37,31 @@ struct GemvTask {
 
 /// One chunk of entries against the `heads` query heads that share one KV head, for one query row.
 struct AttendChunk {
-  const float* q = nullptr;                 ///< [heads, head_size]
-  const float* q_alt = nullptr;             ///< for entries [0, alt_entries); null: none
+  const float* q = nullptr;      ///< [heads, head_size]
+  const float* q_alt = nullptr;  ///< for entries [0, alt_entries); null: none
   uint32_t alt_entries = 0;
-  /// [entries + kRowsPast]: K of this KV head (bf16), V right behind it. The kernel takes entries in groups: the
-  /// pointers past the end must be readable rows too (any), their values are not used.
+  /// [entries + kRowsPast]: K of this KV head (bf16), V right behind it. The kernel takes entries
+  /// in groups: the pointers past the end must be readable rows too (any), their values are not
+  /// used.
   const std::byte* const* rows = nullptr;
-  uint32_t entries = 0;                     ///< at least 1
-  uint32_t heads = 0;                       ///< 1 to kChunkHeadsMax
-  uint32_t head_size = 0;                   ///< even, at most kHeadSizeMax
+  uint32_t entries = 0;    ///< at least 1
+  uint32_t heads = 0;      ///< 1 to kChunkHeadsMax
+  uint32_t head_size = 0;  ///< even, at most kHeadSizeMax
   float scale = 1;
-  float* logits = nullptr;                  ///< working rows and result: head h at logits + h * logits_stride
-  uint64_t logits_stride = 0;               ///< at least `entries`
-  float* weights = nullptr;                 ///< scratch [heads, entries rounded up to 16]
-  float* maximum = nullptr;                 ///< [heads]
-  float* sum = nullptr;                     ///< [heads]: sum of exp(logit - maximum)
-  float* out = nullptr;                     ///< [heads, head_size]: sum of exp(logit - maximum) v
+  float* logits = nullptr;     ///< working rows and result: head h at logits + h * logits_stride
+  uint64_t logits_stride = 0;  ///< at least `entries`
+  float* weights = nullptr;    ///< scratch [heads, entries rounded up to 16]
+  float* maximum = nullptr;    ///< [heads]
+  float* sum = nullptr;        ///< [heads]: sum of exp(logit - maximum)
+  float* out = nullptr;        ///< [heads, head_size]: sum of exp(logit - maximum) v
 };
 
 /// One row of a score tile in the online softmax (Alg. 3 of arXiv:1805.02867).
 struct SoftmaxRow {
-  float* scores = nullptr;   ///< [columns], replaced by exp(score - new maximum); 0 from `valid` on
+  float* scores = nullptr;  ///< [columns], replaced by exp(score - new maximum); 0 from `valid` on
   uint32_t valid = 0;
   uint32_t columns = 0;
-  float* out = nullptr;      ///< [head_size], rescaled to the new maximum
+  float* out = nullptr;  ///< [head_size], rescaled to the new maximum
   uint32_t head_size = 0;
   float* maximum = nullptr;  ///< running; -inf at first
   float* sum = nullptr;      ///< running; 0 at first

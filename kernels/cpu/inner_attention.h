@@ -1,10 +1,13 @@
-// Attention of one query row over one chunk of KV rows, for the query heads that share a KV head. Part of inner.cpp.
+// Attention of one query row over one chunk of KV rows, for the query heads that share a KV head.
+// Part of inner.cpp.
 //
-// Bytes: each K and V row is read once for all its query heads. Numerics: bf16 to f32, sums in f32, one maximum per
-// chunk. The bits depend on the rows' contents and their order only, not on where they lie.
+// Bytes: each K and V row is read once for all its query heads. Numerics: bf16 to f32, sums in f32,
+// one maximum per chunk. The bits depend on the rows' contents and their order only, not on where
+// they lie.
 //
-// bf16 trick: kLanes 32-bit words hold 2 * kLanes elements; `word << 16` are the even, `word & 0xffff0000` the odd
-// elements as floats. So the query is dealt into evens and odds once, and nothing is unpacked.
+// bf16 trick: kLanes 32-bit words hold 2 * kLanes elements; `word << 16` are the even, `word &
+// 0xffff0000` the odd elements as floats. So the query is dealt into evens and odds once, and
+// nothing is unpacked.
 #pragma once
 
 #include "kernels/cpu/inner.h"
@@ -45,14 +48,15 @@ EBB_INLINE Ints row_words(const std::byte* row, uint32_t p, uint32_t head_size) 
   return words;
 }
 
-/// Adds a's upper half (in groups of 2 * step lanes) to its lower one, and b's lower to its upper: two vectors'
-/// sums folded into one.
+/// Adds a's upper half (in groups of 2 * step lanes) to its lower one, and b's lower to its upper:
+/// two vectors' sums folded into one.
 template <uint32_t step>
 EBB_INLINE Floats fold(Floats a, Floats b) {
   const Ints lanes = lane_numbers();
   const Ints upper = (lanes & static_cast<int32_t>(step)) != 0;
   const Floats kept = upper ? b : a;
-  const Ints crossed = (lanes ^ static_cast<int32_t>(step)) + (upper & static_cast<int32_t>(kLanes));
+  const Ints crossed =
+      (lanes ^ static_cast<int32_t>(step)) + (upper & static_cast<int32_t>(kLanes));
   return kept + __builtin_shuffle(a, b, crossed);
 }
 
@@ -83,8 +87,8 @@ struct LogitKernel {
     return sums;
   }
 
-  /// Lane j of the result for step = kLanes / 2, e = 0 is the dot product of entry j: the choice between the two
-  /// vectors folded at one level is one bit of the lane's number.
+  /// Lane j of the result for step = kLanes / 2, e = 0 is the dot product of entry j: the choice
+  /// between the two vectors folded at one level is one bit of the lane's number.
   template <uint32_t step>
   EBB_INLINE Sums folded(uint32_t e) const {
     if constexpr (step == kLanes) {
@@ -171,11 +175,16 @@ void attend_heads(const AttendChunk& c) {
 template <uint32_t pairs, bool whole>
 void attend_pairs(const AttendChunk& c) {
   switch (c.heads) {
-    case 4: return attend_heads<4, pairs, whole>(c);
-    case 3: return attend_heads<3, pairs, whole>(c);
-    case 2: return attend_heads<2, pairs, whole>(c);
-    case 1: return attend_heads<1, pairs, whole>(c);
-    default: return;
+    case 4:
+      return attend_heads<4, pairs, whole>(c);
+    case 3:
+      return attend_heads<3, pairs, whole>(c);
+    case 2:
+      return attend_heads<2, pairs, whole>(c);
+    case 1:
+      return attend_heads<1, pairs, whole>(c);
+    default:
+      return;
   }
 }
 

@@ -60,7 +60,8 @@ void silu_mul(const float* gate, const float* up, uint64_t count, float* out) {
   }
 }
 
-/// Nearest, ties to even. A NaN keeps its top bits and is made quiet: rounding could turn it into infinity.
+/// Nearest, ties to even. A NaN keeps its top bits and is made quiet: rounding could turn it into
+/// infinity.
 EBB_INLINE uint16_t bf16_bits(uint32_t bits) {
   const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
   const uint32_t quiet = (bits >> 16) | 0x40;
@@ -119,7 +120,8 @@ EBB_INLINE float exp_all(const float* values, uint32_t count, float most, float*
   }
   if (i < count) {
     const Floats weight = exp_of(load_some(values + i, count - i) - most);
-    const Floats kept = lane_numbers() < splat_int(static_cast<int32_t>(count - i)) ? weight : Floats{};
+    const Floats kept =
+        lane_numbers() < splat_int(static_cast<int32_t>(count - i)) ? weight : Floats{};
     store(weights + i, kept);
     sum += kept;
   }

@@ -1,8 +1,10 @@
-// Products with weights that stay in their stored format, and their conversion to f32. Part of inner.cpp.
+// Products with weights that stay in their stored format, and their conversion to f32. Part of
+// inner.cpp.
 //
-// A thread owns a range of weight rows. A block of 32 weights is expanded in registers (scale and minimum
-// applied), then multiplied with every row of x while it is there. A row's sum is one vector of partial sums over
-// the blocks in ascending order, folded by a fixed tree: its bits depend on nothing but its own inputs.
+// A thread owns a range of weight rows. A block of 32 weights is expanded in registers (scale and
+// minimum applied), then multiplied with every row of x while it is there. A row's sum is one
+// vector of partial sums over the blocks in ascending order, folded by a fixed tree: its bits
+// depend on nothing but its own inputs.
 #pragma once
 
 #include "kernels/cpu/inner.h"
@@ -11,7 +13,7 @@
 namespace ebb::kernels::cpu {
 namespace {
 
-constexpr uint32_t kStep = 32;                  // elements expanded at a time, in every format
+constexpr uint32_t kStep = 32;  // elements expanded at a time, in every format
 constexpr uint32_t kStepVectors = kStep / kLanes;
 
 struct Expanded {
@@ -76,8 +78,8 @@ struct Q8_0Format {
   }
 };
 
-/// Low nibbles are elements 0-15, high nibbles 16-31. With 16 lanes one permutation of the table of all 16
-/// possible values replaces mask, conversion and multiply-add.
+/// Low nibbles are elements 0-15, high nibbles 16-31. With 16 lanes one permutation of the table of
+/// all 16 possible values replaces mask, conversion and multiply-add.
 EBB_INLINE Expanded expand_nibbles(const std::byte* from, const Scale& scale) {
   Expanded e;
   if constexpr (kLanes == 16) {
@@ -120,10 +122,12 @@ struct Q4_1Format {
 };
 
 template <class Format>
-concept HasTail = requires(const std::byte* from) { Format::scalar(from); };
+concept HasTail = requires(const std::byte* from) {
+  Format::scalar(from);
+};
 
-/// Steps whose scales are converted ahead. A scale that comes from memory is broadcast by the load; converted in
-/// place it would cost two more shuffles a block, on the port that is busy already.
+/// Steps whose scales are converted ahead. A scale that comes from memory is broadcast by the load;
+/// converted in place it would cost two more shuffles a block, on the port that is busy already.
 constexpr uint32_t kScalesAhead = 64;
 
 /// `weight_rows` weight rows from row `n` on against `x_rows` rows of x.
@@ -148,8 +152,8 @@ EBB_INLINE void gemv_rows(const GemvTask& t, uint64_t n, uint32_t first_x) {
       Expanded w[weight_rows];
 #pragma GCC unroll 8
       for (uint32_t i = 0; i < weight_rows; ++i) {
-        w[i] = Format::expand(weight + i * t.weight_stride + s * Format::kBytes,
-                              scales[i][s - begin]);
+        w[i] =
+            Format::expand(weight + i * t.weight_stride + s * Format::kBytes, scales[i][s - begin]);
       }
 #pragma GCC unroll 8
       for (uint32_t r = 0; r < x_rows; ++r) {
@@ -176,13 +180,14 @@ EBB_INLINE void gemv_rows(const GemvTask& t, uint64_t n, uint32_t first_x) {
   }
 }
 
-/// Weight rows taken together: enough independent sums to hide the latency of a multiply-add, few enough to
-/// stay in registers (32 with AVX-512, 16 before).
+/// Weight rows taken together: enough independent sums to hide the latency of a multiply-add, few
+/// enough to stay in registers (32 with AVX-512, 16 before).
 template <class Format, uint32_t x_rows>
 void gemv_panel(const GemvTask& t, uint32_t first_x) {
   constexpr uint32_t together = x_rows == 1 ? 4 : (x_rows <= 4 && kLanes == 16) ? 2 : 1;
   uint64_t n = t.row_begin;
-  for (; n + together <= t.row_end; n += together) gemv_rows<Format, together, x_rows>(t, n, first_x);
+  for (; n + together <= t.row_end; n += together)
+    gemv_rows<Format, together, x_rows>(t, n, first_x);
   for (; n < t.row_end; ++n) gemv_rows<Format, 1, x_rows>(t, n, first_x);
 }
 
@@ -197,12 +202,18 @@ void gemv_format(const GemvTask& t) {
 
 void gemv(const GemvTask& t) {
   switch (t.format) {
-    case WeightFormat::kF32: return gemv_format<F32Format>(t);
-    case WeightFormat::kF16: return gemv_format<F16Format>(t);
-    case WeightFormat::kBF16: return gemv_format<BF16Format>(t);
-    case WeightFormat::kQ8_0: return gemv_format<Q8_0Format>(t);
-    case WeightFormat::kQ4_0: return gemv_format<Q4_0Format>(t);
-    case WeightFormat::kQ4_1: return gemv_format<Q4_1Format>(t);
+    case WeightFormat::kF32:
+      return gemv_format<F32Format>(t);
+    case WeightFormat::kF16:
+      return gemv_format<F16Format>(t);
+    case WeightFormat::kBF16:
+      return gemv_format<BF16Format>(t);
+    case WeightFormat::kQ8_0:
+      return gemv_format<Q8_0Format>(t);
+    case WeightFormat::kQ4_0:
+      return gemv_format<Q4_0Format>(t);
+    case WeightFormat::kQ4_1:
+      return gemv_format<Q4_1Format>(t);
   }
 }
 
@@ -222,12 +233,18 @@ void dequantize_format(const std::byte* from, uint64_t count, float* out) {
 
 void dequantize(WeightFormat format, const std::byte* from, uint64_t count, float* out) {
   switch (format) {
-    case WeightFormat::kF32: return dequantize_format<F32Format>(from, count, out);
-    case WeightFormat::kF16: return dequantize_format<F16Format>(from, count, out);
-    case WeightFormat::kBF16: return dequantize_format<BF16Format>(from, count, out);
-    case WeightFormat::kQ8_0: return dequantize_format<Q8_0Format>(from, count, out);
-    case WeightFormat::kQ4_0: return dequantize_format<Q4_0Format>(from, count, out);
-    case WeightFormat::kQ4_1: return dequantize_format<Q4_1Format>(from, count, out);
+    case WeightFormat::kF32:
+      return dequantize_format<F32Format>(from, count, out);
+    case WeightFormat::kF16:
+      return dequantize_format<F16Format>(from, count, out);
+    case WeightFormat::kBF16:
+      return dequantize_format<BF16Format>(from, count, out);
+    case WeightFormat::kQ8_0:
+      return dequantize_format<Q8_0Format>(from, count, out);
+    case WeightFormat::kQ4_0:
+      return dequantize_format<Q4_0Format>(from, count, out);
+    case WeightFormat::kQ4_1:
+      return dequantize_format<Q4_1Format>(from, count, out);
   }
 }
 

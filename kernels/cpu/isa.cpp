@@ -48,8 +48,8 @@ Result<const InnerKernels*> choose_kernels(const std::string& isa_max) {
   const int environment =
       EBB_TRY(level_of(from_environment == nullptr ? "" : from_environment, "EBB_CPU_ISA", best));
   const int chosen = std::min(option, environment);
-  // Later calls in one process cannot change oneDNN's choice; it then keeps the first cap, which is only slower or
-  // faster, not wrong.
+  // Later calls in one process cannot change oneDNN's choice; it then keeps the first cap, which is
+  // only slower or faster, not wrong.
   if (chosen < kLevels - 1) dnnl::set_max_cpu_isa(kLevel[chosen].dnnl_cap);
   return &kLevel[chosen].table();
 }

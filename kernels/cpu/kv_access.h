@@ -8,7 +8,8 @@
 
 namespace ebb::kernels::cpu {
 
-/// Address arithmetic of one (shape, rows) pair. A slot beyond the block table is a broken invariant.
+/// Address arithmetic of one (shape, rows) pair. A slot beyond the block table is a broken
+/// invariant.
 class KvAccess {
  public:
   KvAccess(const KvShape& shape, const KvRows& kv)
@@ -23,8 +24,7 @@ class KvAccess {
 
   std::byte* row(uint32_t slot) const {
     // A division costs as much as half a row's arithmetic; blocks are nearly always powers of two.
-    const uint32_t block =
-        shift_ >= 0 ? slot >> shift_ : slot / block_tokens_;
+    const uint32_t block = shift_ >= 0 ? slot >> shift_ : slot / block_tokens_;
     EBB_CHECK(block < blocks_.size());
     return arena_ + blocks_[block] * block_bytes_ +
            uint64_t{slot - block * block_tokens_} * row_bytes_;

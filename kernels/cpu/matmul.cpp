@@ -1,20 +1,20 @@
-// x times a weight transposed. Few rows: the weight is read once, in its stored format (memory decides). Many rows:
-// panels of the weight are expanded to f32 and multiplied by oneDNN (arithmetic decides).
-#include <oneapi/dnnl/dnnl.h>
-
+// x times a weight transposed. Few rows: the weight is read once, in its stored format (memory
+// decides). Many rows: panels of the weight are expanded to f32 and multiplied by oneDNN
+// (arithmetic decides).
 #include <algorithm>
 
 #include "base/check.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/cpu_weight.h"
-#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/product.h"
 
 namespace ebb::kernels::cpu {
 namespace {
 
 /// Weights below which a second thread costs more than it saves.
 constexpr uint64_t kParallelWeights = 64 * 1024;
-/// Ranges per thread: a thread that the system takes away for a while must not hold up the others for long.
+/// Ranges per thread: a thread that the system takes away for a while must not hold up the others
+/// for long.
 constexpr uint64_t kRangesPerThread = 4;
 /// Floats of one expanded panel (512 KiB): stays in the second-level cache beside the tile of x.
 constexpr uint64_t kPanelFloats = 128 * 1024;
@@ -53,7 +53,7 @@ void CpuOps::matmul_few_rows(const float* x, uint32_t rows, const CpuWeight& w, 
   const uint64_t ranges = std::min<uint64_t>(threads_ * kRangesPerThread, source.rows);
   // Whole groups of four rows, as the inner loop takes them.
   const uint64_t length = ((source.rows + ranges - 1) / ranges + 3) / 4 * 4;
-  parallel_tasks(threads_, (source.rows + length - 1) / length, [&](uint64_t i) {
+  team_.run(threads_, (source.rows + length - 1) / length, [&](uint64_t i) {
     GemvTask part = whole;
     part.row_begin = i * length;
     part.row_end = std::min(part.row_begin + length, source.rows);
@@ -66,19 +66,15 @@ void CpuOps::matmul_many_rows(const float* x, uint32_t rows, const CpuWeight& w,
   const WeightSource& source = w.source();
   const uint64_t columns = source.columns;
   const uint64_t panel = std::max(kPanelRowsMin, kPanelFloats / columns);
-  parallel_tasks(threads_, (source.rows + panel - 1) / panel, [&](uint64_t i) {
+  team_.run(threads_, (source.rows + panel - 1) / panel, [&](uint64_t i) {
     const uint64_t begin = i * panel;
     const uint64_t count = std::min(panel, source.rows - begin);
     std::vector<float> expanded(count * columns);
     for (uint64_t n = 0; n < count; ++n) {
       inner_.dequantize(source.format, w.row(begin + n), columns, expanded.data() + n * columns);
     }
-    const auto m = static_cast<dnnl_dim_t>(rows);
-    const auto k = static_cast<dnnl_dim_t>(columns);
-    const dnnl_status_t status =
-        dnnl_sgemm('N', 'T', m, static_cast<dnnl_dim_t>(count), k, 1.0f, x, k, expanded.data(), k,
-                   0.0f, out + begin, static_cast<dnnl_dim_t>(out_stride));
-    EBB_CHECK(status == dnnl_success);
+    product({rows, count, columns, columns, columns, out_stride}, x, expanded.data(),
+            Transposed::kYes, 0.0f, out + begin);
   });
 }
 

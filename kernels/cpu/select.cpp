@@ -8,8 +8,9 @@
 namespace ebb::kernels::cpu {
 namespace {
 
-/// A key whose order as an unsigned integer is: higher score first when descending, then lower position. Adding zero
-/// makes the two zeros one; flipping maps the sign-magnitude floats to a monotonic integer.
+/// A key whose order as an unsigned integer is: higher score first when descending, then lower
+/// position. Adding zero makes the two zeros one; flipping maps the sign-magnitude floats to a
+/// monotonic integer.
 uint64_t key_of(float score, uint32_t position) {
   const auto bits = std::bit_cast<uint32_t>(score + 0.0f);
   const uint32_t ordered = (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;

@@ -1,5 +1,6 @@
-// Vectors of the width the translation unit is compiled for: 4, 8 or 16 floats. GCC's vector extension does the
-// arithmetic; the few conversions it lowers badly are spelled with intrinsics. Only for the per-ISA objects.
+// Vectors of the width the translation unit is compiled for: 4, 8 or 16 floats. GCC's vector
+// extension does the arithmetic; the few conversions it lowers badly are spelled with intrinsics.
+// Only for the per-ISA objects.
 #pragma once
 
 #include <immintrin.h>
@@ -81,8 +82,8 @@ EBB_INLINE Ints load_u16(const std::byte* from) {
 }
 EBB_INLINE Floats load_bf16(const std::byte* from) { return as_floats(load_u16(from) << 16); }
 
-/// binary16 bits to float without the F16C instruction: shift the fraction into place, rebias the exponent by a
-/// multiplication (exact, and it handles subnormals), repair infinities and NaNs.
+/// binary16 bits to float without the F16C instruction: shift the fraction into place, rebias the
+/// exponent by a multiplication (exact, and it handles subnormals), repair infinities and NaNs.
 EBB_INLINE float f16_by_bits(uint32_t half) {
   const uint32_t magnitude = (half & 0x7fff) << 13;
   float value = load_as<float>(&magnitude) * 0x1p112f;
@@ -102,7 +103,8 @@ struct FloatPair {
   float first;
   float second;
 };
-/// Two binary16 that stand next to each other. Reads 8 bytes: the instruction converts four at a time.
+/// Two binary16 that stand next to each other. Reads 8 bytes: the instruction converts four at a
+/// time.
 EBB_INLINE FloatPair load_f16_pair(const std::byte* from) {
 #if defined(__F16C__)
   const __m128 values = _mm_cvtph_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
@@ -146,11 +148,13 @@ EBB_INLINE float max_lanes(Floats a) {
   return a[0];
 }
 
-/// e^x, relative error below 2e-7 for x in [-87.3, 88.3]; 0 below, the value at 88.3 above; exp_of(0) == 1.
-/// x = n ln2 + r with |r| <= ln2 / 2 (ln2 in two parts), a degree-7 Taylor polynomial in r, times 2^n.
+/// e^x, relative error below 2e-7 for x in [-87.3, 88.3]; 0 below, the value at 88.3 above;
+/// exp_of(0) == 1. x = n ln2 + r with |r| <= ln2 / 2 (ln2 in two parts), a degree-7 Taylor
+/// polynomial in r, times 2^n.
 EBB_INLINE Floats exp_of(Floats x) {
   const Floats bounded = larger(smaller(x, splat(88.3f)), splat(-87.3f));
-  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, which stands in the low bits
+  const float magic =
+      12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, which stands in the low bits
   const Floats rounded = bounded * 1.44269504f + magic;
   const Floats n = rounded - magic;
   Floats r = bounded - n * 0.693359375f;

@@ -1,5 +1,6 @@
-// The specification of kernels/ops.h as plain loops: one thread, double accumulation, every equation where one
-// can see it. Linked into tests only. Must not share code with the backends it judges.
+// The specification of kernels/ops.h as plain loops: one thread, double accumulation, every
+// equation where one can see it. Linked into tests only. Must not share code with the backends it
+// judges.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -59,11 +60,16 @@ class ReferenceWeight final : public Weight {
         source_.data + row * source_.row_stride + column / shape.elements * shape.bytes;
     const uint32_t j = column % shape.elements;
     switch (source_.format) {
-      case WeightFormat::kF32: return read<float>(block);
-      case WeightFormat::kF16: return f16_to_float(read<uint16_t>(block));
-      case WeightFormat::kBF16: return bf16_to_float(read<uint16_t>(block));
-      case WeightFormat::kQ8_0: return scale(block) * static_cast<float>(read<int8_t>(block + 2 + j));
-      case WeightFormat::kQ4_0: return scale(block) * static_cast<float>(nibble(block + 2, j) - 8);
+      case WeightFormat::kF32:
+        return read<float>(block);
+      case WeightFormat::kF16:
+        return f16_to_float(read<uint16_t>(block));
+      case WeightFormat::kBF16:
+        return bf16_to_float(read<uint16_t>(block));
+      case WeightFormat::kQ8_0:
+        return scale(block) * static_cast<float>(read<int8_t>(block + 2 + j));
+      case WeightFormat::kQ4_0:
+        return scale(block) * static_cast<float>(nibble(block + 2, j) - 8);
       case WeightFormat::kQ4_1:
         return scale(block) * static_cast<float>(nibble(block + 4, j)) + scale(block + 2);
     }
@@ -89,7 +95,8 @@ class ReferenceDevice final : public Device {
   Result<Buffer> allocate(size_t bytes, MemoryKind) override {
     void* data = std::aligned_alloc(64, (std::max<size_t>(bytes, 1) + 63) / 64 * 64);
     if (data == nullptr) return exhausted("reference device: no memory");
-    return Buffer(data, bytes, [](void*, void* p, size_t) { std::free(p); }, this);
+    return Buffer(
+        data, bytes, [](void*, void* p, size_t) { std::free(p); }, this);
   }
   void copy_to_device(void* to, const void* from, size_t bytes) override {
     std::memcpy(to, from, bytes);
@@ -176,7 +183,8 @@ class ReferenceOps final : public Ops {
       const float* gate = gate_up + r * 2 * width;
       const float* up = gate + width;
       for (uint64_t c = 0; c < width; ++c) {
-        out[r * width + c] = static_cast<float>(gate[c] / (1.0 + std::exp(-double{gate[c]})) * up[c]);
+        out[r * width + c] =
+            static_cast<float>(gate[c] / (1.0 + std::exp(-double{gate[c]})) * up[c]);
       }
     }
   }
@@ -248,8 +256,8 @@ class ReferenceOps final : public Ops {
       const double weight_a = std::exp(a - most);
       const double weight_b = std::exp(b - most);
       for (uint64_t j = i * head_size; j < (i + 1) * head_size; ++j) {
-        out_a[j] = static_cast<float>((out_a[j] * weight_a + out_b[j] * weight_b) /
-                                      (weight_a + weight_b));
+        out_a[j] =
+            static_cast<float>((out_a[j] * weight_a + out_b[j] * weight_b) / (weight_a + weight_b));
       }
       lse_a[i] = static_cast<float>(most + std::log(weight_a + weight_b));
     }

@@ -22,9 +22,9 @@ struct Case {
   uint32_t alt_count = 0;
   bool want_logits = false;
   std::string text() const {
-    return "heads " + std::to_string(shape.heads_q) + "/" + std::to_string(shape.heads_kv) + " of " +
-           std::to_string(shape.head_size) + ", rows " + std::to_string(rows) + ", count " +
-           std::to_string(count) + (listed ? ", listed " : ", dense ") +
+    return "heads " + std::to_string(shape.heads_q) + "/" + std::to_string(shape.heads_kv) +
+           " of " + std::to_string(shape.head_size) + ", rows " + std::to_string(rows) +
+           ", count " + std::to_string(count) + (listed ? ", listed " : ", dense ") +
            std::to_string(static_cast<int>(scope)) + ", alt " + std::to_string(alt_count);
   }
 };
@@ -108,7 +108,8 @@ class Attend : public KernelsTest {
 constexpr KvShape kModel{9, 3, 64, 16};
 
 TEST_P(Attend, DenseDecodeMatchesAroundChunkEdges) {
-  for (const uint32_t count : {0u, 1u, 2u, 15u, 16u, 17u, 255u, 256u, 257u, 511u, 512u, 513u, 1300u}) {
+  for (const uint32_t count :
+       {0u, 1u, 2u, 15u, 16u, 17u, 255u, 256u, 257u, 511u, 512u, 513u, 1300u}) {
     compare({.shape = kModel, .count = count, .want_logits = true});
   }
 }
@@ -126,7 +127,8 @@ TEST_P(Attend, UnevenHeadsAndOtherHeadSizesMatch) {
 TEST_P(Attend, ListsOfEveryScopeMatch) {
   for (const ListScope scope : {ListScope::kLayer, ListScope::kKvHead, ListScope::kQueryHead}) {
     for (const uint32_t count : {1u, 31u, 256u, 700u}) {
-      compare({.shape = kModel, .count = count, .listed = true, .scope = scope, .want_logits = true});
+      compare(
+          {.shape = kModel, .count = count, .listed = true, .scope = scope, .want_logits = true});
     }
   }
 }
@@ -142,7 +144,8 @@ TEST_P(Attend, QueryVariantMatchesWhereverItsBoundaryFalls) {
 TEST_P(Attend, ManyRowsAreCausalAroundTileEdges) {
   for (const uint32_t rows : {2u, 4u, 5u, 9u, 63u, 64u, 65u, 130u}) {
     for (const uint32_t before : {0u, 1u, 190u, 256u, 500u}) {
-      compare({.shape = kModel, .rows = rows, .count = before + rows, .want_logits = before == 190});
+      compare(
+          {.shape = kModel, .rows = rows, .count = before + rows, .want_logits = before == 190});
     }
   }
 }
@@ -163,7 +166,8 @@ TEST_P(Attend, EqualKeysGiveTheMeanOfTheValues) {
   // K of every row becomes that of the first block's first row.
   for (size_t at = 0; at < s.arena.size(); at += kModel.row_bytes()) {
     for (uint32_t h = 0; h < 3; ++h) {
-      std::copy_n(s.arena.begin() + h * 256, 128, s.arena.begin() + static_cast<long>(at) + h * 256);
+      std::copy_n(s.arena.begin() + h * 256, 128,
+                  s.arena.begin() + static_cast<long>(at) + h * 256);
     }
   }
   const Floats q = random_floats(random_, 9 * 64);
@@ -217,7 +221,8 @@ TEST_P(Attend, BitsDependOnTheOrderOfEntriesNotOnTheirSlots) {
   const Sequence dense = make_sequence(kModel, kCount);
   const Floats q = random_floats(random_, 9 * 64);
   Machine m = make_subject(2);
-  const Answer expected = attend(m, dense, {.shape = kModel, .count = kCount, .want_logits = true}, q, {}, {});
+  const Answer expected =
+      attend(m, dense, {.shape = kModel, .count = kCount, .want_logits = true}, q, {}, {});
   // The same rows scattered over a larger pool.
   Sequence pool = make_sequence(kModel, 2000);
   std::vector<uint32_t> slots(2000);
@@ -235,7 +240,8 @@ TEST_P(Attend, BitsDependOnTheOrderOfEntriesNotOnTheirSlots) {
     const uint32_t lists = scope == ListScope::kLayer ? 1 : scope == ListScope::kKvHead ? 3 : 9;
     std::vector<uint32_t> list;
     for (uint32_t i = 0; i < lists; ++i) list.insert(list.end(), slots.begin(), slots.end());
-    const Case c{.shape = kModel, .count = kCount, .listed = true, .scope = scope, .want_logits = true};
+    const Case c{
+        .shape = kModel, .count = kCount, .listed = true, .scope = scope, .want_logits = true};
     const Answer got = attend(m, pool, c, q, {}, list);
     expect_same_bits(got.out, expected.out, c.text());
     expect_same_bits(got.lse, expected.lse, c.text());

@@ -9,7 +9,8 @@ namespace {
 class Elementwise : public KernelsTest {
  protected:
   /// Runs `work` (upload, op, download) on both sides and compares.
-  void compare(const char* op, const std::string& what, const std::function<Floats(Machine&)>& work) {
+  void compare(const char* op, const std::string& what,
+               const std::function<Floats(Machine&)>& work) {
     Machine subject = make_subject(2);
     Machine reference = make_reference();
     expect_close(op, work(subject), work(reference), what);
@@ -19,9 +20,9 @@ class Elementwise : public KernelsTest {
 TEST_P(Elementwise, RmsNormMatchesForOddWidthsAndHardRows) {
   for (const uint32_t width : {1u, 7u, 64u, 576u, 1001u}) {
     Floats x = random_floats(random_, 3 * width);
-    std::fill(x.begin(), x.begin() + width, 2.5f);              // all equal
-    x[width] = 30000.0f;                                        // one huge
-    std::fill(x.begin() + 2 * width, x.end(), 0.0f);            // all zero: epsilon alone
+    std::fill(x.begin(), x.begin() + width, 2.5f);    // all equal
+    x[width] = 30000.0f;                              // one huge
+    std::fill(x.begin() + 2 * width, x.end(), 0.0f);  // all zero: epsilon alone
     const WeightData gain = float_weight(random_floats(random_, width), 1);
     compare("rms_norm", "width " + std::to_string(width), [&](Machine& m) {
       float* values = m.upload(x);

@@ -8,9 +8,9 @@ namespace {
 
 /// Sums of a few hundred f32 products against double ones; exp within 2e-7.
 constexpr Limit kLimits[] = {
-    {"embed", 1e-14, 1e-6},     {"rms_norm", 1e-12, 2e-6},  {"matmul", 1e-11, 2e-5},
-    {"add", 1e-15, 1e-7},       {"silu_mul", 1e-12, 1e-6},  {"rope", 1e-12, 1e-6},
-    {"attend", 1e-11, 1e-5},    {"lse", 1e-11, 1e-5},       {"logits", 1e-11, 1e-5},
+    {"embed", 1e-14, 1e-6},     {"rms_norm", 1e-12, 2e-6},     {"matmul", 1e-11, 2e-5},
+    {"add", 1e-15, 1e-7},       {"silu_mul", 1e-12, 1e-6},     {"rope", 1e-12, 1e-6},
+    {"attend", 1e-11, 1e-5},    {"lse", 1e-11, 1e-5},          {"logits", 1e-11, 1e-5},
     {"score_max", 1e-11, 2e-6}, {"merge_states", 1e-12, 1e-6},
 };
 
@@ -36,11 +36,17 @@ void fill_block(Random& random, WeightFormat format, std::byte* block) {
   for (uint32_t i = 0; i < bytes; ++i) block[i] = static_cast<std::byte>(random() & 0xff);
   const float value = std::normal_distribution<float>(0, 0.1f)(random);
   switch (format) {
-    case WeightFormat::kF32: std::memcpy(block, &value, 4); return;
-    case WeightFormat::kBF16: std::memcpy(block, reinterpret_cast<const char*>(&value) + 2, 2); return;
+    case WeightFormat::kF32:
+      std::memcpy(block, &value, 4);
+      return;
+    case WeightFormat::kBF16:
+      std::memcpy(block, reinterpret_cast<const char*>(&value) + 2, 2);
+      return;
     case WeightFormat::kF16:
     case WeightFormat::kQ8_0:
-    case WeightFormat::kQ4_0: put16(block, random_f16(random)); return;
+    case WeightFormat::kQ4_0:
+      put16(block, random_f16(random));
+      return;
     case WeightFormat::kQ4_1:
       put16(block, random_f16(random));
       put16(block + 2, random_f16(random));

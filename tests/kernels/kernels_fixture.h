@@ -1,4 +1,5 @@
-// What every kernel test shares: backends under test beside the reference, random inputs, one table of limits.
+// What every kernel test shares: backends under test beside the reference, random inputs, one table
+// of limits.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -17,8 +18,8 @@ namespace ebb::kernels {
 using Floats = std::vector<float>;
 using Random = std::mt19937_64;
 
-/// How far a backend may be from the reference: normalised mean square error and largest absolute difference
-/// (relative to the largest expected magnitude when that is above 1).
+/// How far a backend may be from the reference: normalised mean square error and largest absolute
+/// difference (relative to the largest expected magnitude when that is above 1).
 struct Limit {
   const char* op;
   double nmse;

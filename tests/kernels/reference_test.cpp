@@ -1,5 +1,5 @@
-// The reference is what everything else is judged by: here it is judged by numbers worked out by hand and by loops in
-// double that share nothing with it.
+// The reference is what everything else is judged by: here it is judged by numbers worked out by
+// hand and by loops in double that share nothing with it.
 #include "tests/kernels/kernels_fixture.h"
 
 #include <cmath>
@@ -24,10 +24,12 @@ Floats decoded(WeightFormat format, const std::vector<std::byte>& bytes, uint64_
 
 TEST(Reference, DecodesHalvesByTheirDefinition) {
   // 1, -2, 65504 (the largest), 2^-24 (the smallest), 1/3 rounded.
-  const Floats values = decoded(
-      WeightFormat::kF16, bytes_of({0x00, 0x3c, 0x00, 0xc0, 0xff, 0x7b, 0x01, 0x00, 0x55, 0x35}), 5);
+  const Floats values =
+      decoded(WeightFormat::kF16,
+              bytes_of({0x00, 0x3c, 0x00, 0xc0, 0xff, 0x7b, 0x01, 0x00, 0x55, 0x35}), 5);
   EXPECT_EQ(values, (Floats{1.0f, -2.0f, 65504.0f, 0x1p-24f, 0.333251953125f}));
-  EXPECT_EQ(decoded(WeightFormat::kBF16, bytes_of({0x80, 0x3f, 0x40, 0xc0}), 2), (Floats{1.0f, -3.0f}));
+  EXPECT_EQ(decoded(WeightFormat::kBF16, bytes_of({0x80, 0x3f, 0x40, 0xc0}), 2),
+            (Floats{1.0f, -3.0f}));
 }
 
 TEST(Reference, DecodesQuantisedBlocksByTheirDefinition) {
@@ -92,7 +94,8 @@ TEST(Reference, AttentionIsTheFormula) {
     const size_t entries = vector < 2 ? 2 : 3;  // the first row sees two
     double sum = 0, first = 0, second = 0;
     for (size_t e = 0; e < entries; ++e) {
-      const double dot = double{q[2 * vector]} * k[2 * e] + double{q[2 * vector + 1]} * k[2 * e + 1];
+      const double dot =
+          double{q[2 * vector]} * k[2 * e] + double{q[2 * vector + 1]} * k[2 * e + 1];
       const double weight = std::exp(dot / std::sqrt(2.0));
       sum += weight;
       first += weight * v[2 * e];

@@ -19,7 +19,7 @@ TEST_P(Rows, AppendRoundsToNearestEvenAndKeepsNan) {
   k[2] = std::numeric_limits<float>::infinity();
   k[3] = std::numeric_limits<float>::max();  // rounds to infinity
   k[4] = -0.0f;
-  k[5] = 1.00390625f;                        // halfway between two bf16: to even
+  k[5] = 1.00390625f;  // halfway between two bf16: to even
   k[6] = 1.01171875f;
   const Floats v = random_floats(random_, 3 * 21);
   const std::vector<std::byte> arena(3 * kShape.block_bytes(), std::byte{0x5a});
