@@ -1,8 +1,10 @@
 // ebb-kvstore: one store. Reads the cluster's configuration, takes its section, wires the parts,
 // waits for a signal.
+#include <malloc.h>
 #include <signal.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <map>
@@ -22,6 +24,10 @@ constexpr int kExitError = 1;
 constexpr int kExitUsage = 2;
 constexpr Millis kFlushOnExit{8000};
 constexpr Millis kStuckAfter{5000};
+/// Bytes of requests under way: in proportion to the store's memory, but always a few of the
+/// largest messages.
+constexpr uint64_t kInFlightMin = 192 * kMiB;
+constexpr uint64_t kInFlightMax = 512 * kMiB;
 
 struct Options {
   std::string config;
@@ -97,6 +103,7 @@ class Process {
     data::MessengerOptions options;
     options.name = "data";
     options.cluster_token = config.cluster_token;
+    options.in_flight_max = std::clamp(store.host_size, kInFlightMin, kInFlightMax);
     messenger_ = EBB_TRY(data::Messenger::start(options));
     EBB_TRY_VOID(messenger_->listen(store.data_address, service_->handlers()));
     control_ = EBB_TRY(control::StoreControlServer::listen(
@@ -132,7 +139,8 @@ class Process {
   Metrics metrics_;
   StoreProbes probes_;
   std::atomic<bool> serving_{false};
-  std::optional<Service> service_;  // outlives the store: answers of requests under way pass through it
+  std::optional<Service>
+      service_;  // outlives the store: answers of requests under way pass through it
   std::unique_ptr<Store> store_;
   std::unique_ptr<data::Messenger> messenger_;
   std::unique_ptr<control::StoreControlServer> control_;
@@ -144,7 +152,16 @@ int fail(const Error& error, int code) {
   return code;
 }
 
+/// Payloads of some MiB come and go all the time. By default each is mapped and unmapped, and the
+/// kernel clears its pages anew: a third of a put's processor time. The heap keeps them instead;
+/// what is under way at once is bounded.
+void keep_payload_memory() {
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 512 << 20);
+}
+
 int serve(const LoadedConfig& loaded, const StoreConfig& store) {
+  keep_payload_memory();
   // Blocked before any thread starts: all of them inherit it, and only this one waits.
   sigset_t signals;
   sigemptyset(&signals);

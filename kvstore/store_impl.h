@@ -25,9 +25,10 @@ constexpr uint32_t kBatchesUnderWay = 2;        ///< one being written, one wait
 constexpr size_t kCandidates = 256;             ///< that one decision looks at, by list
 constexpr size_t kPutsWaitingMax = 4096;
 constexpr size_t kFlushesWaitingMax = 4096;
-constexpr uint64_t kPromoteBytesMax = 8 * kMiB;  ///< of one get
-constexpr Millis kSsdRetry{1000};                ///< after it refused with nothing to drop
-constexpr Millis kSweepEvery{50};                ///< looks for waits whose deadline has passed
+constexpr uint64_t kPromoteBytesMax = 8 * kMiB;   ///< of one get
+constexpr uint64_t kGatherBytesMax = 512 * kMiB;  ///< of all answers not yet sent
+constexpr Millis kSsdRetry{1000};                 ///< after it refused with nothing to drop
+constexpr Millis kSweepEvery{50};                 ///< looks for waits whose deadline has passed
 constexpr Millis kBeatEvery{500};
 
 struct PutJob {
@@ -43,6 +44,7 @@ struct PutJob {
 struct SsdRead {
   size_t item = 0;  ///< of the job
   uint64_t generation = 0;
+  uint64_t previous_use = 0;  ///< before this one
   GranuleInfo info;
   std::vector<std::byte> whole_body;  ///< not empty: read all of it, to promote
   Result<ReadOutcome> outcome = ReadOutcome{};
@@ -98,7 +100,7 @@ class StoreImpl final : public Store {
   bool alive(Millis within) const override;
 
  private:
-  // store.cpp: requests
+  // store.cpp: the frame, put, drop, stat
   bool run(std::function<void()> task);
   void run_after(Millis delay, std::function<void()> task);
   void turn(const std::function<void()>& task);
@@ -118,6 +120,9 @@ class StoreImpl final : public Store {
   void read_ssd(GetJob& job);
   void finish_get(GetJob& job);
   void finish_read(GetJob& job, SsdRead& read);
+  std::shared_ptr<std::byte[]> gather_memory(uint64_t bytes);
+  bool worth_promoting(const SsdRead& read) const;
+  void promote(IndexEntry& entry, const SsdRead& read);
   void let_go(const std::vector<GranuleKey>& unheld);
   void sweep_later();
   void sweep();
@@ -165,6 +170,9 @@ class StoreImpl final : public Store {
   uint64_t flush_misfits_ = 0;  ///< bytes that no SSD tier of this size takes
   bool flush_running_ = false;
   bool flush_syncing_ = false;
+
+  /// Shared with the answers under way, which may outlive the store.
+  std::shared_ptr<std::atomic<uint64_t>> gathered_ = std::make_shared<std::atomic<uint64_t>>(0);
 
   uint64_t puts_ = 0, gets_ = 0, misses_ = 0, corrupt_ = 0, host_evictions_ = 0, ssd_evictions_ = 0;
   mutable std::mutex snapshot_mutex_;

@@ -223,6 +223,34 @@ TEST_F(StoreTest, CacheMakesRoomForWhatIsHeld) {
   EXPECT_GT(store_->snapshot().ssd_evictions, 0u);
 }
 
+TEST_F(StoreTest, WhatIsAskedForAgainComesBackIntoMemory) {
+  open(1 * kMiB, 32 * kMiB);
+  std::vector<Granule> granules;
+  for (uint64_t i = 0; i < 120; ++i) granules.push_back(make_granule(i));
+  ASSERT_OK(put(kAlice, granules));
+  ASSERT_OK(flush());
+  TierKind from;
+  EXPECT_TRUE(has(granules[3], &from));
+  EXPECT_EQ(from, TierKind::kSsd);
+  EXPECT_TRUE(has(granules[3]));  // by now it was used more recently than the oldest in memory
+  EXPECT_TRUE(has(granules[3], &from));
+  EXPECT_EQ(from, TierKind::kHost);
+  EXPECT_EQ(stat(granules[3]).durable, true);  // its copy on the SSD stays
+}
+
+TEST_F(StoreTest, AScanOverMoreThanFitsPushesNothingOutOfMemory) {
+  open(1 * kMiB, 32 * kMiB);
+  std::vector<Granule> granules;
+  for (uint64_t i = 0; i < 120; ++i) granules.push_back(make_granule(i));
+  ASSERT_OK(put(kAlice, granules));
+  ASSERT_OK(flush());
+  const uint64_t evictions = store_->snapshot().host_evictions;
+  for (int pass = 0; pass < 3; ++pass) {
+    for (const Granule& granule : granules) ASSERT_TRUE(has(granule));
+  }
+  EXPECT_LE(store_->snapshot().host_evictions, evictions + 5);
+}
+
 TEST_F(StoreTest, AFlippedByteInMemoryIsACountedMiss) {
   open(8 * kMiB, 0);
   const Granule granule = make_granule(1);
