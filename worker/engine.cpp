@@ -115,6 +115,7 @@ void Engine::connect_store(Deadline by) {
   if (!client) {
     log_warn("worker", "store not connected", {{"store", group_->form.stores[0].name},
                                                {"why", client.error().text()}});
+    group_->mover->set_problem(group_->form.stores[0].name + ": " + client.error().message);
     return;
   }
   group_->client = std::move(*client);

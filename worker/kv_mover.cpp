@@ -39,6 +39,8 @@ KvMover::KvMover(const models::KvLayout& layout, const kernels::KvShape& shape, 
 
 KvMover::~KvMover() = default;
 
+Error KvMover::no_store() const { return unavailable("no KV store is connected: " + problem_); }
+
 GranuleKey KvMover::key(Sequence& sequence, uint32_t band, Position first) const {
   const uint32_t g = layout_.granule_tokens;
   const HeadRange heads = layout_.heads(options_.rank);
@@ -125,7 +127,7 @@ Result<void> KvMover::seal_all(Sequence& sequence, uint32_t band) {
       g * kvstore::framed_bytes(layout_.record_bytes(options_.rank, band));
   const auto step = static_cast<uint32_t>(std::max<uint64_t>(1, kPutBytes / granule_bytes) * g);
   if (residency.sealed_to() < whole && client_ == nullptr) {
-    return unavailable("no KV store is connected");
+    return no_store();
   }
   while (residency.sealed_to() < whole) {
     const Position begin = residency.sealed_to();
@@ -236,7 +238,7 @@ std::unique_ptr<Restore> KvMover::begin(std::vector<RestoreWant> wants) {
   auto promise = std::make_shared<std::promise<Result<GetReply>>>();
   restore->reply = promise->get_future();
   if (client_ == nullptr) {
-    promise->set_value(unavailable("no KV store is connected"));
+    promise->set_value(no_store());
     return restore;
   }
   restore->bytes.resize(kvstore::get_destination_bytes(restore->items));

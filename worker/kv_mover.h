@@ -41,7 +41,8 @@ class KvMover {
   ~KvMover();
 
   void set_client(kvstore::Client* client) { client_ = client; }
-  bool has_store() const { return client_ != nullptr; }
+  /// Why there is no client: part of every error that follows from it.
+  void set_problem(std::string why) { problem_ = std::move(why); }
 
   /// Key of the granule that begins at `first`: by content while all its tokens are exact in `band`, else private.
   kvstore::GranuleKey key(Sequence& sequence, uint32_t band, Position first) const;
@@ -68,6 +69,7 @@ class KvMover {
   void drop(const Sequence& sequence);
 
  private:
+  Error no_store() const;
   Result<void> put_range(Sequence& sequence, uint32_t band, Position begin, Position end);
   std::vector<std::byte> seal_granules(Sequence& sequence, uint32_t band, Position begin, Position end,
                                        std::vector<kvstore::GranuleInfo>& infos);
@@ -78,6 +80,7 @@ class KvMover {
   Options options_;
   Digest layout_digest_;
   kvstore::Client* client_ = nullptr;
+  std::string problem_ = "none is configured";
 };
 
 }  // namespace ebb::worker

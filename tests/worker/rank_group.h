@@ -125,11 +125,13 @@ struct GroupSetup {
   uint32_t threads = 1;
   std::optional<HostPort> store;
   Millis restore_deadline{3000};
+  uint64_t epochs_before = 0;             ///< a store remembers one layout per group and epoch
 };
 
 class RankGroup {
  public:
-  explicit RankGroup(GroupSetup setup) : setup_(std::move(setup)), board_(setup_.ranks) {
+  explicit RankGroup(GroupSetup setup)
+      : setup_(std::move(setup)), board_(setup_.ranks), epoch_(setup_.epochs_before) {
     auto file = models::GgufFile::open(setup_.model_path);
     EBB_CHECK(file.has_value());
     file_ = std::move(*file);
@@ -300,7 +302,7 @@ class RankGroup {
   models::ModelShape shape_;
   std::unique_ptr<data::Messenger> messenger_;
   std::vector<std::unique_ptr<Rank>> ranks_;
-  uint64_t epoch_ = 0;
+  uint64_t epoch_;
   uint64_t unit_ = 0;
 };
 

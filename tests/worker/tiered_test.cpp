@@ -112,7 +112,9 @@ void expect_same_bits(const control::TokenLogprob& a, const control::TokenLogpro
 
 TEST_F(TieredTest, ReleasedAndResidentRowsGiveTheSameLogitsBitForBit) {
   for (uint32_t ranks : {1u, 2u}) {
-    RankGroup group(setup(ranks));
+    GroupSetup many = setup(ranks);
+    many.epochs_before = ranks;
+    RankGroup group(many);
     group.open(open_unit(1));
     group.open(open_unit(2));
     const auto first = token(group.prefill(SeqId{1}, kPrompt, 128));
