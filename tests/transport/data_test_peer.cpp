@@ -29,7 +29,7 @@ int serve(uint16_t port) {
   return 0;
 }
 
-int flood(uint16_t port) {
+int be_client(uint16_t port, bool flood) {
   auto messenger = Messenger::start({"data", "token"});
   if (!messenger) return 1;
   PeerIdentity identity;
@@ -38,6 +38,11 @@ int flood(uint16_t port) {
   auto connection =
       (*messenger)->connect({"127.0.0.1", port}, identity, Deadline::after(Millis(10000)));
   if (!connection) return 1;
+  if (!flood) {
+    std::cout << "connected" << std::endl;
+    std::string line;
+    return std::getline(std::cin, line) ? 0 : 1;
+  }
   const auto bytes = test::pattern_bytes(16 << 20);
   for (int round = 0;; ++round) {
     auto reply = wait_for<Reply>([&](auto done) {
@@ -57,5 +62,6 @@ int flood(uint16_t port) {
 int main(int argc, char** argv) {
   if (argc != 3) return 2;
   const auto port = static_cast<uint16_t>(std::atoi(argv[2]));
-  return std::string(argv[1]) == "serve" ? serve(port) : flood(port);
+  const std::string role = argv[1];
+  return role == "serve" ? serve(port) : be_client(port, role == "flood");
 }

@@ -54,24 +54,35 @@ struct UcxEndpoint::Transfer {
 
 UcxEndpoint::~UcxEndpoint() { EBB_CHECK(handle_ == nullptr || handle_closed_); }
 
+namespace {
+uint64_t bytes_of(const std::vector<PayloadPart>& parts) {
+  uint64_t bytes = 0;
+  for (const PayloadPart& part : parts) bytes += part.size();
+  return bytes;
+}
+}  // namespace
+
 void UcxEndpoint::send(wire::Frame frame, Body body, Done done) {
+  frame.header_bytes = static_cast<uint32_t>(body.header.size());
+  frame.payload_bytes = bytes_of(body.payload);
+  send_raw(wire::encode(frame), std::move(body), std::move(done));
+}
+
+void UcxEndpoint::send_raw(const wire::FrameBytes& frame, Body body, Done done) {
   if (closing_ || broken_) {
     body.keep_alive.reset();
     return done(false);
   }
-  uint64_t payload_bytes = 0;
-  for (const PayloadPart& part : body.payload) payload_bytes += part.size();
-  frame.header_bytes = static_cast<uint32_t>(body.header.size());
-  frame.payload_bytes = payload_bytes;
   auto transfer = std::make_unique<Transfer>();
   transfer->endpoint = shared_from_this();
-  transfer->frame = wire::encode(frame);
+  transfer->frame = frame;
   transfer->body = std::move(body);
   transfer->done = std::move(done);
   const Body& kept = transfer->body;
-  const bool eager = frame.body_bytes() <= kEagerMax;
+  const uint64_t bytes = kept.header.size() + bytes_of(kept.payload);
+  const bool eager = bytes <= kEagerMax;
   if (eager) {
-    transfer->staged.reserve(frame.body_bytes());
+    transfer->staged.reserve(bytes);
     transfer->staged = kept.header;
     for (const PayloadPart& part : kept.payload) {
       transfer->staged.insert(transfer->staged.end(), part.begin(), part.end());

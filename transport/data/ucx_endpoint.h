@@ -65,6 +65,8 @@ class UcxEndpoint : public std::enable_shared_from_this<UcxEndpoint> {
   /// The frame goes out with its sizes filled in from `body`. `done` runs once, perhaps before
   /// send() returns, when nothing of `body` is read any more.
   void send(wire::Frame frame, Body body, Done done);
+  /// The same with the frame's bytes as they are, whatever they say.
+  void send_raw(const wire::FrameBytes& frame, Body body, Done done);
   /// Ends the connection at once; messages under way are lost on both sides. `closed` runs later,
   /// when no memory is touched any more. Once only.
   void close(std::function<void()> closed);
