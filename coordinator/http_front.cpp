@@ -19,6 +19,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Context = std::shared_ptr<ApiContext>;
 
+/// How long finished answers may take to reach their clients when the front stops.
+constexpr Millis kFlush{2000};
+
 http::Response json_response(int status, std::string body) {
   http::Response response;
   response.status = status;
@@ -217,9 +220,13 @@ class BeastFront final : public HttpFront {
   uint16_t http_port() const override { return http_port_; }
   uint16_t metrics_port() const override { return metrics_port_; }
   void stop() override {
+    if (!api_) return;
+    api_->stop_accepting();
+    admin_->stop_accepting();
+    context_->pool.stop();  // first: it may hold answers that only need to be written down
+    api_->flush(Deadline::after(kFlush));
     api_.reset();
     admin_.reset();
-    context_->pool.stop();
   }
 
  private:

@@ -31,8 +31,9 @@ class HttpFront {
 
   virtual uint16_t http_port() const = 0;
   virtual uint16_t metrics_port() const = 0;
-  /// Closes both servers: clients that still wait lose their connection, and their sequences are
-  /// cancelled. Drain the engine first: the servers go on answering 503 meanwhile. Idempotent.
+  /// Closes both servers. Finished answers still go out (for two seconds at most); clients that
+  /// wait for an unfinished one lose their connection, and their sequences are cancelled. So drain
+  /// the engine first: the servers go on answering meanwhile, new requests with 503. Idempotent.
   virtual void stop() = 0;
 };
 

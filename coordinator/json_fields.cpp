@@ -15,9 +15,15 @@ constexpr int kDepthMax = 64;
 
 const Json& json(const void* value) { return *static_cast<const Json*>(value); }
 
-/// Where brackets first nest too deeply; npos: nowhere. Malformed text is the parser's business.
-size_t too_deep_at(std::string_view text) {
+/// Values that one body may hold; each takes up to 50 bytes once parsed. Ids of 64 prompts of 64K
+/// tokens fit.
+constexpr uint32_t kValuesMax = 4u << 20;
+
+/// Refuses, before anything is built, what would take far more memory parsed than as text.
+/// Malformed text is the parser's business.
+Result<void> check_structure(std::string_view text) {
   int depth = 0;
+  uint32_t values = 0;
   bool in_string = false;
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
@@ -27,10 +33,17 @@ size_t too_deep_at(std::string_view text) {
       continue;
     }
     if (c == '"') in_string = true;
-    if ((c == '[' || c == '{') && ++depth > kDepthMax) return i;
     if (c == ']' || c == '}') --depth;
+    const bool opens = c == '[' || c == '{';
+    if (opens && ++depth > kDepthMax) {
+      return invalid("request body nests deeper than " + std::to_string(kDepthMax) +
+                     " levels at byte " + std::to_string(i));
+    }
+    if ((opens || c == ',') && ++values > kValuesMax) {
+      return invalid("request body holds more than " + std::to_string(kValuesMax) + " values");
+    }
   }
-  return std::string_view::npos;
+  return {};
 }
 
 /// "[json.exception.parse_error.101] parse error at line 1, column 2: ..." without the library's
@@ -124,11 +137,7 @@ Result<JsonDocument> JsonDocument::parse(std::string_view text) {
     return invalid("request body is not valid UTF-8 at byte " + std::to_string(valid));
   }
   if (text.empty()) return invalid("request body is empty: a JSON object is expected");
-  const size_t deep = too_deep_at(text);
-  if (deep != std::string_view::npos) {
-    return invalid("request body nests deeper than " + std::to_string(kDepthMax) +
-                   " levels at byte " + std::to_string(deep));
-  }
+  EBB_TRY_VOID(check_structure(text));
   JsonDocument document;
   try {
     document.value_ = std::make_shared<const Json>(Json::parse(text));

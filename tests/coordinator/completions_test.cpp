@@ -1,6 +1,9 @@
 // Completions and chat over real sockets, from JSON to the engine's request and back.
 #include <gmock/gmock.h>
 
+#include <future>
+#include <thread>
+
 #include "tests/coordinator/api_fixture.h"
 
 namespace ebb::coordinator {
@@ -230,6 +233,27 @@ TEST_F(ApiTest, TheEnginesRefusalsBecomeStatusCodes) {
   EXPECT_EQ(refused(503, "/v1/completions", {{"prompt", "x"}})["message"], "draining");
   engine_.refuse(invalid("ebb.budget must be at least 260"));
   refused(400, "/v1/completions", {{"prompt", "x"}});
+}
+
+TEST_F(ApiTest, AFinishedAnswerGoesOutBeforeTheFrontStops) {
+  std::promise<void> finished;
+  engine_.script([&](FakeJob& job) {
+    job.say("whole");
+    job.finish(FinishReason::kStop);
+    finished.set_value();
+  });
+  std::thread stopping([&] {
+    finished.get_future().wait();
+    front_->stop();
+  });
+  http::ClientRequest request;
+  request.method = "POST";
+  request.target = "/v1/completions";
+  request.body = R"({"prompt":"x"})";
+  auto response = http::fetch(api(), request);
+  stopping.join();
+  ASSERT_TRUE(response) << response.error().text();
+  EXPECT_EQ(Json::parse(response->body)["choices"][0]["text"], "whole");
 }
 
 TEST_F(ApiTest, AFailureLaterIsAnErrorNotAShortAnswer) {

@@ -57,7 +57,8 @@ TEST(OpenAiRequest, BadBodiesAreRefusedWithThePosition) {
               {"{\"prompt\":\"\xC3\"}", "", "not valid UTF-8 at byte 11"},
               {"{\"prompt\":\"\\ud800\"}", "", "not JSON"},
               {"{\"prompt\":1e999}", "", "not JSON"},
-              {std::string(100000, '['), "", "deeper than 64 levels at byte 64"}},
+              {std::string(100000, '['), "", "deeper than 64 levels at byte 64"},
+              {"[" + std::string(5 << 20, ',') + "]", "", "more than 4194304 values"}},
              completions);
 }
 

@@ -518,6 +518,43 @@ TEST_F(HttpTest, StopsAcceptingButFinishesWhatItHas) {
   kept.reset();
 }
 
+TEST_F(HttpTest, FlushWaitsForAnAnswerThatIsOnItsWay) {
+  const std::string body(32 << 20, 'b');
+  Flag sent;
+  serve([&](Request, std::shared_ptr<Exchange> exchange) {
+    Response response;
+    response.body = body;
+    exchange->send(std::move(response));
+    sent.raise();
+  });
+  RawClient client(server_->port());
+  ASSERT_TRUE(client.say("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+  ASSERT_TRUE(sent.wait());
+  std::thread stopping([&] {
+    server_->flush(Deadline::after(kPatience));
+    server_.reset();
+  });
+  const std::string heard = client.hear_all();
+  stopping.join();
+  EXPECT_TRUE(heard.ends_with(body));
+}
+
+TEST_F(HttpTest, FlushDoesNotWaitForUnfinishedAnswers) {
+  Flag arrived;
+  std::shared_ptr<Exchange> kept;
+  serve([&](Request, std::shared_ptr<Exchange> exchange) {
+    kept = std::move(exchange);
+    arrived.raise();
+  });
+  RawClient client(server_->port());
+  ASSERT_TRUE(client.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
+  ASSERT_TRUE(arrived.wait());
+  const Deadline by = Deadline::after(kPatience);
+  server_->flush(by);
+  EXPECT_FALSE(by.passed());
+  kept.reset();
+}
+
 TEST_F(HttpTest, HeaderValuesCannotBreakOutOfTheirLine) {
   serve([](Request, std::shared_ptr<Exchange> exchange) {
     Response response;

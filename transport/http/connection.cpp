@@ -139,7 +139,7 @@ void Connection::refuse_unreadable(error_code error) {
 void Connection::refuse(int status, const std::string& message) {
   state_ = State::kAnswering;
   keep_alive_ = false;
-  complete_ = true;
+  mark_complete();
   const Response response = error_answer(status, message);
   enqueue(response_head(response, "Connection: close\r\nContent-Length: " +
                                       std::to_string(response.body.size()) + "\r\n") +
@@ -154,7 +154,6 @@ void Connection::on_message() {
   head_only_ = message.method() == bhttp::verb::head;
   streaming_ = false;
   chunked_ = false;
-  complete_ = false;
   state_ = State::kAnswering;
 
   auto target = parse_target(message.target());
@@ -188,7 +187,7 @@ void Connection::answer(const std::shared_ptr<ExchangeState>& exchange, Response
   }
   if (!keep_alive_) framing += "Connection: close\r\n";
   if (keep_alive_ && http10_) framing += "Connection: keep-alive\r\n";
-  complete_ = true;
+  mark_complete();
   std::string bytes = response_head(response, framing);
   const bool body = has_body(response.status) && !head_only_ && !response.body.empty();
   if (body && response.body.size() < 4096) bytes += response.body;
@@ -227,7 +226,7 @@ void Connection::stream_piece(const std::shared_ptr<ExchangeState>& exchange, st
 
 void Connection::end_stream(const std::shared_ptr<ExchangeState>& exchange) {
   if (exchange != current_ || state_ != State::kAnswering) return;
-  complete_ = true;
+  mark_complete();
   if (chunked_ && !head_only_) return enqueue("0\r\n\r\n");
   if (!writing_) answer_complete();
 }
@@ -277,13 +276,27 @@ void Connection::on_written(size_t written) {
   if (complete_) answer_complete();
 }
 
+void Connection::mark_complete() {
+  complete_ = true;
+  ++server_->unwritten;
+}
+
+/// The answer is with the kernel, or nobody wants it any more.
+void Connection::forget_answer() {
+  current_.reset();
+  if (!complete_) return;
+  complete_ = false;
+  if (--server_->unwritten > 0) return;
+  for (const auto& tell : std::exchange(server_->when_written, {})) tell();
+}
+
 void Connection::answer_complete() {
   if (current_) {
     std::function<void()> dropped;  // may own the handler's state: let go outside of the lock
     std::lock_guard lock(current_->mutex);
     dropped.swap(current_->on_disconnect);
   }
-  current_.reset();
+  forget_answer();
   if (keep_alive_) return await_request(server_->options.idle_timeout);
   linger();
 }
@@ -343,7 +356,7 @@ void Connection::client_gone() {
 void Connection::close() {
   if (state_ == State::kClosed) return;
   state_ = State::kClosed;
-  current_.reset();
+  forget_answer();
   clear_deadline();
   error_code ignored;
   socket_.close(ignored);

@@ -56,6 +56,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void enqueue(std::string bytes, uint64_t counted = 0);
   void write_more();
   void on_written(size_t written);
+  void mark_complete();
+  void forget_answer();
   void answer_complete();
   void linger();
   void discard();

@@ -6,6 +6,7 @@
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/http/status.hpp>
+#include <future>
 #include <thread>
 #include <vector>
 
@@ -55,6 +56,7 @@ class AsioServer final : public Server {
   void stop_accepting() override {
     state_->post([this] { close_acceptor(); });
   }
+  void flush(Deadline by) override;
 
  private:
   void accept();
@@ -114,6 +116,17 @@ AsioServer::~AsioServer() {
   }
   state_->close_posts();
   state_->handler = nullptr;
+}
+
+void AsioServer::flush(Deadline by) {
+  const auto written = std::make_shared<std::promise<void>>();
+  const auto tell = [written] { written->set_value(); };
+  // Behind all that exchanges have posted so far: one thread runs posted tasks in order.
+  const bool posted = state_->post([state = state_, tell] {
+    if (state->unwritten == 0) return tell();
+    state->when_written.push_back(tell);
+  });
+  if (posted) written->get_future().wait_for(by.left());
 }
 
 void AsioServer::accept() {

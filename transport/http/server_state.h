@@ -12,6 +12,7 @@
 #include <mutex>
 #include <set>
 #include <utility>
+#include <vector>
 
 #include "transport/http/server.h"
 
@@ -28,6 +29,8 @@ struct ServerState {
   Handler handler;
   boost::asio::io_context io{1};
   std::set<Connection*> connections;  ///< server's thread
+  uint32_t unwritten = 0;  ///< server's thread: answers that are complete but not yet sent
+  std::vector<std::function<void()>> when_written;  ///< server's thread: who waits for that to be 0
 
   /// Any thread. False after close_posts(): a task queued then would never run and keep everything
   /// alive.
