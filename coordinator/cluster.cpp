@@ -28,11 +28,12 @@ std::string link_name(const control::WorkerHello& hello) {
 }
 
 Cluster::Cluster(TaskLoop& loop, ClusterPlan plan, StateFile& state, SelectionBoard& board,
-                 Callbacks callbacks)
+                 RendezvousBoard& rendezvous, Callbacks callbacks)
     : loop_(loop),
       plan_(std::move(plan)),
       state_(state),
       board_(board),
+      rendezvous_(rendezvous),
       callbacks_(std::move(callbacks)) {
   for (const GroupPlan& group : plan_.groups) {
     groups_.emplace_back().links.resize(group.layout.ranks);
@@ -207,6 +208,7 @@ void Cluster::lose(size_t index, const std::string& why,
   group.lost_because = why;
   ++group.failures;
   board_.end(group.epoch, sentence);
+  rendezvous_.end(group.epoch, sentence);
   for (uint32_t rank = 0; rank < group.links.size(); ++rank) {
     if (group.links[rank] == nullptr) continue;
     group.links[rank]->disband(group.epoch, sentence);

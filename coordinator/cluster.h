@@ -22,6 +22,7 @@
 #include "base/task_loop.h"
 #include "coordinator/board.h"
 #include "coordinator/engine.h"
+#include "coordinator/rendezvous.h"
 #include "coordinator/state_file.h"
 #include "models/kv_layout.h"
 #include "transport/control/coordinator_side.h"
@@ -55,9 +56,9 @@ class Cluster {
     std::function<void(size_t group, const std::string& why)> on_lost;
   };
 
-  /// `loop`, `state` and `board` outlive this; this outlives the loop's last task.
+  /// What is passed by reference outlives this; this outlives the loop's last task.
   Cluster(TaskLoop& loop, ClusterPlan plan, StateFile& state, SelectionBoard& board,
-          Callbacks callbacks);
+          RendezvousBoard& rendezvous, Callbacks callbacks);
 
   /// Any thread. Refuses an unknown group, a rank out of range or taken, another model: names both
   /// values.
@@ -106,6 +107,7 @@ class Cluster {
   const ClusterPlan plan_;
   StateFile& state_;
   SelectionBoard& board_;
+  RendezvousBoard& rendezvous_;
   const Callbacks callbacks_;
   std::vector<Group> groups_;
 

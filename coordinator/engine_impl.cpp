@@ -92,7 +92,7 @@ EngineImpl::EngineImpl(const ClusterConfig& config, RequestRules rules, std::vec
       state_(std::move(state)),
       metrics_(metrics, group_names(plan)),
       loop_("ebb-engine"),
-      cluster_(loop_, std::move(plan), *state_, board_,
+      cluster_(loop_, std::move(plan), *state_, board_, rendezvous_,
                {[this](size_t group) { pump(group); },
                 [this](size_t group, const std::string& why) { lost(group, why); }}),
       stores_(loop_, config_),
@@ -152,7 +152,8 @@ control::CoordinatorHandlers EngineImpl::handlers() {
 Result<SeqId> EngineImpl::submit(GenerateRequest request, std::shared_ptr<TokenSink> sink) {
   if (loop_.on_this_thread()) return submit_here(std::move(request), std::move(sink));
   return wait_for<SeqId>([&](auto done) {
-    const bool posted = loop_.post([&, done] { done(submit_here(std::move(request), std::move(sink))); });
+    const bool posted =
+        loop_.post([&, done] { done(submit_here(std::move(request), std::move(sink))); });
     if (!posted) done(unavailable("the coordinator is shutting down"));
   });
 }

@@ -40,13 +40,20 @@ void RendezvousBoard::get(const std::string& key, Answer answer) {
   answer(std::move(reply));
 }
 
-void RendezvousBoard::cancel_waiting(const std::string& why) {
-  std::multimap<std::string, Answer> waiting;
+void RendezvousBoard::end(Epoch epoch, const std::string& why) {
+  const std::string prefix = "epoch" + std::to_string(epoch.value) + "/";
+  const auto of_epoch = [&prefix](const auto& entry) { return entry.first.starts_with(prefix); };
+  std::vector<Answer> due;
   {
     const std::lock_guard lock(mutex_);
-    waiting.swap(waiting_);
+    for (auto& waiter : waiting_) {
+      if (of_epoch(waiter)) due.push_back(std::move(waiter.second));
+    }
+    std::erase_if(waiting_, of_epoch);
+    std::erase_if(values_, of_epoch);
+    std::erase_if(order_, [&prefix](const std::string& key) { return key.starts_with(prefix); });
   }
-  for (const auto& [key, answer] : waiting) answer(cancelled(why));
+  for (const Answer& answer : due) answer(cancelled(why));
 }
 
 }  // namespace ebb::coordinator

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/ids.h"
 #include "base/result.h"
 
 namespace ebb::coordinator {
@@ -27,8 +28,8 @@ class RendezvousBoard {
   void put(const std::string& key, std::string value);
   /// At once, or when the key is put. Errors: kExhausted. Whoever asked may have given up long ago.
   void get(const std::string& key, Answer answer);
-  /// Everybody who waits is answered kCancelled.
-  void cancel_waiting(const std::string& why);
+  /// Forgets the keys of `epoch`; who waits for one is answered kCancelled.
+  void end(Epoch epoch, const std::string& why);
 
  private:
   std::mutex mutex_;
