@@ -180,7 +180,7 @@ Result<void> BulkChunk::run(control::UnitResult& out) {
   } else {
     EBB_TRY_VOID(score(result));
   }
-  result.counters = sequence_.counters;
+  result.counters = sequence_.counters_now();
   out.sequences.push_back(std::move(result));
   return {};
 }

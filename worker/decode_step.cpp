@@ -265,7 +265,7 @@ Result<void> DecodeStep::finish(control::UnitResult& out) {
     sequence.length += 1;
     if (sequence.length == sequence.tokens.size()) sequence.tokens.push_back(next[i]);
     c_.mover.seal_tail(sequence);
-    members_[i].result.counters = sequence.counters;
+    members_[i].result.counters = sequence.counters_now();
     out.sequences.push_back(std::move(members_[i].result));
   }
   return {};

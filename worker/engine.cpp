@@ -254,8 +254,7 @@ Result<void> Engine::release(const control::ReleaseUnit& unit, control::UnitResu
   }
   control::SequenceResult result;
   result.seq = unit.seq;
-  (*found)->counters.device_blocks = (*found)->kv->blocks_used();
-  result.counters = (*found)->counters;
+  result.counters = (*found)->counters_now();
   out.sequences.push_back(std::move(result));
   return {};
 }
@@ -285,9 +284,7 @@ control::SequenceMap Engine::map_of(Sequence& sequence) {
   map.seq = sequence.id();
   map.length = sequence.length;
   map.policy = sequence.open.policy;
-  sequence.counters.device_blocks = sequence.kv->blocks_used();
-  sequence.counters.device_blocks_max = sequence.kv->blocks_max();
-  map.counters = sequence.counters;
+  map.counters = sequence.counters_now();
   map.bands = group_->mover->describe(sequence);
   return map;
 }

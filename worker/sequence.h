@@ -30,7 +30,12 @@ struct Sequence {
   SeqId id() const { return open.seq; }
   /// Tokens that a bulk pass computes, densely and so exactly; the rest go through the decode path.
   uint32_t bulk_end() const { return open.decode_from; }
-  bool forced() const { return length < open.prompt.size(); }
+  control::SequenceCounters counters_now() const {
+    control::SequenceCounters now = counters;
+    now.device_blocks = kv->blocks_used();
+    now.device_blocks_max = kv->blocks_max();
+    return now;
+  }
 };
 
 }  // namespace ebb::worker
