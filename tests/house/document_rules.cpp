@@ -1,0 +1,108 @@
+#include "tests/house/document_rules.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "tests/house/covered_elsewhere.h"
+
+namespace ebb::house {
+namespace {
+
+struct Mention {
+  std::string_view path;
+  std::string_view name;  ///< behind ':'; may be empty
+};
+
+bool is_path_part(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+         c == '-' || c == '.' || c == '/';
+}
+
+/// A mention is a whole quotation of the form folder/file.ext or folder/file.ext:name.
+std::optional<Mention> read_mention(std::string_view quoted) {
+  static const std::vector<std::string_view> kExtensions = {
+      ".h",    ".cpp", ".capnp", ".cmake",         ".md",
+      ".yaml", ".py",  ".sh",    "CMakeLists.txt", "packages.txt"};
+  const size_t colon = quoted.find(':');
+  const std::string_view path = quoted.substr(0, colon);
+  const std::string_view name = colon == quoted.npos ? "" : quoted.substr(colon + 1);
+  const bool is_path = path.find('/') != path.npos && !path.starts_with("/") &&
+                       std::all_of(path.begin(), path.end(), is_path_part) &&
+                       std::any_of(kExtensions.begin(), kExtensions.end(),
+                                   [&](std::string_view end) { return path.ends_with(end); });
+  if (!is_path) return std::nullopt;
+  return Mention{path.starts_with("./") ? path.substr(2) : path, name};
+}
+
+/// "Class::method()" is looked up as "method".
+std::string_view last_name(std::string_view name) {
+  if (const size_t scope = name.rfind("::"); scope != name.npos) name.remove_prefix(scope + 2);
+  return name.substr(0, name.find('('));
+}
+
+bool contains_name(const SourceFile& file, std::string_view name) {
+  return std::any_of(file.lines.begin(), file.lines.end(),
+                     [&](const std::string& line) { return has_word(line, name); });
+}
+
+std::optional<std::string> wrong_mention(const SourceTree& tree, const Mention& mention) {
+  const SourceFile* file = tree.find(mention.path);
+  if (file == nullptr) return "there is no file " + std::string(mention.path);
+  if (mention.name.empty() || contains_name(*file, last_name(mention.name))) return std::nullopt;
+  return std::string(mention.path) + " has no " + std::string(last_name(mention.name));
+}
+
+bool is_product_source(const SourceFile& file) {
+  return file.is_source() && !file.is_test() && !file.path.starts_with("bench/");
+}
+
+}  // namespace
+
+Violations check_document_paths(const SourceTree& tree, const SourceFile& document) {
+  Violations found;
+  bool in_code = false;
+  for (size_t i = 0; i < document.lines.size(); ++i) {
+    const std::string_view line = document.lines[i];
+    if (line.starts_with("```")) in_code = !in_code;
+    if (in_code) continue;
+    for (size_t begin = line.find('`'); begin != line.npos;) {
+      const size_t end = line.find('`', begin + 1);
+      if (end == line.npos) break;
+      if (const auto mention = read_mention(line.substr(begin + 1, end - begin - 1))) {
+        if (const auto wrong = wrong_mention(tree, *mention)) {
+          found.push_back(at(document, i) + *wrong);
+        }
+      }
+      begin = line.find('`', end + 1);
+    }
+  }
+  return found;
+}
+
+Violations check_sources_are_tested(const SourceTree& tree) {
+  Violations found;
+  for (const SourceFile& file : tree.files()) {
+    if (!is_product_source(file)) continue;
+    const std::string folder = file.path.substr(0, file.path.find('/'));
+    const std::string own = "tests/" + folder + "/" + file.stem() + "_test.cpp";
+    const auto entry = std::find_if(covered_elsewhere().begin(), covered_elsewhere().end(),
+                                    [&](const Coverage& c) { return c.source == file.path; });
+    const bool is_listed = entry != covered_elsewhere().end();
+    if (tree.find(own) != nullptr) {
+      if (is_listed) found.push_back(file.path + " has " + own + ": strike it from the table");
+    } else if (!is_listed) {
+      found.push_back(file.path + ": no " + own + ", nor an entry in covered_elsewhere.cpp");
+    } else if (tree.find(entry->test) == nullptr) {
+      found.push_back(file.path + " is tested by " + std::string(entry->test) + ", which is gone");
+    }
+  }
+  for (const Coverage& entry : covered_elsewhere()) {
+    if (tree.find(entry.source) == nullptr) {
+      found.push_back("covered_elsewhere.cpp lists " + std::string(entry.source) +
+                      ", which is gone");
+    }
+  }
+  return found;
+}
+
+}  // namespace ebb::house

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Installs what is missing, fetches the model, builds, and runs every test. Starts from a bare Debian 12, as root
+# or with sudo; needs nothing that was run before, and can be run again.
+#
+#   usage: tests/run.sh [--asan] [--label LABEL]
+#     --asan          build with address and undefined-behaviour sanitizers; runs the unit tests only
+#     --label LABEL   only the tests with this label: unit, net, e2e, house
+#
+# Ends with CTest's own summary, and with its exit status.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; }
+say() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
+
+preset=dev
+label=''
+while (($# > 0)); do
+  case $1 in
+    --asan) preset=asan; label=${label:-unit} ;;
+    --label)
+      (($# > 1)) || { usage >&2; exit 2; }
+      label=$2
+      shift
+      ;;
+    -h | --help) usage; exit 0 ;;
+    *)
+      printf 'tests/run.sh: unknown argument: %s\n' "$1" >&2
+      usage >&2
+      exit 2
+      ;;
+  esac
+  shift
+done
+build=build
+[[ $preset == dev ]] || build=build-$preset
+
+say 'packages'
+deploy/install_packages.sh
+
+say 'model'
+deploy/fetch_model.sh
+
+say "configure ($preset)"
+cmake --preset "$preset" --log-level=WARNING
+
+say 'build'
+cmake --build "$build"
+
+say 'tests'
+arguments=(--test-dir "$build" --parallel 2 --output-on-failure --no-tests=error)
+[[ -z $label ]] || arguments+=(--label-regex "^${label}\$")
+exec ctest "${arguments[@]}"
