@@ -7,7 +7,7 @@
 namespace ebb::house {
 
 struct Coverage {
-  std::string_view source;
+  std::string_view sources;  ///< a path, or what several paths begin with; the longest counts
   std::string_view test;
 };
 

@@ -13,5 +13,7 @@ Violations check_document_paths(const SourceTree& tree, const SourceFile& docume
 /// Each source has tests/<folder>/<stem>_test.cpp, or stands in the table of sources that are
 /// tested elsewhere.
 Violations check_sources_are_tested(const SourceTree& tree);
+/// That table has no entry for sources that are gone.
+Violations check_coverage_table(const SourceTree& tree);
 
 }  // namespace ebb::house

@@ -2,83 +2,12 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
+
+#include "tests/house/include_table.h"
 
 namespace ebb::house {
 namespace {
-
-using Names = std::vector<std::string_view>;
-
-/// What the files below `folder` may include of ours; the longest matching folder counts.
-struct FolderRule {
-  std::string_view folder;
-  Names may_include;
-};
-
-const std::vector<FolderRule>& folder_rules() {
-  static const std::vector<FolderRule> kRules = {
-      {"base/", {"base/"}},
-      {"models/", {"base/", "models/"}},
-      {"kernels/", {"base/", "kernels/"}},
-      {"transport/collective/", {"base/", "transport/collective/"}},
-      {"transport/control/", {"base/", "transport/control/"}},
-      {"transport/data/", {"base/", "transport/data/"}},
-      {"transport/http/", {"base/", "transport/http/"}},
-      // Knows names and bytes: nothing of models, kernels, workers or the coordinator.
-      {"kvstore/",
-       {"base/", "kvstore/", "transport/control/", "transport/data/", "transport/http/"}},
-      {"worker/",
-       {"base/", "models/", "kernels/", "kvstore/client.h", "kvstore/granule.h", "worker/",
-        "transport/collective/", "transport/control/", "transport/data/", "transport/http/"}},
-      // Never in a token's data path: no kernels, no store, no bulk transport.
-      {"coordinator/",
-       {"base/", "models/", "coordinator/", "transport/control/", "transport/http/"}},
-      {"ctl/", {"base/", "ctl/", "transport/http/"}},
-      // Tests and benchmarks look at everything.
-      {"tests/", {""}},
-      {"bench/", {""}},
-  };
-  return kRules;
-}
-
-/// Headers that begin so may be included only by files whose path begins or ends with one of
-/// `where`.
-struct VendorRule {
-  std::string_view header;
-  Names where;
-};
-
-const std::vector<VendorRule>& vendor_rules() {
-  static const std::vector<VendorRule> kRules = {
-      {"capnp/", {"transport/control/"}},
-      {"kj/", {"transport/control/"}},
-      {"ucp/", {"transport/data/"}},
-      {"ucs/", {"transport/data/"}},
-      {"boost/beast", {"transport/http/"}},
-      {"boost/asio", {"transport/http/", "transport/data/event_loop.cpp"}},
-      {"gloo/", {"transport/collective/"}},
-      {"rocksdb/", {"kvstore/ssd_tier", "kvstore/rocks"}},
-      {"oneapi/dnnl/", {"kernels/cpu/"}},
-      {"omp.h", {"kernels/cpu/"}},
-      {"immintrin.h", {"kernels/cpu/"}},
-      {"nmmintrin.h", {"base/checksum.cpp"}},
-      {"openssl/", {"base/checksum.cpp"}},
-      {"spdlog/", {"base/log.cpp"}},
-      {"prometheus/", {"base/metrics.cpp"}},
-      {"yaml-cpp/", {"base/config_yaml.cpp", "models/selection_profile.cpp"}},
-      {"pcre2.h", {"models/pre_tokenizer.cpp"}},
-      {"CLI/", {"/main.cpp"}},
-      {"nlohmann/", {"coordinator/", "ctl/", "kvstore/", "worker/"}},
-  };
-  return kRules;
-}
-
-/// Standard C++ headers have neither dot nor folder; these are POSIX's and Linux's that may appear
-/// anywhere.
-constexpr std::string_view kSystemHeaders[] = {
-    "cpuid.h", "dirent.h", "dlfcn.h",  "fcntl.h",  "netdb.h", "poll.h",    "pthread.h", "pwd.h",
-    "sched.h", "signal.h", "spawn.h",  "unistd.h", "arpa/",   "linux/",    "net/",      "netinet/",
-    "sys/",    "time.h",   "malloc.h", "limits.h", "errno.h", "termios.h", "syscall.h",
-};
 
 struct Include {
   std::string_view header;
@@ -113,6 +42,17 @@ bool is_system_header(std::string_view header) {
   if (header.find_first_of("./") == header.npos) return true;
   return std::any_of(std::begin(kSystemHeaders), std::end(kSystemHeaders),
                      [&](std::string_view known) { return header.starts_with(known); });
+}
+
+/// What `file` includes, itself and through our own headers.
+void collect_includes(const SourceTree& tree, const SourceFile& file,
+                      std::set<std::string_view>& included) {
+  for (const std::string& line : file.lines) {
+    const auto include = read_include(line);
+    if (!include || !included.insert(include->header).second) continue;
+    const SourceFile* ours = include->is_quoted ? tree.find(include->header) : nullptr;
+    if (ours != nullptr) collect_includes(tree, *ours, included);
+  }
 }
 
 std::string quoted(std::string_view text) { return "\"" + std::string(text) + "\""; }
@@ -166,55 +106,20 @@ Violations check_vendor_includes(const SourceFile& file) {
   return found;
 }
 
-Violations check_header_stands_alone(const SourceFile& file) {
-  struct Need {
-    std::string_view used;
-    Names any_of;  ///< one of these headers must be included
-  };
-  static const std::vector<Need> kNeeds = {
-      {"std::string", {"string"}},
-      {"std::string_view", {"string_view"}},
-      {"std::vector", {"vector"}},
-      {"std::map", {"map"}},
-      {"std::set", {"set"}},
-      {"std::deque", {"deque"}},
-      {"std::unordered_map", {"unordered_map"}},
-      {"std::unordered_set", {"unordered_set"}},
-      {"std::optional", {"optional"}},
-      {"std::variant", {"variant"}},
-      {"std::span", {"span"}},
-      {"std::array", {"array"}},
-      {"std::function", {"functional"}},
-      {"std::unique_ptr", {"memory"}},
-      {"std::shared_ptr", {"memory"}},
-      {"std::atomic", {"atomic"}},
-      {"std::mutex", {"mutex"}},
-      {"std::condition_variable", {"condition_variable"}},
-      {"std::thread", {"thread"}},
-      {"std::byte", {"cstddef"}},
-      {"uint64_t", {"cstdint"}},
-      {"uint32_t", {"cstdint"}},
-      {"uint16_t", {"cstdint"}},
-      {"uint8_t", {"cstdint"}},
-      {"int64_t", {"cstdint"}},
-      {"int32_t", {"cstdint"}},
-  };
+Violations check_header_stands_alone(const SourceTree& tree, const SourceFile& file) {
   Violations found;
   if (!file.is_header()) return found;
-  std::vector<std::string_view> included;
-  for (const std::string& line : file.lines) {
-    if (const auto include = read_include(line)) included.push_back(include->header);
-  }
-  const auto includes = [&](std::string_view header) {
-    return std::find(included.begin(), included.end(), header) != included.end();
-  };
-  for (const Need& need : kNeeds) {
-    if (std::any_of(need.any_of.begin(), need.any_of.end(), includes)) continue;
+  std::set<std::string_view> included;
+  collect_includes(tree, file, included);
+  for (const StandardNeed& need : standard_needs()) {
+    if (included.contains(need.header)) continue;
     for (size_t i = 0; i < file.lines.size(); ++i) {
       const std::string_view line = file.lines[i];
-      if (!has_word(line.substr(0, line.find("//")), need.used)) continue;
+      // Neither comments nor quoted text count.
+      const size_t code_end = std::min(line.find("//"), line.find('"'));
+      if (!has_word(line.substr(0, code_end), need.used)) continue;
       found.push_back(at(file, i) + "uses " + std::string(need.used) + " without <" +
-                      std::string(need.any_of.front()) + ">");
+                      std::string(need.header) + ">");
       break;
     }
   }

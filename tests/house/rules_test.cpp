@@ -48,10 +48,12 @@ TEST(HouseRules, LibrariesStayInTheirPlace) {
   EXPECT_THAT(check("base/x.cpp", "#include <sys/socket.h>\n#include <unistd.h>\n"), IsEmpty());
 }
 
-TEST(HouseRules, AHeaderNamesTheStandardHeadersThatItUses) {
-  const auto check = [](const std::string& text) {
-    return check_header_stands_alone(make_file("base/x.h", text));
+TEST(HouseRules, AHeaderIncludesTheStandardHeadersThatItUses) {
+  const SourceTree tree({make_file("base/list.h", "#include <vector>\n")});
+  const auto check = [&](const std::string& text) {
+    return check_header_stands_alone(tree, make_file("base/x.h", text));
   };
+  EXPECT_THAT(check("#include \"base/list.h\"\nstd::vector<int> v;\n"), IsEmpty());
   EXPECT_THAT(check("std::vector<int> v;\n"),
               ElementsAre(HasSubstr("std::vector without <vector>")));
   EXPECT_THAT(check("#include <vector>\nstd::vector<int> v;\n"), IsEmpty());
@@ -73,6 +75,9 @@ TEST(HouseRules, LengthsAreLimited) {
   for (int i = 0; i < 69; ++i) body += "  x();\n";
   EXPECT_THAT(check_function_length(make_file("a/x.cpp", "void f() {\n" + body + "}\n")),
               ElementsAre("a/x.cpp:1: a function of 71 lines; the limit is 70"));
+  EXPECT_THAT(
+      check_function_length(make_file("a/x.cpp", "void f(int a,\n    int b) {\n}\n" + body)),
+      IsEmpty());
   EXPECT_THAT(check_function_length(make_file("a/x.cpp", "namespace x {\n" + body + "}\n")),
               IsEmpty());
 }
