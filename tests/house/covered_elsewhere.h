@@ -1,8 +1,8 @@
 // Sources whose behaviour is asked for by a test that has another name than theirs.
 #pragma once
 
+#include <span>
 #include <string_view>
-#include <vector>
 
 namespace ebb::house {
 
@@ -11,6 +11,6 @@ struct Coverage {
   std::string_view test;
 };
 
-const std::vector<Coverage>& covered_elsewhere();
+std::span<const Coverage> covered_elsewhere();
 
 }  // namespace ebb::house

@@ -2,11 +2,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <fstream>
-#include <sstream>
-
-#include "base/cluster_config.h"
 #include "tests/house/document_rules.h"
 #include "tests/house/form_rules.h"
 #include "tests/house/include_rules.h"
@@ -74,18 +69,6 @@ TEST(House, TheUsualDocumentsAreThere) {
                            "CHANGELOG.md", "docs/configuration.md"}) {
     EXPECT_NE(the_tree().find(name), nullptr) << name << " is missing";
   }
-}
-
-/// docs/configuration.md is written by the code that reads the configuration; with EBB_WRITE_DOCS
-/// set, here.
-TEST(House, TheConfigurationReferenceIsUpToDate) {
-  const std::string path = std::string(EBB_SOURCE_DIR) + "/docs/configuration.md";
-  if (std::getenv("EBB_WRITE_DOCS") != nullptr) std::ofstream(path) << cluster_config_reference();
-  std::ifstream in(path);
-  std::stringstream text;
-  text << in.rdbuf();
-  EXPECT_EQ(text.str(), cluster_config_reference())
-      << "write it anew: EBB_WRITE_DOCS=1 build/tests/ebb_house_test --gtest_filter='*Reference*'";
 }
 
 }  // namespace
