@@ -30,7 +30,8 @@ class Histogram {
   virtual void observe(double value) = 0;
 };
 
-/// One per process, made in main and handed down. All methods: any thread. Objects live as long as the registry.
+/// One per process, made in main and handed down. All methods: any thread. Objects live as long as
+/// the registry.
 class Metrics {
  public:
   Metrics();
@@ -38,7 +39,8 @@ class Metrics {
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;
 
-  Counter& counter(const std::string& name, const std::string& help, const MetricLabels& labels = {});
+  Counter& counter(const std::string& name, const std::string& help,
+                   const MetricLabels& labels = {});
   Gauge& gauge(const std::string& name, const std::string& help, const MetricLabels& labels = {});
   /// `bounds` ascending; the same for every call with this name.
   Histogram& histogram(const std::string& name, const std::string& help,

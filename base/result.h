@@ -1,5 +1,6 @@
 // Errors are values. Result<T> holds a T or an Error; nothing of ours throws.
-// Third-party exceptions are caught in the one file that calls the library and become an Error there.
+// Third-party exceptions are caught in the one file that calls the library and become an Error
+// there.
 #pragma once
 
 #include <string>
@@ -48,21 +49,36 @@ template <class T>
 class [[nodiscard]] Result {
  public:
   using value_type = T;
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}     // NOLINT: implicit
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT: implicit
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit
 
   bool has_value() const { return state_.index() == 0; }
   explicit operator bool() const { return has_value(); }
-  T& value() & { EBB_CHECK(has_value()); return std::get<0>(state_); }
-  const T& value() const& { EBB_CHECK(has_value()); return std::get<0>(state_); }
-  T&& value() && { EBB_CHECK(has_value()); return std::get<0>(std::move(state_)); }
+  T& value() & {
+    EBB_CHECK(has_value());
+    return std::get<0>(state_);
+  }
+  const T& value() const& {
+    EBB_CHECK(has_value());
+    return std::get<0>(state_);
+  }
+  T&& value() && {
+    EBB_CHECK(has_value());
+    return std::get<0>(std::move(state_));
+  }
   T& operator*() & { return value(); }
   const T& operator*() const& { return value(); }
   T&& operator*() && { return std::move(*this).value(); }
   T* operator->() { return &value(); }
   const T* operator->() const { return &value(); }
-  const Error& error() const& { EBB_CHECK(!has_value()); return std::get<1>(state_); }
-  Error&& error() && { EBB_CHECK(!has_value()); return std::get<1>(std::move(state_)); }
+  const Error& error() const& {
+    EBB_CHECK(!has_value());
+    return std::get<1>(state_);
+  }
+  Error&& error() && {
+    EBB_CHECK(!has_value());
+    return std::get<1>(std::move(state_));
+  }
 
  private:
   std::variant<T, Error> state_;
@@ -79,8 +95,14 @@ class [[nodiscard]] Result<void> {
   explicit operator bool() const { return has_value(); }
   void value() const { EBB_CHECK(!failed_); }
   void operator*() const { value(); }
-  const Error& error() const& { EBB_CHECK(failed_); return error_; }
-  Error&& error() && { EBB_CHECK(failed_); return std::move(error_); }
+  const Error& error() const& {
+    EBB_CHECK(failed_);
+    return error_;
+  }
+  Error&& error() && {
+    EBB_CHECK(failed_);
+    return std::move(error_);
+  }
 
  private:
   bool failed_ = false;
@@ -97,15 +119,15 @@ inline Error with_context(const std::string& context, Error error) {
 
 /// `auto x = EBB_TRY(f());` leaves the function with the error, or yields the value.
 /// Not inside coroutines (GCC 12.2 crashes on co_return in a statement expression).
-#define EBB_TRY(expr)                                         \
-  ({                                                          \
-    auto ebb_try_result = (expr);                             \
+#define EBB_TRY(expr)                                              \
+  ({                                                               \
+    auto ebb_try_result = (expr);                                  \
     if (!ebb_try_result) return std::move(ebb_try_result).error(); \
-    *std::move(ebb_try_result);                               \
+    *std::move(ebb_try_result);                                    \
   })
 /// The same for Result<void>, as a statement.
-#define EBB_TRY_VOID(expr)                                    \
-  do {                                                        \
-    auto ebb_try_result = (expr);                             \
+#define EBB_TRY_VOID(expr)                                         \
+  do {                                                             \
+    auto ebb_try_result = (expr);                                  \
     if (!ebb_try_result) return std::move(ebb_try_result).error(); \
   } while (false)

@@ -1,5 +1,5 @@
-// A thread with a bounded queue of tasks and timers: the shell in which single-threaded objects live.
-// An object "belongs" to a loop: its methods are called only from tasks of that loop.
+// A thread with a bounded queue of tasks and timers: the shell in which single-threaded objects
+// live. An object "belongs" to a loop: its methods are called only from tasks of that loop.
 #pragma once
 
 #include <functional>

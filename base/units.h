@@ -1,4 +1,5 @@
-// Sizes, durations and addresses as people write them: "96MiB", "1.5GiB", "4096"; "3s"; "127.0.0.1:8000".
+// Sizes, durations and addresses as people write them: "96MiB", "1.5GiB", "4096"; "3s";
+// "127.0.0.1:8000".
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,6 @@
-// ebb-bench: tokens per second of one rank, in process, without HTTP, coordinator or store: what the compute path does.
-// Prints one JSON line per case. Compare only within one run (bench/against_llama.py alternates with a peer).
+// ebb-bench: tokens per second of one rank, in process, without HTTP, coordinator or store: what
+// the compute path does. Prints one JSON line per case. Compare only within one run
+// (bench/against_llama.py alternates with a peer).
 #include <cstdio>
 
 #include <CLI/CLI.hpp>
@@ -116,8 +117,8 @@ class Bench {
 };
 
 void print_case(const char* test, uint32_t depth, uint32_t tokens, double seconds) {
-  std::printf("{\"test\": \"%s\", \"depth\": %u, \"tokens\": %u, \"tokens_per_second\": %.2f}\n", test,
-              depth, tokens, tokens / seconds);
+  std::printf("{\"test\": \"%s\", \"depth\": %u, \"tokens\": %u, \"tokens_per_second\": %.2f}\n",
+              test, depth, tokens, tokens / seconds);
   std::fflush(stdout);
 }
 

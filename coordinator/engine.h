@@ -1,5 +1,5 @@
-// What the HTTP side of the coordinator sees of the rest: submit tokens, receive tokens. Below this line there is
-// no text and no JSON; above it no ranks and no units.
+// What the HTTP side of the coordinator sees of the rest: submit tokens, receive tokens. Below this
+// line there is no text and no JSON; above it no ranks and no units.
 #pragma once
 
 #include <cstdint>
@@ -16,14 +16,15 @@
 
 namespace ebb::coordinator {
 
-/// One sequence to decode. Numbers were range-checked by the API; the engine checks what depends on the model and the
-/// device (prompt + max_tokens against the context, the arena) and answers kInvalid naming field and limit.
+/// One sequence to decode. Numbers were range-checked by the API; the engine checks what depends on
+/// the model and the device (prompt + max_tokens against the context, the arena) and answers
+/// kInvalid naming field and limit.
 struct GenerateRequest {
   std::string request_id;
-  std::vector<TokenId> prompt;       ///< at least one token
-  uint32_t max_tokens = 16;          ///< 0 only with prompt_logprobs or decode_from
+  std::vector<TokenId> prompt;  ///< at least one token
+  uint32_t max_tokens = 16;     ///< 0 only with prompt_logprobs or decode_from
   std::optional<uint32_t> decode_from;
-  std::optional<control::PolicyKind> policy;   ///< none: config.policy.name
+  std::optional<control::PolicyKind> policy;  ///< none: config.policy.name
   std::optional<uint32_t> budget;
   std::optional<uint32_t> sinks;
   std::optional<uint32_t> window;
@@ -36,9 +37,9 @@ enum class FinishReason { kStop, kLength, kAbort };
 struct Usage {
   uint32_t prompt_tokens = 0;
   uint32_t completion_tokens = 0;
-  control::PolicyParams policy;              ///< what ran
-  control::SequenceCounters counters;        ///< summed over ranks
-  uint64_t device_bytes_max = 0;             ///< of all ranks together
+  control::PolicyParams policy;        ///< what ran
+  control::SequenceCounters counters;  ///< summed over ranks
+  uint64_t device_bytes_max = 0;       ///< of all ranks together
   double prefill_seconds = 0;
   double decode_seconds = 0;
   double queue_seconds = 0;
@@ -48,10 +49,12 @@ struct Usage {
 class TokenSink {
  public:
   virtual ~TokenSink() = default;
-  /// Log-probabilities of prompt tokens, in order, in one or more pieces (echo + logprobs, or decode_from).
+  /// Log-probabilities of prompt tokens, in order, in one or more pieces (echo + logprobs, or
+  /// decode_from).
   virtual void on_prompt(std::vector<control::TokenLogprob> scored) = 0;
   /// `steps` traces one decode step when asked for. Stop tokens are not delivered.
-  virtual void on_token(const control::TokenLogprob& token, std::vector<control::SelectionTrace> trace) = 0;
+  virtual void on_token(const control::TokenLogprob& token,
+                        std::vector<control::SelectionTrace> trace) = 0;
   /// Last call. After cancel() it still comes (kAbort, or whatever was already decided).
   virtual void on_finish(FinishReason reason, const Usage& usage) = 0;
   /// Last call instead of on_finish: nothing hangs, nothing is silently short.
@@ -68,11 +71,11 @@ struct RankState {
 struct GroupState {
   std::string name;
   uint64_t epoch = 0;
-  std::string state;                 ///< "waiting for ranks 1", "forming", "ready", "lost: <why>"
+  std::string state;  ///< "waiting for ranks 1", "forming", "ready", "lost: <why>"
   bool ready = false;
   std::vector<RankState> ranks;
   uint64_t arena_blocks = 0, arena_blocks_used = 0, arena_blocks_max = 0;
-  uint64_t block_bytes_all = 0;      ///< bytes of one block over all ranks
+  uint64_t block_bytes_all = 0;  ///< bytes of one block over all ranks
 };
 struct StoreState {
   std::string name;
@@ -84,21 +87,23 @@ struct StoreState {
 struct SequenceInfo {
   SeqId seq;
   std::string request_id;
-  std::string state;                 ///< "waiting", "prefill", "decode", "finished", "failed"
+  std::string state;  ///< "waiting", "prefill", "decode", "finished", "failed"
   std::string policy;
   uint32_t budget = 0;
   uint32_t prompt_tokens = 0;
-  uint32_t tokens = 0;               ///< with KV
+  uint32_t tokens = 0;  ///< with KV
   uint32_t generated = 0;
   double age_seconds = 0;
   std::string error;
 };
 struct EngineStatus {
-  bool ready = false;                ///< a group is ready, a store tier is writable (or no store configured), not draining
+  /// a group is ready, a store tier is writable (or no store configured), not draining
+  bool ready = false;
   std::string not_ready_because;
   bool draining = false;
-  double progress_age_seconds = 0;   ///< since the last finished unit while work is queued; 0 when idle
-  bool healthy = true;               ///< progress_age below the limit
+  /// since the last finished unit while work is queued; 0 when idle
+  double progress_age_seconds = 0;
+  bool healthy = true;  ///< progress_age below the limit
   uint32_t running = 0;
   uint32_t waiting = 0;
   std::vector<GroupState> groups;
@@ -109,16 +114,20 @@ struct EngineStatus {
 class Engine {
  public:
   virtual ~Engine() = default;
-  /// Errors at once: kInvalid (names field and limit), kExhausted (queue full: HTTP 429), kUnavailable (draining, no
-  /// group ready: 503). Everything later comes through the sink.
+  /// Errors at once: kInvalid (names field and limit), kExhausted (queue full: HTTP 429),
+  /// kUnavailable (draining, no group ready: 503). Everything later comes through the sink.
   virtual Result<SeqId> submit(GenerateRequest request, std::shared_ptr<TokenSink> sink) = 0;
-  /// The client went away, or a stop string matched: ends the sequence soon and frees it. Unknown ids are ignored.
+  /// The client went away, or a stop string matched: ends the sequence soon and frees it. Unknown
+  /// ids are ignored.
   virtual void cancel(SeqId seq, FinishReason reason) = 0;
   virtual EngineStatus status() = 0;
-  virtual std::vector<SequenceInfo> sequences() = 0;  ///< newest first; finished ones up to kept_sequences
+  virtual std::vector<SequenceInfo>
+  sequences() = 0;  ///< newest first; finished ones up to kept_sequences
   /// kNotFound for ids that are neither live nor kept. `answer` on an unspecified thread.
-  virtual void describe(std::optional<SeqId> seq, std::function<void(Result<control::SequenceMap>)> answer) = 0;
-  /// Refuses new work; returns when running requests are done or `by` has passed (they then end with an error).
+  virtual void describe(std::optional<SeqId> seq,
+                        std::function<void(Result<control::SequenceMap>)> answer) = 0;
+  /// Refuses new work; returns when running requests are done or `by` has passed (they then end
+  /// with an error).
   virtual void drain(Deadline by) = 0;
 };
 

@@ -11,8 +11,8 @@ namespace ebb::coordinator {
 struct KeptSequence {
   SequenceInfo info;  ///< age_seconds is filled in when asked
   TimePoint submitted_at{};
-  std::optional<control::SequenceMap>
-      map;  ///< none: it ended without one (never opened, group lost)
+  /// none: it ended without one (never opened, group lost)
+  std::optional<control::SequenceMap> map;
 };
 
 class KeptSequences {

@@ -12,8 +12,8 @@ namespace ebb::ctl {
 
 struct UpOptions {
   std::string config_path;
-  std::map<std::string, std::string>
-      overrides;  ///< of --set, --model and --run-dir, as config keys
+  /// of --set, --model and --run-dir, as config keys
+  std::map<std::string, std::string> overrides;
   bool restart = true;
   Millis timeout{180000};  ///< until ready
   std::string bin_dir;     ///< folder of the binaries

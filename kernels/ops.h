@@ -75,17 +75,17 @@ struct AttendArgs {
   uint32_t rows = 1;
   KvRows kv;
   uint32_t count = 0;  ///< entries of the last row
-  std::span<const uint32_t>
-      list;  ///< slots: [count], [heads_kv, count] or [heads_q, count] by `scope`; empty: dense
+  /// slots: [count], [heads_kv, count] or [heads_q, count] by `scope`; empty: dense
+  std::span<const uint32_t> list;
   ListScope scope = ListScope::kLayer;
-  /// Query variant: entries [0, alt_count) are scored with d_q_alt instead (methods.md 2.1.3);
-  /// null: none.
+  /// Query variant: entries [0, alt_count) are scored with d_q_alt instead (as StreamingLLM wants
+  /// it for its sinks); null: none.
   const float* d_q_alt = nullptr;  ///< [rows, heads_q, head_size]
   uint32_t alt_count = 0;
   float* d_out = nullptr;  ///< [rows, heads_q, head_size]
   float* d_lse = nullptr;  ///< [rows, heads_q]; null: not wanted
-  float* d_logits =
-      nullptr;  ///< [heads_q, count] of the LAST row, scaled, before softmax; null: not wanted
+  /// [heads_q, count] of the LAST row, scaled, before softmax; null: not wanted
+  float* d_logits = nullptr;
 };
 
 /// A candidate of a selection: order is by score descending, then position ascending.
@@ -186,8 +186,8 @@ struct Backend {
 struct CpuOptions {
   uint32_t decode_threads = 1;
   uint32_t bulk_threads = 1;
-  std::string
-      isa_max;  ///< "": best present; "x86-64-v2", "avx2", "avx512" cap it (also EBB_CPU_ISA)
+  /// "": best present; "x86-64-v2", "avx2", "avx512" cap it (also EBB_CPU_ISA)
+  std::string isa_max;
 };
 
 /// Errors: kUnsupported (a cap above what the CPU has, an unknown name: lists the known ones).

@@ -14,8 +14,8 @@ namespace {
 
 constexpr uint64_t kSlabMin = 64 * kKiB;
 constexpr uint64_t kSlabMax = 16 * kMiB;  ///< also the largest body that a host tier can hold
-constexpr uint64_t kSlabsWanted =
-    64;  ///< more: less waste by classes; fewer: less waste at slab ends
+/// more: less waste by classes; fewer: less waste at slab ends
+constexpr uint64_t kSlabsWanted = 64;
 
 uint64_t slab_bytes_for(uint64_t bytes) {
   return std::clamp(std::bit_floor(bytes / kSlabsWanted), kSlabMin, kSlabMax);

@@ -1,5 +1,6 @@
-// All that a worker sees of the KV store. Many granules in one request; the store gathers. Every record is verified
-// here on arrival (head, checksum, identity): one that fails is counted and reported as missing, never delivered.
+// All that a worker sees of the KV store. Many granules in one request; the store gathers. Every
+// record is verified here on arrival (head, checksum, identity): one that fails is counted and
+// reported as missing, never delivered.
 #pragma once
 
 #include <cstdint>
@@ -19,26 +20,30 @@
 
 namespace ebb::kvstore {
 
-/// Who asks: told to the store in the handshake. A store refuses a second layout under one epoch, naming both.
+/// Who asks: told to the store in the handshake. A store refuses a second layout under one epoch,
+/// naming both.
 struct ClientIdentity {
   std::string cluster_token;
-  std::string node;      ///< "g0/rank1"
-  std::string group;     ///< "g0"
+  std::string node;   ///< "g0/rank1"
+  std::string group;  ///< "g0"
   Epoch epoch;
   Digest layout;
   std::vector<uint32_t> record_bytes;  ///< payload bytes by band
 };
 
-/// All methods any thread; completions run on the messenger's thread (of a request that is refused before it is sent:
-/// on the caller's) and must not block. Big requests travel as several messages. Errors: kTimeout,
-/// kUnavailable (store gone; the client reconnects by itself and works again when the store is back), kExhausted
-/// (put: no tier has room for a granule that may not be evicted), kInvalid (a request over a limit: names it).
+/// All methods any thread; completions run on the messenger's thread (of a request that is refused
+/// before it is sent: on the caller's) and must not block. Big requests travel as several messages.
+/// Errors: kTimeout, kUnavailable (store gone; the client reconnects by itself and works again when
+/// the store is back), kExhausted (put: no tier has room for a granule that may not be evicted),
+/// kInvalid (a request over a limit: names it).
 class Client {
  public:
   static Result<std::unique_ptr<Client>> connect(data::Messenger& messenger, const HostPort& store,
-                                                 ClientIdentity identity, Metrics& metrics, Deadline by);
+                                                 ClientIdentity identity, Metrics& metrics,
+                                                 Deadline by);
   virtual ~Client() = default;
-  /// Stores granules on behalf of `holder`: they are not evicted while a holder has not dropped them.
+  /// Stores granules on behalf of `holder`: they are not evicted while a holder has not dropped
+  /// them.
   virtual void put(SeqId holder, std::vector<PutItem> items, Deadline by,
                    std::function<void(Result<PutReply>)> done) = 0;
   virtual void get(std::vector<GetItem> items, std::span<std::byte> destination, Deadline by,
@@ -47,7 +52,8 @@ class Client {
   virtual void drop(SeqId holder, Deadline by, std::function<void(Result<void>)> done) = 0;
   virtual void stat(std::vector<GranuleKey> keys, Deadline by,
                     std::function<void(Result<std::vector<StatItem>>)> done) = 0;
-  /// Waits until everything accepted so far is durable (flushed to the SSD tier) or reports that it cannot.
+  /// Waits until everything accepted so far is durable (flushed to the SSD tier) or reports that it
+  /// cannot.
   virtual void flush(Deadline by, std::function<void(Result<void>)> done) = 0;
   virtual bool connected() const = 0;
 };

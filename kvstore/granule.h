@@ -1,4 +1,5 @@
-// Names and shapes of what the store keeps. The store knows bytes: a layout id and byte counts, not heads or models.
+// Names and shapes of what the store keeps. The store knows bytes: a layout id and byte counts, not
+// heads or models.
 #pragma once
 
 #include <compare>
@@ -14,8 +15,9 @@
 
 namespace ebb::kvstore {
 
-/// Names one granule of one band for one range of KV heads. Content keys come from token ids (exact KV, shared);
-/// private keys from sequence, position and epoch (polluted or mixed KV, never shared).
+/// Names one granule of one band for one range of KV heads. Content keys come from token ids (exact
+/// KV, shared); private keys from sequence, position and epoch (polluted or mixed KV, never
+/// shared).
 struct GranuleKey {
   Digest digest;
   uint16_t band = 0;
@@ -28,13 +30,15 @@ static_assert(sizeof(GranuleKey) == 24);
 
 std::string to_text(const GranuleKey& key);  ///< "c3f9...:b7:h0-2"
 
-/// digest of granule g = H(layout, salt, digest of granule g - 1 (zero for the first), token ids). Pure.
+/// digest of granule g = H(layout, salt, digest of granule g - 1 (zero for the first), token ids).
+/// Pure.
 Digest content_digest(const Digest& layout, std::string_view salt, const Digest& parent,
                       std::span<const TokenId> tokens);
 /// H(layout, sequence, first position, epoch).
 Digest private_digest(const Digest& layout, SeqId sequence, Position first, Epoch epoch);
 
-/// What precedes every record's payload, on the wire and in every tier (little-endian, docs/formats.md).
+/// What precedes every record's payload, on the wire and in every tier (little-endian,
+/// docs/formats.md).
 struct RecordHead {
   uint32_t crc = 0;       ///< CRC-32C over payload, key (24 bytes), position (4 bytes)
   Position position = 0;  ///< absolute position of the token
@@ -44,18 +48,21 @@ static_assert(sizeof(RecordHead) == 8);
 uint32_t record_crc(std::span<const std::byte> payload, const GranuleKey& key, Position position);
 
 /// Bytes of a framed record: head + payload.
-constexpr uint64_t framed_bytes(uint64_t payload_bytes) { return sizeof(RecordHead) + payload_bytes; }
+constexpr uint64_t framed_bytes(uint64_t payload_bytes) {
+  return sizeof(RecordHead) + payload_bytes;
+}
 /// Fills `frame` (framed_bytes(payload)) whose payload part is already in place.
 void seal_record(std::span<std::byte> frame, const GranuleKey& key, Position position);
 /// True when head and payload agree with key and position.
 bool verify_record(std::span<const std::byte> frame, const GranuleKey& key, Position position);
 
-/// A granule's description; its body is `records` frames of equal size, ascending positions from `first`.
+/// A granule's description; its body is `records` frames of equal size, ascending positions from
+/// `first`.
 struct GranuleInfo {
   GranuleKey key;
   Position first = 0;
-  uint16_t records = 0;         ///< at most 32
-  uint32_t payload_bytes = 0;   ///< of one record
+  uint16_t records = 0;        ///< at most 32
+  uint32_t payload_bytes = 0;  ///< of one record
   uint64_t body_bytes() const { return records * framed_bytes(payload_bytes); }
 };
 
@@ -67,7 +74,7 @@ const char* tier_name(TierKind tier);
 template <>
 struct std::hash<ebb::kvstore::GranuleKey> {
   size_t operator()(const ebb::kvstore::GranuleKey& k) const {
-    return std::hash<ebb::Digest>{}(k.digest) ^ (size_t{k.band} << 48) ^ (size_t{k.head_begin} << 32) ^
-           (size_t{k.kind} << 20);
+    return std::hash<ebb::Digest>{}(k.digest) ^ (size_t{k.band} << 48) ^
+           (size_t{k.head_begin} << 32) ^ (size_t{k.kind} << 20);
   }
 };

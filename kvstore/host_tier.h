@@ -36,8 +36,8 @@ class HostTier final : public Tier {
 
   std::unique_ptr<Arena> arena_;
   std::unordered_map<GranuleKey, Held> granules_;
-  std::unordered_map<uint64_t, GranuleKey>
-      owners_;  ///< by slab and index: who is told when a slot moves
+  /// by slab and index: who is told when a slot moves
+  std::unordered_map<uint64_t, GranuleKey> owners_;
 };
 
 }  // namespace ebb::kvstore

@@ -42,8 +42,8 @@ class Service {
   Store& store_;
   const std::string name_;
   StoreMetrics gauges_;
-  std::mutex
-      mutex_;  ///< of sessions_: hello and requests come from one thread, refresh from others
+  /// of sessions_: hello and requests come from one thread, refresh from others
+  std::mutex mutex_;
   Sessions sessions_;
   std::atomic<uint32_t> requests_{0};
 };

@@ -1,4 +1,5 @@
-// The frame of the store, and put, drop, stat. Gets are in store_get.cpp, moves between the tiers in store_moves.cpp.
+// The frame of the store, and put, drop, stat. Gets are in store_get.cpp, moves between the tiers
+// in store_moves.cpp.
 #include "kvstore/store.h"
 
 #include <algorithm>

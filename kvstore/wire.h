@@ -21,8 +21,8 @@ namespace ebb::kvstore::wire {
 
 constexpr uint32_t kMagic = 0x564b4245;  ///< "EBKV"
 constexpr uint16_t kVersion = 1;
-constexpr uint32_t kItemsMax =
-    8192;  ///< of one message: a get's reply table must fit a messenger header
+/// of one message: a get's reply table must fit a messenger header
+constexpr uint32_t kItemsMax = 8192;
 constexpr uint32_t kRecordsMax = 32;             ///< of one granule: bits of a bitmap
 constexpr uint32_t kRecordBytesMax = 256 << 10;  ///< payload of one record
 constexpr uint32_t kBandsMax = 512;

@@ -108,8 +108,8 @@ class BpeTokenizer final : public Tokenizer {
   std::vector<int32_t> types_;
   MergeTable merges_;
   SpecialTokenFinder special_;
-  TokenIndex
-      words_;  ///< bytes of normal tokens, viewing bytes_; filled only for whole_words_first_
+  /// bytes of normal tokens, viewing bytes_; filled only for whole_words_first_
+  TokenIndex words_;
   std::unique_ptr<PreTokenizer> pre_tokenizer_;
   TokenId begin_of_text_ = -1;
   TokenId end_of_text_ = -1;

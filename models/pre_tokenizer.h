@@ -17,8 +17,8 @@ struct PreTokenizerSpec {
   /// Applied one after another: each cuts the pieces of the one before into its matches and what
   /// lies between. A piece is matched by itself: nothing looks beyond its ends.
   std::vector<const char*> patterns;
-  bool whole_words_first =
-      false;  ///< a piece that is in the vocabulary is that token, whatever the merges say
+  /// a piece that is in the vocabulary is that token, whatever the merges say
+  bool whole_words_first = false;
   bool adds_bos = false;  ///< unless the model file says otherwise
 };
 

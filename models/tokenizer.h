@@ -12,13 +12,17 @@
 
 namespace ebb::models {
 
-enum class SpecialTokens { kAsText, kParse };  ///< "<|im_end|>" in the text: seven pieces, or the one token
+enum class SpecialTokens {
+  kAsText,
+  kParse
+};  ///< "<|im_end|>" in the text: seven pieces, or the one token
 
 /// Immutable after construction: all methods any thread.
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
-  /// `text` is UTF-8; invalid bytes are encoded as the bytes they are (byte-level BPE can). No BOS is added.
+  /// `text` is UTF-8; invalid bytes are encoded as the bytes they are (byte-level BPE can). No BOS
+  /// is added.
   virtual std::vector<TokenId> encode(std::string_view text, SpecialTokens special) const = 0;
   /// The raw bytes of one token: may be part of a code point. Special tokens give their text.
   virtual std::string_view token_bytes(TokenId id) const = 0;
@@ -31,8 +35,9 @@ class Tokenizer {
   std::string decode(const std::vector<TokenId>& ids, bool skip_special) const;
 };
 
-/// Byte-level BPE from tokenizer.ggml.*. Errors: kUnsupported (tokenizer.ggml.model or .pre not known: names it
-/// and the known ones), kInvalid (merges that name unknown tokens, duplicate tokens, wrong lengths).
+/// Byte-level BPE from tokenizer.ggml.*. Errors: kUnsupported (tokenizer.ggml.model or .pre not
+/// known: names it and the known ones), kInvalid (merges that name unknown tokens, duplicate
+/// tokens, wrong lengths).
 Result<std::unique_ptr<Tokenizer>> load_tokenizer(const GgufFile& file);
 
 }  // namespace ebb::models

@@ -19,8 +19,10 @@ uint32_t quota_cpus(const std::string& root) {
   std::ifstream v2(root + "/cpu.max");
   std::string quota;
   double period = 0;
-  if (v2 >> quota >> period) return quota == "max" ? 0 : cpus_of_quota(std::atof(quota.c_str()), period);
-  std::ifstream v1_quota(root + "/cpu/cpu.cfs_quota_us"), v1_period(root + "/cpu/cpu.cfs_period_us");
+  if (v2 >> quota >> period)
+    return quota == "max" ? 0 : cpus_of_quota(std::atof(quota.c_str()), period);
+  std::ifstream v1_quota(root + "/cpu/cpu.cfs_quota_us"),
+      v1_period(root + "/cpu/cpu.cfs_period_us");
   double v1 = 0;
   if (v1_quota >> v1 && v1_period >> period) return cpus_of_quota(v1, period);
   return 0;

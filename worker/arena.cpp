@@ -7,10 +7,11 @@ namespace ebb::worker {
 Result<std::unique_ptr<Arena>> Arena::make(kernels::Device& device, const kernels::KvShape& shape,
                                            uint32_t blocks) {
   if (blocks == 0) {
-    return invalid("device_kv_size: smaller than one block of " + std::to_string(shape.block_bytes()) +
-                   " bytes");
+    return invalid("device_kv_size: smaller than one block of " +
+                   std::to_string(shape.block_bytes()) + " bytes");
   }
-  auto memory = EBB_TRY(device.allocate(shape.block_bytes() * blocks, kernels::MemoryKind::kDevice));
+  auto memory =
+      EBB_TRY(device.allocate(shape.block_bytes() * blocks, kernels::MemoryKind::kDevice));
   return std::unique_ptr<Arena>(new Arena(std::move(memory), shape.block_bytes(), blocks));
 }
 

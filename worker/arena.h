@@ -36,7 +36,8 @@ class Arena {
   uint64_t block_bytes_;
   uint32_t blocks_;
   uint32_t used_max_ = 0;
-  std::vector<uint32_t> free_;  ///< taken from the back: lowest ids first, so that untouched memory stays untouched
+  /// taken from the back: lowest ids first, so that untouched memory stays untouched
+  std::vector<uint32_t> free_;
 };
 
 }  // namespace ebb::worker

@@ -1,5 +1,5 @@
-// Dense attention over many tokens, chunk by chunk, through all layers or band by band. Records that a chunk makes
-// are exact; they are restored from nowhere.
+// Dense attention over many tokens, chunk by chunk, through all layers or band by band. Records
+// that a chunk makes are exact; they are restored from nowhere.
 #include <algorithm>
 
 #include "worker/sampler.h"
@@ -11,7 +11,11 @@ namespace {
 class BulkChunk {
  public:
   BulkChunk(StepContext& context, UnitId unit, Sequence& sequence, const control::BulkUnit& bulk)
-      : c_(context), unit_(unit), sequence_(sequence), bulk_(bulk), step_(++*context.step_clock),
+      : c_(context),
+        unit_(unit),
+        sequence_(sequence),
+        bulk_(bulk),
+        step_(++*context.step_clock),
         rows_(bulk.tokens.size()) {}
 
   Result<void> run(control::UnitResult& out);
@@ -24,7 +28,9 @@ class BulkChunk {
   Result<void> select(uint32_t layer);
   Result<void> score(control::SequenceResult& result);
   bool last_chunk() const { return bulk_.tokens.end == sequence_.bulk_end(); }
-  bool all_layers() const { return bulk_.layers.begin == 0 && bulk_.layers.end == c_.model.shape().layers; }
+  bool all_layers() const {
+    return bulk_.layers.begin == 0 && bulk_.layers.end == c_.model.shape().layers;
+  }
 
   StepContext& c_;
   UnitId unit_;
@@ -70,7 +76,8 @@ Result<void> BulkChunk::load_input() {
     sequence_.kept->load(bulk_.tokens, c_.model.d_x());
     return {};
   }
-  return c_.model.gather_rows(rows_, [&](float* d_rows) { sequence_.kept->load(bulk_.tokens, d_rows); });
+  return c_.model.gather_rows(rows_,
+                              [&](float* d_rows) { sequence_.kept->load(bulk_.tokens, d_rows); });
 }
 
 Result<void> BulkChunk::make_room() {
@@ -92,8 +99,8 @@ Result<void> BulkChunk::make_room() {
   }
   if (last_chunk() && !all_layers()) {
     const uint64_t floats = uint64_t{c_.shape.heads_q + 1} * bulk_.tokens.end;
-    logits_ = EBB_TRY(
-        c_.backend.device->allocate(floats * sizeof(float), kernels::MemoryKind::kDevice));
+    logits_ =
+        EBB_TRY(c_.backend.device->allocate(floats * sizeof(float), kernels::MemoryKind::kDevice));
   }
   return {};
 }
@@ -102,8 +109,10 @@ Result<uint32_t> BulkChunk::run_layer(uint32_t layer) {
   c_.model.project(layer, positions_);
   const auto kv = sequence_.kv->rows(layer);
   const uint64_t stride = c_.model.kv_stride();
-  c_.backend.ops->append_kv(c_.shape, kv, c_.model.d_k(), stride, c_.model.d_v(), stride, positions_);
-  // A band-by-band pass seeds the hot pools with the last row's selection; otherwise nothing is released.
+  c_.backend.ops->append_kv(c_.shape, kv, c_.model.d_k(), stride, c_.model.d_v(), stride,
+                            positions_);
+  // A band-by-band pass seeds the hot pools with the last row's selection; otherwise nothing is
+  // released.
   const bool selects = last_chunk() && !all_layers() &&
                        sequence_.policy->layer_plan(layer, bulk_.tokens.end).selects;
   kernels::AttendArgs args;
@@ -125,14 +134,14 @@ Result<void> BulkChunk::select(uint32_t layer) {
   const uint32_t length = bulk_.tokens.end;
   Sequence* const sequences[] = {&sequence_};
   std::vector<control::Candidates> candidates;
-  candidates.push_back(make_candidates(
-      c_, sequence_, layer, length, logits_.floats(),
-      c_.model.d_lse() + uint64_t{rows_ - 1} * c_.shape.heads_q,
-      logits_.floats() + uint64_t{c_.shape.heads_q} * length));
+  candidates.push_back(make_candidates(c_, sequence_, layer, length, logits_.floats(),
+                                       c_.model.d_lse() + uint64_t{rows_ - 1} * c_.shape.heads_q,
+                                       logits_.floats() + uint64_t{c_.shape.heads_q} * length));
   return exchange_sets(c_, unit_, layer, sequences, std::span(&length, 1), std::move(candidates));
 }
 
-/// Rank 0: log-probabilities of the prompt's tokens that this chunk predicts, and what follows the last of them.
+/// Rank 0: log-probabilities of the prompt's tokens that this chunk predicts, and what follows the
+/// last of them.
 Result<void> BulkChunk::score(control::SequenceResult& result) {
   const bool every = sequence_.open.sampling.prompt_logprobs;
   const uint32_t first = every ? 0 : rows_ - 1;

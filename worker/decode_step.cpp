@@ -1,5 +1,5 @@
-// One token for each sequence of a batch: plan, fetch, run. Sequences may have different policies, lengths and
-// residencies; the layers run for all of them together.
+// One token for each sequence of a batch: plan, fetch, run. Sequences may have different policies,
+// lengths and residencies; the layers run for all of them together.
 #include <algorithm>
 
 #include "worker/step.h"
@@ -9,14 +9,14 @@ namespace {
 
 /// What one band of one sequence reads in this step.
 struct Reading {
-  bool ready = false;             ///< rows are on the device (or on their way: see `pending`)
-  std::vector<uint32_t> slots;    ///< ascending positions
+  bool ready = false;           ///< rows are on the device (or on their way: see `pending`)
+  std::vector<uint32_t> slots;  ///< ascending positions
 };
 
 struct Member {
   Sequence* sequence = nullptr;
-  std::vector<uint32_t> new_slot;   ///< by band: where this step's row goes
-  std::vector<Reading> readings;    ///< by band
+  std::vector<uint32_t> new_slot;  ///< by band: where this step's row goes
+  std::vector<Reading> readings;   ///< by band
   control::SequenceResult result;
   bool failed = false;
   uint32_t length() const { return sequence->length + 1; }  ///< the new token included
@@ -60,7 +60,7 @@ class DecodeStep {
   std::vector<control::UnitFailure> failures_;
   std::unique_ptr<Restore> pending_;
   std::vector<Position> positions_;
-  kernels::Buffer logits_;          ///< [heads_q, length] of the selecting members, one after the other
+  kernels::Buffer logits_;  ///< [heads_q, length] of the selecting members, one after the other
   kernels::Buffer scores_;
   std::vector<uint64_t> logits_at_;  ///< by member: offset in floats
 };
@@ -135,13 +135,15 @@ void DecodeStep::await_rows() {
 }
 
 /// The slots that a follower, or a full layer over a hot pool, attends to; empty for a dense read.
-std::span<const uint32_t> DecodeStep::reading(Member& member, uint32_t layer, const LayerPlan& plan) {
+std::span<const uint32_t> DecodeStep::reading(Member& member, uint32_t layer,
+                                              const LayerPlan& plan) {
   const uint32_t band = c_.layout.band_of(layer);
   const bool everything = plan.reads == LayerPlan::Reads::kAll;
   if (everything && !member.sequence->kv->residency(band).hot()) return {};
   Reading& reading = member.readings[band];
   if (!reading.ready) {
-    // A set that was not prepared at its anchor: everything, out of a hot pool that is large enough for it.
+    // A set that was not prepared at its anchor: everything, out of a hot pool that is large enough
+    // for it.
     std::vector<Position> all(everything ? member.length() : 0);
     for (Position p = 0; p < all.size(); ++p) all[p] = p;
     std::vector<RestoreWant> wants;
@@ -187,9 +189,9 @@ void DecodeStep::select(uint32_t layer) {
     chosen.push_back(&member);
     sequences.push_back(member.sequence);
     lengths.push_back(member.length());
-    candidates.push_back(make_candidates(c_, *member.sequence, layer, member.length(),
-                                         logits_.floats() + logits_at_[i],
-                                         c_.model.d_lse() + i * c_.shape.heads_q, scores_.floats()));
+    candidates.push_back(make_candidates(
+        c_, *member.sequence, layer, member.length(), logits_.floats() + logits_at_[i],
+        c_.model.d_lse() + i * c_.shape.heads_q, scores_.floats()));
   }
   if (chosen.empty()) return;
   auto exchanged = exchange_sets(c_, unit_, layer, sequences, lengths, std::move(candidates));
@@ -204,7 +206,8 @@ void DecodeStep::select(uint32_t layer) {
   prepare(layer, chosen);
 }
 
-/// Asks for every row that the followers of `anchor` will read and the device has not; one request for all of them.
+/// Asks for every row that the followers of `anchor` will read and the device has not; one request
+/// for all of them.
 void DecodeStep::prepare(uint32_t anchor, std::span<Member* const> chosen) {
   std::vector<RestoreWant> wants;
   for (Member* member : chosen) {
@@ -236,7 +239,8 @@ Result<void> DecodeStep::run(control::UnitResult& out) {
   place_rows();
   EBB_TRY_VOID(reserve_scratch());
   std::vector<TokenId> ids;
-  for (const Member& member : members_) ids.push_back(member.sequence->tokens[member.sequence->length]);
+  for (const Member& member : members_)
+    ids.push_back(member.sequence->tokens[member.sequence->length]);
   c_.model.embed(ids);
   for (uint32_t layer = 0; layer < c_.model.shape().layers; ++layer) {
     const uint32_t failed = EBB_TRY(run_layer(layer));

@@ -1,5 +1,5 @@
-// A rank's engine: the one thread that touches device, model and collective. Runs the coordinator's units in the order
-// in which they come; everything below it is called on this thread.
+// A rank's engine: the one thread that touches device, model and collective. Runs the coordinator's
+// units in the order in which they come; everything below it is called on this thread.
 #pragma once
 
 #include <map>
@@ -20,7 +20,7 @@ struct EngineOptions {
   std::string group;
   uint32_t rank = 0;
   uint32_t ranks = 1;
-  uint32_t rows_max = 512;           ///< of one bulk unit and of one decode step
+  uint32_t rows_max = 512;  ///< of one bulk unit and of one decode step
   std::string listen_host = "127.0.0.1";
   Millis restore_deadline{3000};
   Millis exchange_deadline{3000};
@@ -30,7 +30,8 @@ struct EngineOptions {
 /// Every method but abort() belongs to the engine thread.
 class Engine {
  public:
-  /// Loads this rank's weights. `file` and `messenger` outlive the engine; `messenger` may be null (no stores).
+  /// Loads this rank's weights. `file` and `messenger` outlive the engine; `messenger` may be null
+  /// (no stores).
   static Result<std::unique_ptr<Engine>> make(EngineOptions options, kernels::Backend backend,
                                               const models::GgufFile& file,
                                               const models::ModelShape& shape,
@@ -38,18 +39,20 @@ class Engine {
   ~Engine();
 
   /// A new incarnation: drops every sequence, makes arena and collective, connects the store.
-  Result<control::FormReply> form(const control::FormGroup& group, collective::Rendezvous rendezvous,
-                                  SelectionExchange& exchange);
+  Result<control::FormReply> form(const control::FormGroup& group,
+                                  collective::Rendezvous rendezvous, SelectionExchange& exchange);
   /// The incarnation is over: drops every sequence.
   void disband();
   /// Any thread: ends a collective call in progress, so that the engine comes free.
   void abort(const std::string& why);
 
-  /// Errors: kUnavailable (a unit of another epoch; no group formed). Failures of sequences are in the result.
+  /// Errors: kUnavailable (a unit of another epoch; no group formed). Failures of sequences are in
+  /// the result.
   Result<control::UnitResult> run(const control::Unit& unit);
   /// Errors: kNotFound.
   Result<control::SequenceMap> describe(SeqId seq);
-  /// Tries the store again when forming could not reach it. Cheap when connected or none is configured.
+  /// Tries the store again when forming could not reach it. Cheap when connected or none is
+  /// configured.
   void connect_store(Deadline by);
 
   std::string device_name() const { return backend_.device->info().name; }
@@ -78,7 +81,7 @@ class Engine {
   std::unique_ptr<Llama> model_;
   std::unique_ptr<Arena> arena_;
   std::unique_ptr<Incarnation> group_;
-  std::mutex abort_mutex_;                          ///< guards collective_ against abort()
+  std::mutex abort_mutex_;  ///< guards collective_ against abort()
   std::shared_ptr<collective::Collective> collective_;
   uint64_t step_clock_ = 0;
   Counter& units_;

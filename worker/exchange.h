@@ -1,4 +1,5 @@
-// How a rank's candidates become the group's set. The engine waits here, at every anchor of every step.
+// How a rank's candidates become the group's set. The engine waits here, at every anchor of every
+// step.
 #pragma once
 
 #include "base/clock.h"
@@ -6,7 +7,8 @@
 
 namespace ebb::worker {
 
-/// `coordinator` exchange: the coordinator's selection board merges and fans out. Engine thread; waits up to `by`.
+/// `coordinator` exchange: the coordinator's selection board merges and fans out. Engine thread;
+/// waits up to `by`.
 class SelectionExchange {
  public:
   virtual ~SelectionExchange() = default;

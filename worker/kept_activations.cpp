@@ -6,7 +6,11 @@ namespace ebb::worker {
 
 KeptActivations::KeptActivations(Arena& arena, kernels::Device& device, HeadRange heads,
                                  uint32_t heads_all, uint32_t row_bytes)
-    : arena_(arena), device_(device), heads_(heads), heads_all_(heads_all), row_bytes_(row_bytes),
+    : arena_(arena),
+      device_(device),
+      heads_(heads),
+      heads_all_(heads_all),
+      row_bytes_(row_bytes),
       zeros_(row_bytes) {}
 
 KeptActivations::~KeptActivations() { clear(); }
@@ -36,7 +40,8 @@ void KeptActivations::copy(Position p, std::byte* d_row, Direction direction) {
     const uint64_t in_block = offset % arena_.block_bytes();
     const uint64_t piece = std::min(left, arena_.block_bytes() - in_block);
     std::byte* d_kept = arena_.device_base() +
-                        uint64_t{blocks_[offset / arena_.block_bytes()]} * arena_.block_bytes() + in_block;
+                        uint64_t{blocks_[offset / arena_.block_bytes()]} * arena_.block_bytes() +
+                        in_block;
     if (direction == Direction::kToArena) {
       device_.copy_on_device(d_kept, d_row, piece);
     } else {

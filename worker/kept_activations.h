@@ -1,5 +1,6 @@
-// The residual stream of a prompt between the bands of a band-by-band bulk pass, kept in arena blocks so that it is
-// accounted like KV. Dealt over the ranks by token position in proportion to their KV heads, as the arena is.
+// The residual stream of a prompt between the bands of a band-by-band bulk pass, kept in arena
+// blocks so that it is accounted like KV. Dealt over the ranks by token position in proportion to
+// their KV heads, as the arena is.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,8 @@ namespace ebb::worker {
 /// Owned by the engine thread; gives its blocks back when destroyed.
 class KeptActivations {
  public:
-  /// `row_bytes`: of one token's activations. Token p belongs to the rank whose KV heads contain p mod heads.
+  /// `row_bytes`: of one token's activations. Token p belongs to the rank whose KV heads contain p
+  /// mod heads.
   KeptActivations(Arena& arena, kernels::Device& device, HeadRange heads, uint32_t heads_all,
                   uint32_t row_bytes);
   ~KeptActivations();
@@ -29,8 +31,8 @@ class KeptActivations {
   Result<void> reserve(uint32_t end);
   /// Keeps the rows of `range` that are this rank's; d_rows [range, row_bytes].
   void save(TokenRange range, const float* d_rows);
-  /// The reverse: this rank's rows of `range` are written, the others are set to zero, so that a sum over ranks
-  /// gives every row to every rank.
+  /// The reverse: this rank's rows of `range` are written, the others are set to zero, so that a
+  /// sum over ranks gives every row to every rank.
   void load(TokenRange range, float* d_rows);
   uint32_t blocks() const { return static_cast<uint32_t>(blocks_.size()); }
   void clear();

@@ -35,7 +35,11 @@ struct PutInFlight {
 
 KvMover::KvMover(const models::KvLayout& layout, const kernels::KvShape& shape, kernels::Ops& ops,
                  Options options)
-    : layout_(layout), shape_(shape), ops_(ops), options_(options), layout_digest_(layout.digest()) {}
+    : layout_(layout),
+      shape_(shape),
+      ops_(ops),
+      options_(options),
+      layout_digest_(layout.digest()) {}
 
 KvMover::~KvMover() = default;
 
@@ -94,7 +98,8 @@ std::vector<std::byte> KvMover::seal_granules(Sequence& sequence, uint32_t band,
 
 namespace {
 
-std::vector<PutItem> items_of(const std::vector<GranuleInfo>& infos, std::span<const std::byte> body) {
+std::vector<PutItem> items_of(const std::vector<GranuleInfo>& infos,
+                              std::span<const std::byte> body) {
   std::vector<PutItem> items;
   uint64_t offset = 0;
   for (const GranuleInfo& info : infos) {
@@ -145,7 +150,8 @@ Result<void> KvMover::seal_all(Sequence& sequence, uint32_t band) {
 
 namespace {
 
-/// Which rows a band keeps: the tail that exists nowhere else, the last set of its anchor, then the most recent.
+/// Which rows a band keeps: the tail that exists nowhere else, the last set of its anchor, then the
+/// most recent.
 std::vector<Position> rows_to_keep(const Sequence& sequence, uint32_t first_layer, Position length,
                                    Position sealed_to, uint32_t capacity) {
   std::vector<bool> keep(length, false);
@@ -171,7 +177,8 @@ std::vector<Position> rows_to_keep(const Sequence& sequence, uint32_t first_laye
 
 }  // namespace
 
-Result<void> KvMover::release(Sequence& sequence, uint32_t band, uint32_t hot_tokens, uint64_t step) {
+Result<void> KvMover::release(Sequence& sequence, uint32_t band, uint32_t hot_tokens,
+                              uint64_t step) {
   BandResidency& residency = sequence.kv->residency(band);
   if (residency.hot()) return {};
   EBB_TRY_VOID(seal_all(sequence, band));
@@ -211,7 +218,8 @@ void KvMover::collect_puts(Sequence& sequence) {
   std::erase_if(sequence.puts, [&](const std::shared_ptr<PutInFlight>& put) {
     if (put->state == PutInFlight::kWaiting) return false;
     BandResidency& residency = sequence.kv->residency(put->band);
-    // In order only: sealed_to says that everything below it is in the store. After a failure the rows stay pinned.
+    // In order only: sealed_to says that everything below it is in the store. After a failure the
+    // rows stay pinned.
     if (put->state == PutInFlight::kAccepted && residency.sealed_to() == put->begin) {
       residency.set_sealed_to(put->end);
       return true;
@@ -253,9 +261,10 @@ std::vector<std::pair<Sequence*, Error>> KvMover::finish(Restore& restore) {
   const auto fail = [&](const RestoreWant& want, const Error& why) {
     want.sequence->kv->residency(want.band).forget(want.positions);
     if (failed.empty() || failed.back().first != want.sequence) {
-      failed.emplace_back(want.sequence, with_context("restore of " + std::to_string(want.positions.size()) +
-                                                          " records of band " + std::to_string(want.band),
-                                                      why));
+      failed.emplace_back(want.sequence,
+                          with_context("restore of " + std::to_string(want.positions.size()) +
+                                           " records of band " + std::to_string(want.band),
+                                       why));
     }
   };
   if (!reply) {
@@ -279,8 +288,9 @@ std::vector<std::pair<Sequence*, Error>> KvMover::finish(Restore& restore) {
     const std::byte* frames = restore.bytes.data() + offset;
     offset += want.positions.size() * frame;
     if (missing > 0) {
-      fail(want, not_found(std::to_string(missing) +
-                           " records are in no tier (lost or evicted); rebuilding is not available"));
+      fail(want,
+           not_found(std::to_string(missing) +
+                     " records are in no tier (lost or evicted); rebuilding is not available"));
       continue;
     }
     const std::vector<uint32_t> slots = want.sequence->kv->slots(want.band, want.positions);
@@ -325,7 +335,8 @@ std::vector<control::BandMap> KvMover::describe(Sequence& sequence) {
       const auto [band, first] = asked[i];
       for (Position p = first; p < std::min(first + g, sequence.length); ++p) {
         if (places[band][p] != control::Place::kMissing) continue;
-        places[band][p] = tier == kvstore::TierKind::kHost ? control::Place::kHost : control::Place::kSsd;
+        places[band][p] =
+            tier == kvstore::TierKind::kHost ? control::Place::kHost : control::Place::kSsd;
       }
     }
   }
@@ -350,7 +361,8 @@ void KvMover::drop(const Sequence& sequence) {
   if (client_ == nullptr) return;
   const uint64_t id = sequence.id().value;
   client_->drop(sequence.id(), Deadline::after(options_.deadline), [id](Result<void> dropped) {
-    if (!dropped) log_debug("worker", "drop failed", {{"seq", id}, {"why", dropped.error().text()}});
+    if (!dropped)
+      log_debug("worker", "drop failed", {{"seq", id}, {"why", dropped.error().text()}});
   });
 }
 

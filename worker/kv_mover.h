@@ -1,5 +1,6 @@
-// Release and restore: carries records between a sequence's device rows and the KV store. Release is lossless: rows
-// leave the device only after the store has accepted them. Restore delivers only records that passed every check.
+// Release and restore: carries records between a sequence's device rows and the KV store. Release
+// is lossless: rows leave the device only after the store has accepted them. Restore delivers only
+// records that passed every check.
 #pragma once
 
 #include <future>
@@ -14,7 +15,8 @@
 
 namespace ebb::worker {
 
-/// Rows that must be on the device before a band is attended. Slots were given by BandResidency::admit.
+/// Rows that must be on the device before a band is attended. Slots were given by
+/// BandResidency::admit.
 struct RestoreWant {
   Sequence* sequence = nullptr;
   uint32_t band = 0;
@@ -24,12 +26,13 @@ struct RestoreWant {
 /// A restore under way: made by KvMover::begin, ended by KvMover::finish, never dropped in between.
 struct Restore {
   std::vector<RestoreWant> wants;
-  std::vector<kvstore::GetItem> items;   ///< of all wants, one after the other
-  std::vector<std::byte> bytes;          ///< the frames, in the same order
+  std::vector<kvstore::GetItem> items;  ///< of all wants, one after the other
+  std::vector<std::byte> bytes;         ///< the frames, in the same order
   std::future<Result<kvstore::GetReply>> reply;
 };
 
-/// Engine thread only. One store for now; the client may be null (no store configured or reachable).
+/// Engine thread only. One store for now; the client may be null (no store configured or
+/// reachable).
 class KvMover {
  public:
   struct Options {
@@ -37,33 +40,40 @@ class KvMover {
     uint32_t rank = 0;
     Millis deadline{3000};
   };
-  KvMover(const models::KvLayout& layout, const kernels::KvShape& shape, kernels::Ops& ops, Options options);
+  KvMover(const models::KvLayout& layout, const kernels::KvShape& shape, kernels::Ops& ops,
+          Options options);
   ~KvMover();
 
   void set_client(kvstore::Client* client) { client_ = client; }
   /// Why there is no client: part of every error that follows from it.
   void set_problem(std::string why) { problem_ = std::move(why); }
 
-  /// Key of the granule that begins at `first`: by content while all its tokens are exact in `band`, else private.
+  /// Key of the granule that begins at `first`: by content while all its tokens are exact in
+  /// `band`, else private.
   kvstore::GranuleKey key(Sequence& sequence, uint32_t band, Position first) const;
 
-  /// Seals every whole granule of `band` that the store has not got and puts it; waits until all are accepted.
-  /// Errors: kUnavailable, kTimeout, kExhausted (the store is full): the rows stay where they are.
+  /// Seals every whole granule of `band` that the store has not got and puts it; waits until all
+  /// are accepted. Errors: kUnavailable, kTimeout, kExhausted (the store is full): the rows stay
+  /// where they are.
   Result<void> seal_all(Sequence& sequence, uint32_t band);
-  /// seal_all, then turns the band into a hot pool of `hot_tokens` rows (the last set first, then the most recent).
+  /// seal_all, then turns the band into a hot pool of `hot_tokens` rows (the last set first, then
+  /// the most recent).
   Result<void> release(Sequence& sequence, uint32_t band, uint32_t hot_tokens, uint64_t step);
 
-  /// Seals what became whole since the last call in hot bands, without waiting; and takes in finished puts.
+  /// Seals what became whole since the last call in hot bands, without waiting; and takes in
+  /// finished puts.
   void seal_tail(Sequence& sequence);
   void collect_puts(Sequence& sequence);
 
-  /// One request for all wants; the answer is awaited by finish(). `wants` slots are already admitted.
+  /// One request for all wants; the answer is awaited by finish(). `wants` slots are already
+  /// admitted.
   std::unique_ptr<Restore> begin(std::vector<RestoreWant> wants);
-  /// Waits, brings the rows to their slots. Errors by sequence: what was missing, and where it should have been.
+  /// Waits, brings the rows to their slots. Errors by sequence: what was missing, and where it
+  /// should have been.
   std::vector<std::pair<Sequence*, Error>> finish(Restore& restore);
 
-  /// Where every token is, by band. One question to the store for all of them; a store that does not answer soon leaves
-  /// released tokens `missing`.
+  /// Where every token is, by band. One question to the store for all of them; a store that does
+  /// not answer soon leaves released tokens `missing`.
   std::vector<control::BandMap> describe(Sequence& sequence);
   /// Ends the sequence's holds in the store, without waiting for the answer.
   void drop(const Sequence& sequence);
@@ -71,8 +81,8 @@ class KvMover {
  private:
   Error no_store() const;
   Result<void> put_range(Sequence& sequence, uint32_t band, Position begin, Position end);
-  std::vector<std::byte> seal_granules(Sequence& sequence, uint32_t band, Position begin, Position end,
-                                       std::vector<kvstore::GranuleInfo>& infos);
+  std::vector<std::byte> seal_granules(Sequence& sequence, uint32_t band, Position begin,
+                                       Position end, std::vector<kvstore::GranuleInfo>& infos);
 
   const models::KvLayout& layout_;
   kernels::KvShape shape_;

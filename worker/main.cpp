@@ -1,6 +1,7 @@
 // ebb-worker: one rank of one group. This file wires; it decides nothing.
 //
-// Threads: main (session), engine (device, model, collective), data (UCX), control (KJ), metrics (HTTP).
+// Threads: main (session), engine (device, model, collective), data (UCX), control (KJ), metrics
+// (HTTP).
 #include <csignal>
 #include <cstdio>
 #include <thread>
@@ -35,8 +36,8 @@ Result<const ebb::GroupConfig*> find_group(const ebb::ClusterConfig& config, con
   for (const ebb::GroupConfig& group : config.groups) {
     if (!flags.group.empty() && group.name != flags.group) continue;
     if (flags.rank >= group.tensor_parallel_size) {
-      return ebb::invalid("--rank " + std::to_string(flags.rank) + ": group " + group.name + " has ranks 0 to " +
-                          std::to_string(group.tensor_parallel_size - 1));
+      return ebb::invalid("--rank " + std::to_string(flags.rank) + ": group " + group.name +
+                          " has ranks 0 to " + std::to_string(group.tensor_parallel_size - 1));
     }
     return &group;
   }
@@ -45,18 +46,19 @@ Result<const ebb::GroupConfig*> find_group(const ebb::ClusterConfig& config, con
 
 Result<ebb::kernels::Backend> make_backend(const ebb::ClusterConfig& config, uint32_t ranks) {
   if (config.worker.backend != "cpu") {
-    return ebb::unsupported("worker.backend: '" + config.worker.backend + "' is not in this build (known: cpu)");
+    return ebb::unsupported("worker.backend: '" + config.worker.backend +
+                            "' is not in this build (known: cpu)");
   }
   const uint32_t cpus = worker::allowed_cpus();
   ebb::kernels::CpuOptions options;
-  options.decode_threads = config.worker.decode_threads > 0 ? config.worker.decode_threads
-                                                            : std::max(1u, cpus / ranks);
+  options.decode_threads =
+      config.worker.decode_threads > 0 ? config.worker.decode_threads : std::max(1u, cpus / ranks);
   options.bulk_threads = config.worker.bulk_threads > 0 ? config.worker.bulk_threads : cpus;
   return ebb::kernels::make_cpu_backend(options);
 }
 
-worker::EngineOptions engine_options(const ebb::ClusterConfig& config, const ebb::GroupConfig& group,
-                                     uint32_t rank) {
+worker::EngineOptions engine_options(const ebb::ClusterConfig& config,
+                                     const ebb::GroupConfig& group, uint32_t rank) {
   worker::EngineOptions options;
   options.cluster_token = config.cluster_token;
   options.group = group.name;
@@ -70,7 +72,8 @@ worker::EngineOptions engine_options(const ebb::ClusterConfig& config, const ebb
   return options;
 }
 
-ebb::http::Handler make_probes(ebb::Metrics& metrics, const worker::Session& session, ebb::Millis stuck_after) {
+ebb::http::Handler make_probes(ebb::Metrics& metrics, const worker::Session& session,
+                               ebb::Millis stuck_after) {
   return [&metrics, &session, stuck_after](ebb::http::Request request,
                                            std::shared_ptr<ebb::http::Exchange> exchange) {
     ebb::http::Response response;
@@ -105,15 +108,17 @@ Result<void> serve(const ebb::ClusterConfig& config, const Flags& flags) {
   data.cluster_token = config.cluster_token;
   const auto messenger = EBB_TRY(ebb::data::Messenger::start(data));
 
-  // The engine is made and used on its own loop, so that the compute threads below it belong to one thread.
+  // The engine is made and used on its own loop, so that the compute threads below it belong to one
+  // thread.
   ebb::TaskLoop engine_loop("engine");
   Result<std::unique_ptr<worker::Engine>> made = ebb::internal_error("engine loop is gone");
   std::promise<void> done;
   engine_loop.post([&] {
     auto backend = make_backend(config, group.tensor_parallel_size);
-    made = backend ? worker::Engine::make(engine_options(config, group, flags.rank), std::move(*backend), *file,
-                                          shape, messenger.get(), metrics)
-                   : Result<std::unique_ptr<worker::Engine>>(std::move(backend).error());
+    made = backend
+               ? worker::Engine::make(engine_options(config, group, flags.rank),
+                                      std::move(*backend), *file, shape, messenger.get(), metrics)
+               : Result<std::unique_ptr<worker::Engine>>(std::move(backend).error());
     done.set_value();
   });
   done.get_future().wait();
@@ -200,7 +205,8 @@ int main(int argc, char** argv) {
   app.add_option("--group", flags.group, "Group of this worker (default: the first)");
   app.add_option("--rank", flags.rank, "Rank within the group");
   app.add_option("--set", flags.set, "Override one config key: key=value (repeatable)");
-  app.add_flag("--print-config", flags.print_config, "Print effective values with their origins, and exit");
+  app.add_flag("--print-config", flags.print_config,
+               "Print effective values with their origins, and exit");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

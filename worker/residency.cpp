@@ -72,8 +72,8 @@ Result<void> BandResidency::admit(std::span<const Position> positions, uint64_t 
       if (p != kNoPosition && p < sealed_to_ && last_used_[s] < step) candidates.push_back(s);
     }
     if (candidates.size() < wanted) {
-      return exhausted("hot pool of " + std::to_string(capacity()) + " rows: " +
-                       std::to_string(wanted) + " more wanted, " +
+      return exhausted("hot pool of " + std::to_string(capacity()) +
+                       " rows: " + std::to_string(wanted) + " more wanted, " +
                        std::to_string(candidates.size()) + " may give way");
     }
     const auto older = [&](uint32_t a, uint32_t b) {
@@ -111,7 +111,8 @@ void BandResidency::forget(std::span<const Position> positions) {
 }
 
 std::vector<BandResidency::Move> BandResidency::shrink(uint32_t capacity,
-                                                       std::span<const Position> keep, uint64_t step) {
+                                                       std::span<const Position> keep,
+                                                       uint64_t step) {
   EBB_CHECK(!hot_ && keep.size() <= capacity);
   hot_ = true;
   slot_of_.assign(length_, kNoSlot);

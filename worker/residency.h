@@ -1,8 +1,9 @@
-// Which tokens of one (sequence, band) have their rows on the device, and in which slots. Pure: no I/O, no device.
+// Which tokens of one (sequence, band) have their rows on the device, and in which slots. Pure: no
+// I/O, no device.
 //
-// A band is `all` (slot == position) until it is released; then it is a hot pool of a fixed number of slots, in
-// which any slot holds any position. Rows of the unsealed tail, and rows whose granule the store has not accepted,
-// are pinned: they exist nowhere else.
+// A band is `all` (slot == position) until it is released; then it is a hot pool of a fixed number
+// of slots, in which any slot holds any position. Rows of the unsealed tail, and rows whose granule
+// the store has not accepted, are pinned: they exist nowhere else.
 #pragma once
 
 #include <cstdint>
@@ -29,15 +30,16 @@ class BandResidency {
     return position < slot_of_.size() ? slot_of_[position] : kNoSlot;
   }
 
-  /// Makes room for a new position at the end and returns its slot. In a hot pool the least recently selected
-  /// row that the store has, and that step `step` does not use, gives way.
+  /// Makes room for a new position at the end and returns its slot. In a hot pool the least
+  /// recently selected row that the store has, and that step `step` does not use, gives way.
   /// Errors: kExhausted (every slot is pinned or in use).
   Result<uint32_t> place(Position position, uint64_t step);
 
-  /// Marks rows as used by step `step`; returns the positions of `set` that have no slot, ascending.
+  /// Marks rows as used by step `step`; returns the positions of `set` that have no slot,
+  /// ascending.
   std::vector<Position> touch(std::span<const Position> set, uint64_t step);
-  /// A slot for each of `positions` (none of which has one), least recently selected rows give way; ascending by
-  /// age, then position. All or nothing. Errors: kExhausted.
+  /// A slot for each of `positions` (none of which has one), least recently selected rows give way;
+  /// ascending by age, then position. All or nothing. Errors: kExhausted.
   Result<void> admit(std::span<const Position> positions, uint64_t step);
   /// Takes back slots that admit() gave out, when their rows never arrived.
   void forget(std::span<const Position> positions);
@@ -52,8 +54,9 @@ class BandResidency {
     uint32_t from;  ///< slot
     uint32_t to;
   };
-  /// Turns `all` into a hot pool of `capacity` slots that keeps `keep` (ascending, at most capacity positions, all
-  /// of [sealed_to, length) among them). Returns the copies that bring rows from slots >= capacity to free ones.
+  /// Turns `all` into a hot pool of `capacity` slots that keeps `keep` (ascending, at most capacity
+  /// positions, all of [sealed_to, length) among them). Returns the copies that bring rows from
+  /// slots >= capacity to free ones.
   std::vector<Move> shrink(uint32_t capacity, std::span<const Position> keep, uint64_t step);
 
  private:

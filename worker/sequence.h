@@ -12,18 +12,19 @@
 
 namespace ebb::worker {
 
-/// A put that the store has not answered yet. Shared with the completion, which runs on the data thread.
+/// A put that the store has not answered yet. Shared with the completion, which runs on the data
+/// thread.
 struct PutInFlight;
 
 struct Sequence {
   control::OpenUnit open;
-  std::vector<TokenId> tokens;       ///< prompt, then what was sampled
-  uint32_t length = 0;               ///< tokens whose KV exists in every layer
+  std::vector<TokenId> tokens;  ///< prompt, then what was sampled
+  uint32_t length = 0;          ///< tokens whose KV exists in every layer
   std::unique_ptr<AttentionPolicy> policy;
   std::unique_ptr<SequenceKv> kv;
-  std::unique_ptr<KeptActivations> kept;       ///< during a band-by-band bulk pass
+  std::unique_ptr<KeptActivations> kept;           ///< during a band-by-band bulk pass
   std::map<uint32_t, std::vector<Position>> sets;  ///< by anchor: the last step's
-  std::vector<Digest> content;       ///< content digest of each whole granule of exact tokens
+  std::vector<Digest> content;  ///< content digest of each whole granule of exact tokens
   std::vector<std::shared_ptr<PutInFlight>> puts;  ///< of granules sealed while decoding
   control::SequenceCounters counters;
 

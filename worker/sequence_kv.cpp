@@ -68,7 +68,8 @@ std::vector<uint32_t> SequenceKv::slots(uint32_t band, std::span<const Position>
   return out;
 }
 
-void SequenceKv::shrink(uint32_t band, uint32_t capacity, std::span<const Position> keep, uint64_t step) {
+void SequenceKv::shrink(uint32_t band, uint32_t capacity, std::span<const Position> keep,
+                        uint64_t step) {
   Band& b = bands_[band];
   const uint32_t wanted = (capacity + shape_.block_tokens - 1) / shape_.block_tokens;
   const uint32_t blocks = std::min(wanted, static_cast<uint32_t>(b.blocks[0].size()));

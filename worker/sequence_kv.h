@@ -1,5 +1,6 @@
-// Keys and values of one sequence as the model sees them: blocks of the arena, per layer, and which token's row is in
-// which slot, per band. Knows nothing of stores: release and restore are kv_mover's.
+// Keys and values of one sequence as the model sees them: blocks of the arena, per layer, and which
+// token's row is in which slot, per band. Knows nothing of stores: release and restore are
+// kv_mover's.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +39,8 @@ class SequenceKv {
   std::vector<uint32_t> slots(uint32_t band, std::span<const Position> positions) const;
 
   /// Turns a band into a hot pool: keeps `keep`, moves their rows together, frees the other blocks.
-  /// `capacity` is in rows and is rounded up to whole blocks. Rows that are not kept must be in the store.
+  /// `capacity` is in rows and is rounded up to whole blocks. Rows that are not kept must be in the
+  /// store.
   void shrink(uint32_t band, uint32_t capacity, std::span<const Position> keep, uint64_t step);
 
   uint64_t blocks_used() const { return blocks_used_; }

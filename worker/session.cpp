@@ -69,19 +69,22 @@ Result<void> Session::serve_one_connection() {
     std::lock_guard lock(mutex_);
     disconnected_ = false;
   }
-  // The handlers may be called before connect() has returned, and use the link: they wait for `linked`.
+  // The handlers may be called before connect() has returned, and use the link: they wait for
+  // `linked`.
   std::promise<void> linked;
   auto ready = linked.get_future().share();
   control::WorkerHandlers calls = handlers();
-  calls.on_form = [this, ready](control::FormGroup group, control::Answer<control::FormReply> answer) {
+  calls.on_form = [this, ready](control::FormGroup group,
+                                control::Answer<control::FormReply> answer) {
     const bool posted = engine_loop_.post([this, ready, group = std::move(group), answer] {
       ready.wait();
       on_form(group, answer);
     });
     if (!posted) answer(unavailable("the worker is stopping"));
   };
-  auto link = control::CoordinatorLink::connect(options_.coordinator, options_.hello, std::move(calls),
-                                                Deadline::after(options_.connect_deadline));
+  auto link =
+      control::CoordinatorLink::connect(options_.coordinator, options_.hello, std::move(calls),
+                                        Deadline::after(options_.connect_deadline));
   if (!link) {
     linked.set_value();
     return std::move(link).error();
@@ -123,7 +126,8 @@ control::WorkerHandlers Session::handlers() {
     engine_loop_.post([this] { engine_.disband(); });
   };
   calls.on_unit = [this](control::Unit unit, control::Answer<control::UnitResult> answer) {
-    const bool posted = engine_loop_.post([this, unit = std::move(unit), answer] { on_unit(unit, answer); });
+    const bool posted =
+        engine_loop_.post([this, unit = std::move(unit), answer] { on_unit(unit, answer); });
     if (!posted) answer(unavailable("the worker is stopping"));
   };
   calls.on_describe = [this](SeqId seq, control::Answer<control::SequenceMap> answer) {
@@ -148,7 +152,9 @@ void Session::on_form(control::FormGroup group, control::Answer<control::FormRep
   rendezvous.put = [this](const std::string& key, const std::string& value) {
     return link_->rendezvous_put(key, value);
   };
-  rendezvous.get = [this](const std::string& key, Deadline by) { return link_->rendezvous_get(key, by); };
+  rendezvous.get = [this](const std::string& key, Deadline by) {
+    return link_->rendezvous_get(key, by);
+  };
   auto reply = engine_.form(group, std::move(rendezvous), *exchange_);
   formed_ = reply.has_value();
   answer(std::move(reply));

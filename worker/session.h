@@ -1,4 +1,5 @@
-// A worker's life: join the coordinator, serve units, and join again when the connection or the incarnation ends.
+// A worker's life: join the coordinator, serve units, and join again when the connection or the
+// incarnation ends.
 #pragma once
 
 #include <atomic>
@@ -26,7 +27,8 @@ class Session {
   Session(Options options, Engine& engine, TaskLoop& engine_loop);
   ~Session();
 
-  /// Returns when stopped, or with the coordinator's refusal (kInvalid, kUnsupported): a person must act.
+  /// Returns when stopped, or with the coordinator's refusal (kInvalid, kUnsupported): a person
+  /// must act.
   Result<void> run();
   void stop();
 

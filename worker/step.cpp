@@ -15,7 +15,8 @@ control::Candidates make_candidates(StepContext& context, const Sequence& sequen
   control::Candidates candidates;
   candidates.seq = sequence.id();
   candidates.take = request.take;
-  for (const kernels::Scored& best : ops.top_k(d_scores, request.begin, request.end, request.take)) {
+  for (const kernels::Scored& best :
+       ops.top_k(d_scores, request.begin, request.end, request.take)) {
     candidates.positions.push_back(best.position);
     candidates.scores.push_back(best.score);
   }

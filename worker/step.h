@@ -28,13 +28,14 @@ struct StepContext {
   Millis exchange_deadline{3000};
 };
 
-/// A whole unit that cannot go on (the collective is dead) is an Error; a sequence that cannot is a failure in `out`.
-/// A step that ended with failures has changed nothing that a replay would not write again: lengths, tokens and sampler
-/// state move only when it succeeds.
+/// A whole unit that cannot go on (the collective is dead) is an Error; a sequence that cannot is a
+/// failure in `out`. A step that ended with failures has changed nothing that a replay would not
+/// write again: lengths, tokens and sampler state move only when it succeeds.
 Result<void> run_decode(StepContext& context, UnitId unit, std::span<Sequence* const> sequences,
                         control::UnitResult& out);
 
-/// Dense attention of one chunk through some layers (DESIGN of the bulk pass: docs/kv_layout.md).
+/// Dense attention of one chunk through some layers (the bulk pass is designed in
+/// docs/kv_layout.md).
 Result<void> run_bulk(StepContext& context, UnitId unit, Sequence& sequence,
                       const control::BulkUnit& bulk, control::UnitResult& out);
 
@@ -44,13 +45,14 @@ control::Candidates make_candidates(StepContext& context, const Sequence& sequen
                                     uint32_t length, const float* d_logits, const float* d_lse,
                                     float* d_scores);
 
-/// Publishes, and composes the sets of `sequences` (each at its length) from the merged answer into Sequence::sets.
+/// Publishes, and composes the sets of `sequences` (each at its length) from the merged answer into
+/// Sequence::sets.
 Result<void> exchange_sets(StepContext& context, UnitId unit, uint32_t anchor,
                            std::span<Sequence* const> sequences, std::span<const uint32_t> lengths,
                            std::vector<control::Candidates> candidates);
 
-/// Rank 0 only: the next token after position `length - 1` of `sequence` from its logits [vocabulary]: scores the
-/// forced token, or samples. Fills `result`; returns the token.
+/// Rank 0 only: the next token after position `length - 1` of `sequence` from its logits
+/// [vocabulary]: scores the forced token, or samples. Fills `result`; returns the token.
 TokenId next_token(const Sequence& sequence, std::span<const float> logits, uint32_t length,
                    control::SequenceResult& result);
 

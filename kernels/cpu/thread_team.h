@@ -53,8 +53,8 @@ class ThreadTeam {
   uint64_t wait_for_gate(uint64_t seen);
 
   Job job_;  ///< written only while the gate is closed and nobody is inside
-  std::atomic<uint64_t>
-      gate_;  ///< generation, closed bit, helpers that joined: see thread_team.cpp
+  /// generation, closed bit, helpers that joined: see thread_team.cpp
+  std::atomic<uint64_t> gate_;
   std::atomic<uint64_t> next_{0};  ///< first task nobody has taken
   std::atomic<uint32_t> left_{0};  ///< helpers that joined this generation and have finished
   std::atomic<int> doorbell_{0};   ///< rung at every opening of the gate, and to stop

@@ -14,8 +14,8 @@ using ::testing::HasSubstr;
 std::string status_json(bool ready) {
   return std::string(R"({"apiVersion":"ebb/v1","kind":"Status","ready":)") +
          (ready ? "true" : "false") +
-         R"json(,"not_ready_because":"waiting for ranks 1","draining":false,"healthy":true,"running":2,
-  "waiting":3,"groups":[{"name":"g0","epoch":7,"state":"forming","ready":false,
+         R"json(,"not_ready_because":"waiting for ranks 1","draining":false,"healthy":true,
+  "running":2,"waiting":3,"groups":[{"name":"g0","epoch":7,"state":"forming","ready":false,
   "ranks":[{"rank":0,"joined":true,"node":"g0/rank0","pid":41,"backend":"cpu (avx2)"},
            {"rank":1,"joined":false,"node":"","pid":0,"backend":""}],
   "arena_bytes":150994944,"arena_used_bytes":75497472,"arena_max_bytes":75497472}],

@@ -12,7 +12,8 @@ namespace ebb::worker::testing {
 namespace {
 
 constexpr uint32_t kVocabulary = 288;
-// A last bit of difference in f32 can flip the rounding of a K or V element to bf16, which is 2^-9 of it.
+// A last bit of difference in f32 can flip the rounding of a K or V element to bf16, which is 2^-9
+// of it.
 constexpr double kRounding = 5e-3;
 
 models::SelectionProfile tiny_profile() {
@@ -46,7 +47,8 @@ class EngineTest : public ::testing::Test {
     options.ffn_width = 192;
     options.vocabulary = kVocabulary;
     options.weights = weights;
-    const std::string path = dir_.path("tiny-" + std::to_string(static_cast<int>(weights)) + ".gguf");
+    const std::string path =
+        dir_.path("tiny-" + std::to_string(static_cast<int>(weights)) + ".gguf");
     ebb::testing::write_tiny_llama(path, options);
     return path;
   }
@@ -59,7 +61,8 @@ class EngineTest : public ::testing::Test {
     s.rows_max = 64;
     return s;
   }
-  static control::OpenUnit open_unit(uint64_t seq, std::vector<TokenId> prompt, uint32_t max_tokens) {
+  static control::OpenUnit open_unit(uint64_t seq, std::vector<TokenId> prompt,
+                                     uint32_t max_tokens) {
     control::OpenUnit open;
     open.seq = SeqId{seq};
     open.prompt = std::move(prompt);
@@ -79,7 +82,8 @@ class EngineTest : public ::testing::Test {
     out.push_back(results[0].sequences[index].token);
   }
   /// Prefills chunk by chunk and decodes `steps` tokens more.
-  static std::vector<control::TokenLogprob> generate(RankGroup& group, control::OpenUnit open, uint32_t steps) {
+  static std::vector<control::TokenLogprob> generate(RankGroup& group, control::OpenUnit open,
+                                                     uint32_t steps) {
     const SeqId seq = open.seq;
     const auto tokens = static_cast<uint32_t>(open.prompt.size());
     std::vector<control::TokenLogprob> out;
@@ -105,7 +109,8 @@ void expect_same_bits(const std::vector<control::TokenLogprob>& a,
 double distance(const control::TokenLogprob& a, const control::TokenLogprob& b) {
   std::map<TokenId, float> other(b.top.begin(), b.top.end());
   double worst = 0;
-  for (auto [id, logprob] : a.top) worst = std::max(worst, std::abs(double{logprob} - other.at(id)));
+  for (auto [id, logprob] : a.top)
+    worst = std::max(worst, std::abs(double{logprob} - other.at(id)));
   return worst;
 }
 
@@ -203,7 +208,8 @@ TEST_F(EngineTest, TidalAttendsSparselyAndItsSetsDoNotDependOnTheRanks) {
         const auto& first = results[0].sequences[0].trace.at(a);
         EXPECT_EQ(first.positions.size(), 48u);
         for (const auto& r : results) {
-          EXPECT_EQ(r.sequences[0].trace.at(a).positions, first.positions) << "byte-equal across ranks";
+          EXPECT_EQ(r.sequences[0].trace.at(a).positions, first.positions)
+              << "byte-equal across ranks";
         }
         rounds[ranks - 1].push_back(group.board().scores(group.last_unit(), first.anchor));
         sets[ranks - 1].push_back(first.positions);
@@ -217,7 +223,8 @@ TEST_F(EngineTest, TidalAttendsSparselyAndItsSetsDoNotDependOnTheRanks) {
       if (std::abs(score - edge) <= 0.01f * edge) continue;
       const auto& other = sets[1][round];
       EXPECT_EQ(std::binary_search(other.begin(), other.end(), position), score > edge)
-          << "round " << round << " position " << position << ": only scores within 1 % of the edge may differ";
+          << "round " << round << " position " << position
+          << ": only scores within 1 % of the edge may differ";
     }
   }
 }
@@ -226,7 +233,8 @@ TEST_F(EngineTest, SequencesInABatchGetTheTokensTheyGetAlone) {
   RankGroup group(setup(2));
   std::vector<std::vector<control::TokenLogprob>> alone;
   for (uint64_t s = 1; s <= 3; ++s) {
-    control::OpenUnit open = open_unit(s, random_prompt(10 + s, 60 + 20 * static_cast<uint32_t>(s)), 16);
+    control::OpenUnit open =
+        open_unit(s, random_prompt(10 + s, 60 + 20 * static_cast<uint32_t>(s)), 16);
     if (s == 2) open.policy = tidal(40);
     alone.push_back(generate(group, open, 10));
     group.close(SeqId{s});
@@ -234,7 +242,8 @@ TEST_F(EngineTest, SequencesInABatchGetTheTokensTheyGetAlone) {
   std::vector<std::vector<control::TokenLogprob>> together(3);
   std::vector<SeqId> seqs;
   for (uint64_t s = 1; s <= 3; ++s) {
-    control::OpenUnit open = open_unit(100 + s, random_prompt(10 + s, 60 + 20 * static_cast<uint32_t>(s)), 16);
+    control::OpenUnit open =
+        open_unit(100 + s, random_prompt(10 + s, 60 + 20 * static_cast<uint32_t>(s)), 16);
     if (s == 2) open.policy = tidal(40);
     const auto tokens = static_cast<uint32_t>(open.prompt.size());
     group.open(open);

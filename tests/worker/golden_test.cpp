@@ -1,5 +1,5 @@
-// The real model against a float32 reference that shares no code with us (tests/golden/README.md): teacher-forced, so
-// that one different token cannot hide or make the next.
+// The real model against a float32 reference that shares no code with us (tests/golden/README.md):
+// teacher-forced, so that one different token cannot hide or make the next.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -14,7 +14,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr double kClearMargin = 0.2;     // nats between the best and the second token
+constexpr double kClearMargin = 0.2;      // nats between the best and the second token
 constexpr double kMeanDifference = 0.05;  // nats
 
 class GoldenTest : public ::testing::TestWithParam<uint32_t> {
@@ -47,7 +47,8 @@ class GoldenTest : public ::testing::TestWithParam<uint32_t> {
   }
 
   /// What the decode path says at each of `steps` positions from decode_from - 1 on: the five best.
-  std::vector<std::vector<std::pair<TokenId, float>>> forced(control::OpenUnit open, uint32_t steps) {
+  std::vector<std::vector<std::pair<TokenId, float>>> forced(control::OpenUnit open,
+                                                             uint32_t steps) {
     const SeqId seq = open.seq;
     const uint32_t from = open.decode_from;
     group_->open(std::move(open));

@@ -1,5 +1,6 @@
-// A whole group in one process: an engine per rank, each on its own thread, with the real collective between them and
-// an exchange that merges as the coordinator's board does. Tests speak to it in units, as the coordinator would.
+// A whole group in one process: an engine per rank, each on its own thread, with the real
+// collective between them and an exchange that merges as the coordinator's board does. Tests speak
+// to it in units, as the coordinator would.
 #pragma once
 
 #include <condition_variable>
@@ -48,7 +49,8 @@ class LocalBoard : public SelectionExchange {
   std::vector<std::pair<float, Position>> scores(uint64_t unit, uint32_t anchor) {
     std::lock_guard lock(mutex_);
     std::vector<std::pair<float, Position>> order;
-    for (auto [position, score] : rounds_.at({unit, anchor}).best.at(0)) order.emplace_back(-score, position);
+    for (auto [position, score] : rounds_.at({unit, anchor}).best.at(0))
+      order.emplace_back(-score, position);
     std::sort(order.begin(), order.end());
     for (auto& entry : order) entry.first = -entry.first;
     return order;
@@ -121,7 +123,7 @@ struct GroupSetup {
   models::SelectionProfile profile;
   uint32_t granule_tokens = 16;
   uint32_t rows_max = 512;
-  std::string isa;                        ///< cap of the CPU backend
+  std::string isa;  ///< cap of the CPU backend
   uint32_t threads = 1;
   std::optional<HostPort> store;
   Millis restore_deadline{3000};
@@ -221,7 +223,8 @@ class RankGroup {
     unit.decode.seqs = std::move(seqs);
     return run(std::move(unit));
   }
-  std::vector<control::UnitResult> release(SeqId seq, std::vector<uint16_t> bands, uint32_t hot_tokens) {
+  std::vector<control::UnitResult> release(SeqId seq, std::vector<uint16_t> bands,
+                                           uint32_t hot_tokens) {
     control::Unit unit;
     unit.kind = control::UnitKind::kRelease;
     unit.release = {seq, std::move(bands), hot_tokens};
@@ -239,7 +242,8 @@ class RankGroup {
     std::vector<control::UnitResult> last;
     prompt_scores.clear();
     for (uint32_t at = 0; at < tokens; at += chunk) {
-      last = bulk(seq, {at, std::min(at + chunk, tokens)}, {0, static_cast<uint16_t>(shape_.layers)});
+      last =
+          bulk(seq, {at, std::min(at + chunk, tokens)}, {0, static_cast<uint16_t>(shape_.layers)});
       for (const auto& s : last[0].sequences) {
         prompt_scores.insert(prompt_scores.end(), s.prompt.begin(), s.prompt.end());
       }

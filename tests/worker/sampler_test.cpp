@@ -41,10 +41,12 @@ TEST(Sampler, DrawsWithTheModelsProbabilities) {
 }
 
 TEST(Sampler, TopKAndTopPKeepOnlyTheBest) {
-  const std::vector<float> logits = {std::log(0.5f), std::log(0.3f), std::log(0.15f), std::log(0.05f)};
+  const std::vector<float> logits = {std::log(0.5f), std::log(0.3f), std::log(0.15f),
+                                     std::log(0.05f)};
   for (Position p = 0; p < 2000; ++p) {
     EXPECT_LT(sample_token(logits, with(1, 2, 1, 1), p), 2);
-    EXPECT_LT(sample_token(logits, with(1, 0, 0.6f, 1), p), 2) << "the token that crosses 0.6 is kept";
+    EXPECT_LT(sample_token(logits, with(1, 0, 0.6f, 1), p), 2)
+        << "the token that crosses 0.6 is kept";
     EXPECT_EQ(sample_token(logits, with(1, 0, 0.4f, 1), p), 0);
     EXPECT_EQ(sample_token(logits, with(5, 1, 1, 1), p), 0);
   }

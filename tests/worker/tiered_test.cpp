@@ -1,5 +1,5 @@
-// Release and restore against a real store process: whether rows live on the device or come back from a tier, the bits
-// are the same; and what a dead store does to a sequence.
+// Release and restore against a real store process: whether rows live on the device or come back
+// from a tier, the bits are the same; and what a dead store does to a sequence.
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -16,7 +16,8 @@ namespace {
 
 constexpr uint32_t kVocabulary = 288;
 constexpr uint32_t kPrompt = 600;
-// With two granules more, and rounded up to whole blocks, a pool of 128 rows: 4 records in 5 are released.
+// With two granules more, and rounded up to whole blocks, a pool of 128 rows: 4 records in 5 are
+// released.
 constexpr uint32_t kHotRows = 92;
 
 uint16_t free_port() {
@@ -45,12 +46,13 @@ class TieredTest : public ::testing::Test {
     model_ = dir_.path("tiny.gguf");
     ebb::testing::write_tiny_llama(model_, options);
     port_ = free_port();
-    config_ = dir_.file("store.yaml",
-                        "version: 1\ncluster_token: test-token\nrun_dir: " + dir_.path("run") +
-                            "\nstores:\n  - name: s0\n    data_address: 127.0.0.1:" + std::to_string(port_) +
-                            "\n    control_address: 127.0.0.1:" + std::to_string(free_port()) +
-                            "\n    metrics_address: 127.0.0.1:" + std::to_string(free_port()) +
-                            "\n    host_size: 2MiB\n    ssd_size: 256MiB\n    ssd_reserve: 64MiB\n");
+    config_ = dir_.file(
+        "store.yaml",
+        "version: 1\ncluster_token: test-token\nrun_dir: " + dir_.path("run") +
+            "\nstores:\n  - name: s0\n    data_address: 127.0.0.1:" + std::to_string(port_) +
+            "\n    control_address: 127.0.0.1:" + std::to_string(free_port()) +
+            "\n    metrics_address: 127.0.0.1:" + std::to_string(free_port()) +
+            "\n    host_size: 2MiB\n    ssd_size: 256MiB\n    ssd_reserve: 64MiB\n");
     start_store();
   }
   void start_store() {
@@ -79,7 +81,8 @@ class TieredTest : public ::testing::Test {
     control::OpenUnit open;
     open.seq = SeqId{seq};
     ebb::testing::TinyRandom random(77);
-    for (uint32_t i = 0; i < kPrompt; ++i) open.prompt.push_back(static_cast<TokenId>(3 + random.next() % 256));
+    for (uint32_t i = 0; i < kPrompt; ++i)
+      open.prompt.push_back(static_cast<TokenId>(3 + random.next() % 256));
     open.max_tokens = 100;
     open.sampling.temperature = 0;
     open.sampling.logprobs = kVocabulary;
@@ -146,7 +149,8 @@ TEST_F(TieredTest, ReleaseUnderPressureInTheMiddleOfADecodeChangesNoBit) {
   RankGroup group(setup(2));
   group.open(open_unit(1));
   group.open(open_unit(2));
-  expect_same_bits(token(group.prefill(SeqId{2}, kPrompt, 128)), token(group.prefill(SeqId{1}, kPrompt, 128)), 0);
+  expect_same_bits(token(group.prefill(SeqId{2}, kPrompt, 128)),
+                   token(group.prefill(SeqId{1}, kPrompt, 128)), 0);
   for (int step = 1; step <= 40; ++step) {
     if (step == 10) {
       const auto before = group.release(SeqId{2}, {}, 0)[0].arena_blocks_used;
@@ -205,7 +209,8 @@ TEST_F(TieredTest, ADeadStoreEndsWhatNeedsItWithAnErrorAndDenseGoesOn) {
   }
   ASSERT_FALSE(failures.empty()) << "records that are only in the store were needed";
   EXPECT_EQ(failures[0].seq, SeqId{1});
-  EXPECT_NE(failures[0].error.message.find("restore"), std::string::npos) << failures[0].error.text();
+  EXPECT_NE(failures[0].error.message.find("restore"), std::string::npos)
+      << failures[0].error.text();
   for (int i = 0; i < 5; ++i) token(group.decode({SeqId{2}}));
   group.close(SeqId{1});
 
@@ -216,10 +221,12 @@ TEST_F(TieredTest, ADeadStoreEndsWhatNeedsItWithAnErrorAndDenseGoesOn) {
     again.seq.value += 1;
     group.open(again);
     const auto results = group.prefill_by_band(again.seq, kPrompt, 128, 96);
-    const bool worked = std::all_of(results.begin(), results.end(), [](auto& r) { return r.failures.empty(); });
+    const bool worked =
+        std::all_of(results.begin(), results.end(), [](auto& r) { return r.failures.empty(); });
     if (worked) break;
     group.close(again.seq);
-    ASSERT_FALSE(by.passed()) << "the restarted store was not used again: " << results[0].failures[0].error.text();
+    ASSERT_FALSE(by.passed()) << "the restarted store was not used again: "
+                              << results[0].failures[0].error.text();
   }
   for (int i = 0; i < 10; ++i) token(group.decode({again.seq}));
 }

@@ -25,7 +25,8 @@ class WorkerLink {
   virtual void close() = 0;
 };
 
-/// Called on the KJ thread; must not block. `on_publish` and the rendezvous may answer later, from any thread.
+/// Called on the KJ thread; must not block. `on_publish` and the rendezvous may answer later, from
+/// any thread.
 struct CoordinatorHandlers {
   /// Protocol version and cluster token were checked. An error refuses the worker with its text.
   std::function<Result<void>(std::shared_ptr<WorkerLink>)> on_worker;
@@ -37,10 +38,11 @@ struct CoordinatorHandlers {
 
 class ControlServer {
  public:
-  /// Errors: kUnavailable ("address already in use: 127.0.0.1:7400"). Heartbeat: a worker that does not answer a
-  /// ping within 5 intervals is gone.
-  static Result<std::unique_ptr<ControlServer>> listen(const HostPort& address, std::string cluster_token,
-                                                       Millis heartbeat, CoordinatorHandlers handlers);
+  /// Errors: kUnavailable ("address already in use: 127.0.0.1:7400"). Heartbeat: a worker that does
+  /// not answer a ping within 5 intervals is gone.
+  static Result<std::unique_ptr<ControlServer>> listen(const HostPort& address,
+                                                       std::string cluster_token, Millis heartbeat,
+                                                       CoordinatorHandlers handlers);
   virtual ~ControlServer() = default;
   virtual uint16_t port() const = 0;
 };
@@ -48,7 +50,8 @@ class ControlServer {
 /// A store as the coordinator sees it: connects and reconnects by itself.
 class StoreLink {
  public:
-  static std::unique_ptr<StoreLink> start(const HostPort& store_control, std::string cluster_token, Millis heartbeat);
+  static std::unique_ptr<StoreLink> start(const HostPort& store_control, std::string cluster_token,
+                                          Millis heartbeat);
   virtual ~StoreLink() = default;
   virtual bool connected() const = 0;
   /// Why not connected: refused, another protocol version, a wrong token.

@@ -1,5 +1,6 @@
-// What coordinator, workers and stores say to each other, as plain structs. transport/control/*.capnp carry the same
-// on the wire; codec.cpp turns one into the other and is the only place that knows both.
+// What coordinator, workers and stores say to each other, as plain structs.
+// transport/control/*.capnp carry the same on the wire; codec.cpp turns one into the other and is
+// the only place that knows both.
 #pragma once
 
 #include <cstdint>
@@ -14,17 +15,17 @@ namespace ebb::control {
 
 constexpr uint32_t kProtocolVersion = 1;
 
-/// First words of a worker. A coordinator refuses another protocol version, token, group, rank or model digest
-/// with an Error whose message names the field and both values.
+/// First words of a worker. A coordinator refuses another protocol version, token, group, rank or
+/// model digest with an Error whose message names the field and both values.
 struct WorkerHello {
   uint32_t protocol_version = kProtocolVersion;
   std::string cluster_token;
-  std::string node;         ///< "g0/rank1"
+  std::string node;  ///< "g0/rank1"
   std::string group;
   uint32_t rank = 0;
   uint64_t pid = 0;
   Digest model_digest;
-  std::string backend;      ///< DeviceInfo::name
+  std::string backend;  ///< DeviceInfo::name
   friend bool operator==(const WorkerHello&, const WorkerHello&) = default;
 };
 
@@ -34,22 +35,22 @@ struct StoreAddress {
   friend bool operator==(const StoreAddress&, const StoreAddress&) = default;
 };
 
-/// A new incarnation of a group. The worker drops every sequence of older epochs, makes the collective, connects
-/// to the stores, and answers.
+/// A new incarnation of a group. The worker drops every sequence of older epochs, makes the
+/// collective, connects to the stores, and answers.
 struct FormGroup {
   Epoch epoch;
   uint32_t rank = 0;
   uint32_t ranks = 1;
-  std::string profile_yaml;          ///< selection profile, in force for the whole epoch
+  std::string profile_yaml;  ///< selection profile, in force for the whole epoch
   uint32_t granule_tokens = 16;
-  uint64_t device_kv_bytes = 0;      ///< of the whole group
+  uint64_t device_kv_bytes = 0;  ///< of the whole group
   uint32_t max_model_len = 0;
   std::vector<StoreAddress> stores;
   friend bool operator==(const FormGroup&, const FormGroup&) = default;
 };
 struct FormReply {
   Digest layout;
-  uint32_t arena_blocks = 0;         ///< blocks of one layer x granule_tokens; the same on every rank
+  uint32_t arena_blocks = 0;  ///< blocks of one layer x granule_tokens; the same on every rank
   bool store_connected = false;
   friend bool operator==(const FormReply&, const FormReply&) = default;
 };
@@ -60,7 +61,7 @@ const char* policy_name(PolicyKind kind);
 /// In force for one sequence from admission on. K counts sinks and window.
 struct PolicyParams {
   PolicyKind kind = PolicyKind::kDense;
-  uint32_t budget = 0;     ///< K, tokens
+  uint32_t budget = 0;  ///< K, tokens
   uint32_t sinks = 4;
   uint32_t window = 256;
   friend bool operator==(const PolicyParams&, const PolicyParams&) = default;
@@ -68,12 +69,12 @@ struct PolicyParams {
 
 /// Random numbers are keyed by seed and position, never by batch.
 struct SamplingParams {
-  float temperature = 1.0f;   ///< 0: greedy
-  uint32_t top_k = 0;         ///< 0: off
+  float temperature = 1.0f;  ///< 0: greedy
+  uint32_t top_k = 0;        ///< 0: off
   float top_p = 1.0f;
   uint64_t seed = 0;
-  int32_t logprobs = -1;      ///< -1: none; n >= 0: the chosen token's and the n best
-  bool prompt_logprobs = false;  ///< of every prompt token but the first (echo + logprobs)
+  int32_t logprobs = -1;             ///< -1: none; n >= 0: the chosen token's and the n best
+  bool prompt_logprobs = false;      ///< of every prompt token but the first (echo + logprobs)
   std::vector<TokenId> stop_tokens;  ///< these end the sequence (the worker reports `finished`)
   friend bool operator==(const SamplingParams&, const SamplingParams&) = default;
 };
@@ -87,13 +88,14 @@ struct OpenUnit {
   uint32_t decode_from = 0;
   PolicyParams policy;
   SamplingParams sampling;
-  std::string salt;           ///< tenant salt of content keys
+  std::string salt;  ///< tenant salt of content keys
   bool trace_selection = false;
   friend bool operator==(const OpenUnit&, const OpenUnit&) = default;
 };
 
-/// Dense attention over many tokens: tokens [begin, end) through layers [begin, end). Layers that do not start at 0
-/// take their input from the kept activations; layers that do not end at the last leave theirs there.
+/// Dense attention over many tokens: tokens [begin, end) through layers [begin, end). Layers that
+/// do not start at 0 take their input from the kept activations; layers that do not end at the last
+/// leave theirs there.
 struct BulkUnit {
   SeqId seq;
   TokenRange tokens;
@@ -101,11 +103,12 @@ struct BulkUnit {
   friend bool operator==(const BulkUnit&, const BulkUnit&) = default;
 };
 
-/// Gives up device rows of follower bands: seal, put, wait for `accepted`, compact what stays into hot pools.
+/// Gives up device rows of follower bands: seal, put, wait for `accepted`, compact what stays into
+/// hot pools.
 struct ReleaseUnit {
   SeqId seq;
   std::vector<uint16_t> bands;
-  uint32_t hot_tokens = 0;    ///< rows that each band keeps
+  uint32_t hot_tokens = 0;  ///< rows that each band keeps
   friend bool operator==(const ReleaseUnit&, const ReleaseUnit&) = default;
 };
 
@@ -122,7 +125,8 @@ struct CloseUnit {
 };
 
 enum class UnitKind : uint8_t { kOpen, kBulk, kRelease, kDecode, kClose };
-/// One unit of work; all ranks of a group run the same units in the same order. Exactly the member that `kind` names is used.
+/// One unit of work; all ranks of a group run the same units in the same order. Exactly the member
+/// that `kind` names is used.
 struct Unit {
   Epoch epoch;
   UnitId id;
@@ -155,19 +159,20 @@ struct SequenceCounters {
   uint64_t restored_host_records = 0;
   uint64_t restored_ssd_records = 0;
   uint64_t restored_bytes = 0;
-  uint64_t selected_tokens = 0;      ///< sum over steps and anchors
-  uint64_t hot_hits = 0;             ///< selected records found on the device
-  uint64_t device_blocks = 0;        ///< now
-  uint64_t device_blocks_max = 0;    ///< high-water mark
+  uint64_t selected_tokens = 0;    ///< sum over steps and anchors
+  uint64_t hot_hits = 0;           ///< selected records found on the device
+  uint64_t device_blocks = 0;      ///< now
+  uint64_t device_blocks_max = 0;  ///< high-water mark
   friend bool operator==(const SequenceCounters&, const SequenceCounters&) = default;
 };
 
 struct SequenceResult {
   SeqId seq;
-  bool has_token = false;            ///< rank 0 only
-  bool finished = false;             ///< the token is a stop token
-  TokenLogprob token;                ///< logprob valid when asked for
-  std::vector<TokenLogprob> prompt;  ///< log-probabilities of prompt tokens that this unit scored, in order
+  bool has_token = false;  ///< rank 0 only
+  bool finished = false;   ///< the token is a stop token
+  TokenLogprob token;      ///< logprob valid when asked for
+  /// log-probabilities of prompt tokens that this unit scored, in order
+  std::vector<TokenLogprob> prompt;
   std::vector<SelectionTrace> trace;
   SequenceCounters counters;
   friend bool operator==(const SequenceResult&, const SequenceResult&) = default;
@@ -193,14 +198,14 @@ struct PlaceRun {
 struct BandMap {
   uint16_t band = 0;
   LayerRange layers;
-  bool hot = false;                  ///< hot pool; false: all on the device
-  uint32_t record_bytes = 0;         ///< of all ranks together
-  std::vector<PlaceRun> runs;        ///< ascending, together [0, length)
+  bool hot = false;            ///< hot pool; false: all on the device
+  uint32_t record_bytes = 0;   ///< of all ranks together
+  std::vector<PlaceRun> runs;  ///< ascending, together [0, length)
   friend bool operator==(const BandMap&, const BandMap&) = default;
 };
 struct SequenceMap {
   SeqId seq;
-  uint32_t length = 0;               ///< tokens with KV
+  uint32_t length = 0;  ///< tokens with KV
   PolicyParams policy;
   std::vector<BandMap> bands;
   SequenceCounters counters;
@@ -212,17 +217,17 @@ struct UnitResult {
   uint32_t rank = 0;
   std::vector<SequenceResult> sequences;
   std::vector<UnitFailure> failures;
-  std::vector<SequenceMap> maps;     ///< of a CloseUnit: the last one
+  std::vector<SequenceMap> maps;  ///< of a CloseUnit: the last one
   uint64_t arena_blocks_used = 0;
-  uint64_t arena_blocks_max = 0;     ///< high-water mark since the group formed
+  uint64_t arena_blocks_max = 0;  ///< high-water mark since the group formed
   friend bool operator==(const UnitResult&, const UnitResult&) = default;
 };
 
 /// A rank's best unforced candidates of one sequence at one anchor.
 struct Candidates {
   SeqId seq;
-  uint32_t take = 0;                 ///< how many the merged set has (K less the forced ones)
-  std::vector<Position> positions;   ///< best first
+  uint32_t take = 0;                ///< how many the merged set has (K less the forced ones)
+  std::vector<Position> positions;  ///< best first
   std::vector<float> scores;
   friend bool operator==(const Candidates&, const Candidates&) = default;
 };
@@ -237,7 +242,7 @@ struct PublishRequest {
 /// The merged set, the same bytes for every rank; stamped by the request's epoch, unit and anchor.
 struct MergedSet {
   SeqId seq;
-  std::vector<Position> positions;   ///< ascending, forced ones not included
+  std::vector<Position> positions;  ///< ascending, forced ones not included
   friend bool operator==(const MergedSet&, const MergedSet&) = default;
 };
 struct PublishReply {
@@ -247,14 +252,14 @@ struct PublishReply {
 
 /// A store's answer to the coordinator.
 struct TierStatus {
-  std::string tier;                  ///< "host", "ssd"
+  std::string tier;  ///< "host", "ssd"
   uint64_t capacity_bytes = 0;
   uint64_t used_bytes = 0;
   uint64_t granules = 0;
-  uint64_t held_granules = 0;        ///< may not be evicted
+  uint64_t held_granules = 0;  ///< may not be evicted
   uint64_t evictions = 0;
   bool writable = true;
-  std::string note;                  ///< why not writable
+  std::string note;  ///< why not writable
   friend bool operator==(const TierStatus&, const TierStatus&) = default;
 };
 struct StoreStatus {

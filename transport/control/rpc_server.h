@@ -30,8 +30,8 @@ class RpcServer final : private kj::TaskSet::ErrorHandler {
   using ConnectionId = uint64_t;
   struct Callbacks {
     std::function<capnp::Capability::Client(ConnectionId)> make_bootstrap;
-    std::function<void(ConnectionId, std::string why)>
-        on_closed;  ///< not for those that live at the end
+    /// not for those that live at the end
+    std::function<void(ConnectionId, std::string why)> on_closed;
   };
   static constexpr size_t kConnectionsMax = 64;
   static constexpr Millis kHandshakeTime{5000};

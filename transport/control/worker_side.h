@@ -15,16 +15,19 @@ using Answer = std::function<void(Result<T>)>;  ///< call exactly once, from any
 /// Called on the KJ thread; must not block.
 struct WorkerHandlers {
   std::function<void(FormGroup, Answer<FormReply>)> on_form;
-  std::function<void(Epoch, std::string why)> on_disband;  ///< the incarnation is over: abort what runs
+  /// the incarnation is over: abort what runs
+  std::function<void(Epoch, std::string why)> on_disband;
   std::function<void(Unit, Answer<UnitResult>)> on_unit;
   std::function<void(SeqId, Answer<SequenceMap>)> on_describe;
-  std::function<void(std::string why)> on_disconnect;      ///< last call ever made on these handlers
+  std::function<void(std::string why)> on_disconnect;  ///< last call ever made on these handlers
 };
 
 class CoordinatorLink {
  public:
-  /// Connects and says hello. Errors: kUnavailable (nobody there), kTimeout, or the coordinator's refusal.
-  static Result<std::unique_ptr<CoordinatorLink>> connect(const HostPort& coordinator, WorkerHello hello,
+  /// Connects and says hello. Errors: kUnavailable (nobody there), kTimeout, or the coordinator's
+  /// refusal.
+  static Result<std::unique_ptr<CoordinatorLink>> connect(const HostPort& coordinator,
+                                                          WorkerHello hello,
                                                           WorkerHandlers handlers, Deadline by);
   virtual ~CoordinatorLink() = default;  ///< closes; joins the KJ thread
 

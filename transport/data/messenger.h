@@ -33,8 +33,8 @@ struct PeerIdentity {
   std::string cluster_token;
   std::string node;  ///< "g0/rank1", for messages and logs
   Epoch epoch;
-  std::vector<std::byte>
-      hello;  ///< opaque to the messenger (the kvstore puts layout facts there); at most 4 KiB
+  /// opaque to the messenger (the kvstore puts layout facts there); at most 4 KiB
+  std::vector<std::byte> hello;
 };
 
 /// A piece of outgoing payload; must stay valid until the request's completion ran.
@@ -54,8 +54,8 @@ class Connection {
     uint16_t operation = 0;
     std::vector<std::byte> header;
     std::vector<PayloadPart> payload;  ///< sent gathered, in order
-    std::span<std::byte>
-        destination;  ///< where the reply's payload goes; a longer reply is an error (kInvalid)
+    /// where the reply's payload goes; a longer reply is an error (kInvalid)
+    std::span<std::byte> destination;
     Deadline deadline;
   };
   /// Errors through `done`: kTimeout, kUnavailable (peer gone; the connection then reconnects by
@@ -94,8 +94,8 @@ struct MessengerOptions {
   std::string cluster_token;  ///< server side: what peers must present
   Millis handshake_deadline{3000};
   Millis heartbeat{500};  ///< per connection; four missed ones end it
-  uint64_t in_flight_max =
-      512ull << 20;  ///< bytes of payload a server holds for requests not yet answered
+  /// bytes of payload a server holds for requests not yet answered
+  uint64_t in_flight_max = 512ull << 20;
 };
 
 class Messenger {

@@ -49,8 +49,8 @@ class Server {
   const ServerHandlers handlers_;
   const std::shared_ptr<InFlightBudget> budget_;
   uint64_t last_id_ = 0;
-  std::unordered_map<uint64_t, std::shared_ptr<Link>>
-      links_;  ///< shared: a link outlives its removal until drained
+  /// shared: a link outlives its removal until drained
+  std::unordered_map<uint64_t, std::shared_ptr<Link>> links_;
   bool closing_ = false;
   std::function<void()> closed_;
 };

@@ -82,8 +82,8 @@ class UcxWorker {
   bool is_waking_ = false;   ///< wake_soon() has posted
   uint32_t closing_endpoints_ = 0;
   EventLoop::Timer drain_timer_;
-  std::shared_ptr<bool> alive_ =
-      std::make_shared<bool>(true);                      ///< posted tasks look before they touch us
+  /// posted tasks look before they touch us
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   std::unordered_map<ucp_ep*, UcxEndpoint*> endpoints_;  ///< those that are not closing
 };
 

@@ -74,8 +74,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   boost::beast::flat_buffer buffer_;
   std::optional<boost::beast::http::request_parser<boost::beast::http::string_body>> parser_;
   State state_ = State::kIdle;
-  bool watching_ =
-      false;  ///< an async_wait for readability is pending; it survives changes of state
+  /// an async_wait for readability is pending; it survives changes of state
+  bool watching_ = false;
 
   // The request being answered.
   std::shared_ptr<ExchangeState> current_;

@@ -20,8 +20,11 @@ class TidalPolicy : public AttentionPolicy {
     LayerPlan plan;
     if (length <= params_.budget) return plan;  // the set would be everything
     switch (profile_.layer_class(layer)) {
-      case models::LayerClass::kFull: break;
-      case models::LayerClass::kAnchor: plan.selects = true; break;
+      case models::LayerClass::kFull:
+        break;
+      case models::LayerClass::kAnchor:
+        plan.selects = true;
+        break;
       case models::LayerClass::kFollower:
         plan.reads = LayerPlan::Reads::kSet;
         plan.anchor = profile_.anchor_of(layer);
@@ -32,7 +35,8 @@ class TidalPolicy : public AttentionPolicy {
 
   SelectionRequest request(uint32_t, uint32_t length) const override {
     EBB_CHECK(length > params_.budget);
-    return {params_.sinks, length - params_.window, params_.budget - params_.sinks - params_.window};
+    return {params_.sinks, length - params_.window,
+            params_.budget - params_.sinks - params_.window};
   }
 
   std::vector<Position> compose(uint32_t, uint32_t length,

@@ -24,13 +24,18 @@ Result<std::unique_ptr<Llama>> Llama::make(const models::ModelShape& shape, cons
 
 Llama::Llama(const models::ModelShape& shape, const RankShare& share, kernels::Backend& backend,
              ModelWeights weights, uint32_t rows_max)
-    : shape_(shape), share_(share), backend_(backend), weights_(std::move(weights)), rows_max_(rows_max) {}
+    : shape_(shape),
+      share_(share),
+      backend_(backend),
+      weights_(std::move(weights)),
+      rows_max_(rows_max) {}
 
 Result<void> Llama::allocate() {
   const uint64_t rows = rows_max_;
   const uint64_t q_columns = uint64_t{share_.heads_q.size()} * shape_.head_size;
   const auto floats = [&](kernels::Buffer& buffer, uint64_t count) -> Result<void> {
-    buffer = EBB_TRY(backend_.device->allocate(count * sizeof(float), kernels::MemoryKind::kDevice));
+    buffer =
+        EBB_TRY(backend_.device->allocate(count * sizeof(float), kernels::MemoryKind::kDevice));
     return {};
   };
   EBB_TRY_VOID(floats(x_, rows * shape_.width));
@@ -42,7 +47,8 @@ Result<void> Llama::allocate() {
   EBB_TRY_VOID(floats(gate_up_, rows * 2 * share_.ffn.size()));
   EBB_TRY_VOID(floats(act_, rows * share_.ffn.size()));
   EBB_TRY_VOID(floats(part_, rows * shape_.width + 1));
-  EBB_TRY_VOID(floats(logits_, uint64_t{std::min(kLogitRows, rows_max_)} * share_.vocabulary.size()));
+  EBB_TRY_VOID(
+      floats(logits_, uint64_t{std::min(kLogitRows, rows_max_)} * share_.vocabulary.size()));
   return {};
 }
 
@@ -103,7 +109,8 @@ Result<uint32_t> Llama::all_reduce_rows(float* d_rows, uint32_t rows, uint32_t e
 Result<void> Llama::gather_rows(uint32_t rows, const std::function<void(float* d_rows)>& fill) {
   fill(part_.floats());
   EBB_TRY(all_reduce_rows(part_.floats(), rows, 0));
-  backend_.device->copy_on_device(x_.data(), part_.data(), uint64_t{rows} * shape_.width * sizeof(float));
+  backend_.device->copy_on_device(x_.data(), part_.data(),
+                                  uint64_t{rows} * shape_.width * sizeof(float));
   return {};
 }
 

@@ -1,10 +1,11 @@
-// The Llama forward pass in pieces, in reading order: what happens to `rows` rows of activations between the attention
-// calls. It knows weights, ranks and the collective; it knows nothing of sequences, residency or policies: the steps
-// above it say where rows stand and what they attend to.
+// The Llama forward pass in pieces, in reading order: what happens to `rows` rows of activations
+// between the attention calls. It knows weights, ranks and the collective; it knows nothing of
+// sequences, residency or policies: the steps above it say where rows stand and what they attend
+// to.
 //
-// Tensor parallel: every rank computes its heads and FFN columns; two all-reduces a layer add the parts up. Each carries
-// one element more, the error count: when some rank could not do its part (a restore that failed), the sum is not
-// zero, and all ranks end the step there, alike.
+// Tensor parallel: every rank computes its heads and FFN columns; two all-reduces a layer add the
+// parts up. Each carries one element more, the error count: when some rank could not do its part (a
+// restore that failed), the sum is not zero, and all ranks end the step there, alike.
 #pragma once
 
 #include <functional>
@@ -23,9 +24,10 @@ namespace ebb::worker {
 /// All on the engine thread. Buffers hold at most `rows_max` rows; activations are f32.
 class Llama {
  public:
-  static Result<std::unique_ptr<Llama>> make(const models::ModelShape& shape, const RankShare& share,
-                                             kernels::Backend& backend, ModelWeights weights,
-                                             uint32_t rows_max, uint32_t positions_max);
+  static Result<std::unique_ptr<Llama>> make(const models::ModelShape& shape,
+                                             const RankShare& share, kernels::Backend& backend,
+                                             ModelWeights weights, uint32_t rows_max,
+                                             uint32_t positions_max);
 
   /// The collective in force; may change with the epoch.
   void set_collective(collective::Collective* collective) { collective_ = collective; }
@@ -48,15 +50,18 @@ class Llama {
   float* d_attention() { return attention_.floats(); }
   float* d_lse() { return lse_.floats(); }
 
-  /// x += attention out-projection, then x += FFN, each summed over ranks. `errors`: this rank's, 0 or 1; with 1 the
-  /// rank's part is zero. Returns the count over all ranks: not zero means that x is unusable on every rank.
+  /// x += attention out-projection, then x += FFN, each summed over ranks. `errors`: this rank's, 0
+  /// or 1; with 1 the rank's part is zero. Returns the count over all ranks: not zero means that x
+  /// is unusable on every rank.
   Result<uint32_t> attention_output(uint32_t layer, uint32_t rows, uint32_t errors);
   Result<uint32_t> feed_forward(uint32_t layer, uint32_t rows, uint32_t errors);
 
-  /// Logits of rows [first, first + count) on rank 0: [count, vocabulary], host memory; empty on other ranks.
+  /// Logits of rows [first, first + count) on rank 0: [count, vocabulary], host memory; empty on
+  /// other ranks.
   Result<std::vector<float>> logits(uint32_t first, uint32_t count);
 
-  /// x [rows, width] = the sum over ranks of what each rank's `fill` wrote (its own rows; zeros elsewhere).
+  /// x [rows, width] = the sum over ranks of what each rank's `fill` wrote (its own rows; zeros
+  /// elsewhere).
   Result<void> gather_rows(uint32_t rows, const std::function<void(float* d_rows)>& fill);
   /// Sum of `errors` over ranks: asked before a unit whose preparation may fail on one rank alone.
   Result<uint32_t> agree(uint32_t errors);

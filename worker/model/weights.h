@@ -1,5 +1,5 @@
-// One rank's shard of a model's weights, as views into the mapped file handed to the backend. Which rows and columns
-// a rank holds is decided here and nowhere else.
+// One rank's shard of a model's weights, as views into the mapped file handed to the backend. Which
+// rows and columns a rank holds is decided here and nowhere else.
 #pragma once
 
 #include <memory>
@@ -13,8 +13,9 @@
 
 namespace ebb::worker {
 
-/// What one rank holds of every layer. Query heads follow their KV heads; FFN columns are dealt in blocks of 32, so
-/// that quantised rows are cut on block borders; the head's rows (vocabulary) evenly.
+/// What one rank holds of every layer. Query heads follow their KV heads; FFN columns are dealt in
+/// blocks of 32, so that quantised rows are cut on block borders; the head's rows (vocabulary)
+/// evenly.
 struct RankShare {
   uint32_t rank = 0;
   uint32_t ranks = 1;
@@ -37,13 +38,14 @@ struct LayerWeights {
 };
 
 struct ModelWeights {
-  std::unique_ptr<kernels::Weight> embedding;       ///< [vocabulary, width], whole
+  std::unique_ptr<kernels::Weight> embedding;  ///< [vocabulary, width], whole
   std::vector<LayerWeights> layers;
-  std::unique_ptr<kernels::Weight> output_norm;     ///< [1, width]
-  std::unique_ptr<kernels::Weight> head;            ///< [vocabulary share, width]
+  std::unique_ptr<kernels::Weight> output_norm;  ///< [1, width]
+  std::unique_ptr<kernels::Weight> head;         ///< [vocabulary share, width]
 };
 
-/// `file` must outlive the weights. Errors: of the file (a tensor missing), kUnsupported (a cut inside a block).
+/// `file` must outlive the weights. Errors: of the file (a tensor missing), kUnsupported (a cut
+/// inside a block).
 Result<ModelWeights> load_weights(const models::GgufFile& file, const models::ModelShape& shape,
                                   const RankShare& share, kernels::Ops& ops);
 
