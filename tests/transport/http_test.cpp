@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <future>
 #include <mutex>
 #include <thread>
 
@@ -66,9 +67,11 @@ class RawClient {
   /// Reads until `end` was seen, the peer closed, or patience ran out.
   std::string hear_until(std::string_view end) {
     const Deadline by = Deadline::after(kPatience);
-    while (heard_.find(end) == std::string::npos && !by.passed()) {
+    size_t searched = 0;
+    while (heard_.find(end, searched) == std::string::npos && !by.passed()) {
+      searched = heard_.size() < end.size() ? 0 : heard_.size() - end.size();
       pollfd p{fd_, POLLIN, 0};
-      if (::poll(&p, 1, static_cast<int>(by.left().count())) <= 0) break;
+      if (::poll(&p, 1, static_cast<int>(by.left().count())) <= 0) continue;
       char piece[65536];
       const ssize_t n = ::recv(fd_, piece, sizeof piece, 0);
       if (n <= 0) {
@@ -364,6 +367,26 @@ TEST_F(HttpTest, StreamsPiecesAsTheyAreWritten) {
             std::string::npos);
   client.forget();
   kept.reset();
+}
+
+TEST_F(HttpTest, APieceWrittenElsewhereNeverOvertakesTheHead) {
+  for (int round = 0; round < 50; ++round) {
+    std::thread writing;
+    serve([&](Request, std::shared_ptr<Exchange> exchange) {
+      exchange->begin_stream({});
+      std::promise<void> written;
+      writing = std::thread([&written, exchange] {
+        exchange->write("piece");
+        exchange->finish();
+        written.set_value();
+      });
+      written.get_future().wait();  // all of it is posted while this thread is still in the handler
+    });
+    auto response = fetch(address(), {});
+    writing.join();
+    ASSERT_TRUE(response) << response.error().text();
+    EXPECT_EQ(response->body, "piece");
+  }
 }
 
 TEST_F(HttpTest, DeliversABigStreamWhole) {

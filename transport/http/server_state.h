@@ -32,13 +32,15 @@ struct ServerState {
   uint32_t unwritten = 0;  ///< server's thread: answers that are complete but not yet sent
   std::vector<std::function<void()>> when_written;  ///< server's thread: who waits for that to be 0
 
-  /// Any thread. False after close_posts(): a task queued then would never run and keep everything
-  /// alive.
-  template <class Task>
-  bool post(Task task) {
+  /// Any thread. Tasks run in the order in which they were posted, whichever threads posted them: a
+  /// stream's head, begun on this thread, must come before the first piece, written on another.
+  /// (asio::post alone does not promise that: what its own thread posts goes to a queue apart.)
+  /// False after close_posts(): a task queued then would never run and keep everything alive.
+  bool post(std::function<void()> task) {
     std::lock_guard lock(mutex_);
     if (!open_) return false;
-    boost::asio::post(io, std::move(task));
+    tasks_.push_back(std::move(task));
+    if (!std::exchange(scheduled_, true)) boost::asio::post(io, [this] { run_tasks(); });
     return true;
   }
   void close_posts() {
@@ -47,8 +49,20 @@ struct ServerState {
   }
 
  private:
+  void run_tasks() {
+    std::vector<std::function<void()>> now;
+    {
+      std::lock_guard lock(mutex_);
+      now.swap(tasks_);
+      scheduled_ = false;
+    }
+    for (const auto& task : now) task();
+  }
+
   std::mutex mutex_;
   bool open_ = true;
+  bool scheduled_ = false;  ///< run_tasks() is on its way
+  std::vector<std::function<void()>> tasks_;
 };
 
 /// What an Exchange and its connection both see of one request.
