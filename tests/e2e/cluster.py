@@ -77,9 +77,10 @@ def free_port_run(count):
 class Cluster:
     """Up on entry, down on exit, whatever happened in between."""
 
-    def __init__(self, bin_dir, overrides=(), ranks=2):
+    def __init__(self, bin_dir, overrides=(), ranks=2, restart=True):
         self.bin_dir = pathlib.Path(bin_dir).resolve()
         self.overrides = list(overrides)
+        self.restart = restart
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ebb-e2e-"))
         names = ["http", "control", "metrics", "store_data", "store_control", "store_metrics"]
         self.ports = dict(zip(names, free_ports(len(names))))
@@ -97,6 +98,8 @@ class Cluster:
         command = ["up", "-c", self.config, "--run-dir", self.run_dir]
         for override in self.overrides:
             command += ["--set", override]
+        if not self.restart:
+            command.append("--no-restart")
         started = self.ctl(*command, timeout=UP_TIMEOUT_S)
         if started.returncode != 0:
             self.__exit__(RuntimeError, None, None)
