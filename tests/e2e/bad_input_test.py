@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 
-from cluster import BIN, Cluster, document, run_tests
+from service import Cluster, document, run_tests
 
 _shared = None
 
@@ -89,22 +89,21 @@ def test_a_batch_goes_on_past_bad_lines():
     source, target = os.path.join(folder, "in.jsonl"), os.path.join(folder, "out.jsonl")
     with open(source, "w", encoding="utf-8") as out:
         out.write("\n".join(lines) + "\n")
-    done = cluster().ctl("batch", "run", "-c", cluster().config, "-i", source, "-o", target, check=False)
+    done = cluster().checked_ctl("batch", "run", "-c", cluster().config, "-i", source, "-o", target)
     assert done.returncode == 3, (done.returncode, done.stderr)
     answers = [json.loads(line) for line in open(target, encoding="utf-8")]
     assert len(answers) == 4, answers
     good = next(a for a in answers if a["custom_id"] == "good")
     assert "Paris" in good["response"]["body"]["choices"][0]["text"], good
     assert sum(1 for a in answers if a["error"]) == 2, answers
-    again = cluster().ctl("batch", "run", "-c", cluster().config, "-i", source, "-o", target, "--resume",
-                          check=False)
+    again = cluster().checked_ctl("batch", "run", "-c", cluster().config, "-i", source, "-o", target, "--resume")
     assert again.returncode == 3, again.stderr
     ids = [json.loads(line)["custom_id"] for line in open(target, encoding="utf-8")]
     assert ids.count("good") == 1, "a line that succeeded is not run again"
 
 
 def start_and_fail(binary, *arguments):
-    done = subprocess.run([os.path.join(BIN, binary), *arguments], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([os.path.join(cluster().bin_dir, binary), *arguments], capture_output=True, text=True, timeout=60)
     assert done.returncode not in (0, -6, -11), (binary, done.returncode, done.stderr)
     return done.stderr
 
@@ -145,6 +144,8 @@ def test_a_port_in_use():
 def test_an_address_for_everybody_is_refused_without_a_word_of_consent():
     message = start_and_fail("ebb-coordinator", "-c", cluster().config, "--set",
                              "coordinator.http_address=0.0.0.0:0", "--set",
+                             "coordinator.control_address=127.0.0.1:0", "--set",
+                             "coordinator.metrics_address=127.0.0.1:0", "--set",
                              "run_dir=" + os.path.join(cluster().folder, "other"))
     assert "--insecure" in message, message
 
@@ -166,5 +167,5 @@ def test_the_service_still_answers():
 if __name__ == "__main__":
     code = run_tests(globals())
     if _shared:
-        _shared.__exit__()
+        _shared.__exit__(None, None, None)
     sys.exit(code)

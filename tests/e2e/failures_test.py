@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 
-from cluster import Cluster, document, run_tests
+from service import Cluster, document, run_tests
 
 TIDAL = {"policy": "tidal", "budget": 400}
 HANG_SECONDS = 10  # nothing may hang longer than this after a death
@@ -88,7 +88,7 @@ def test_a_killed_worker_ends_its_requests_and_a_restarted_one_joins_under_a_new
 
 
 def test_a_stopped_worker_is_noticed():
-    with Cluster(restart=False, extra="") as cluster:
+    with Cluster(restart=False) as cluster:
         request = Background(cluster, prompt="Once upon a time", max_tokens=800, temperature=0, ignore_eos=True)
         cluster.wait_until("the request decodes", lambda: decoding(cluster), 60)
         pid = cluster.pid("worker 1")
