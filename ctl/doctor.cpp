@@ -123,7 +123,7 @@ class Doctor {
     if (ready->status == 200)
       good("ready", options_.service.api.text());
     else
-      bad("ready", error_of(*ready).message, "see the checks below and ebbctl status");
+      bad("ready", not_ready_because(*ready), "see the checks below and ebbctl status");
     return true;
   }
 

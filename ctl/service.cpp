@@ -57,6 +57,14 @@ Error error_of(const http::Response& response) {
   return {code_of(response.status), status + ": " + response.body.substr(0, 200)};
 }
 
+std::string not_ready_because(const http::Response& response) {
+  const auto body = nlohmann::json::parse(response.body, nullptr, /*allow_exceptions=*/false);
+  if (body.is_object() && body.contains("not_ready_because") &&
+      body["not_ready_because"].is_string())
+    return body["not_ready_because"].get<std::string>();
+  return error_of(response).message;
+}
+
 Result<std::string> get(const HostPort& address, const std::string& target, Millis timeout) {
   http::ClientRequest request;
   request.target = target;

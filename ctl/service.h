@@ -29,4 +29,7 @@ Result<std::string> get(const HostPort& address, const std::string& target,
 /// The error that a non-200 answer stands for.
 Error error_of(const http::Response& response);
 
+/// What an answer of GET /ready other than 200 says is missing.
+std::string not_ready_because(const http::Response& response);
+
 }  // namespace ebb::ctl

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "ctl/service.h"
@@ -69,20 +68,6 @@ Result<void> check_before_start(const ClusterConfig& config, const ClusterPlan& 
   return {};
 }
 
-/// What keeps the cluster from being ready, as the coordinator says it.
-std::string waits_for(const Result<http::Response>& ready) {
-  if (!ready) return "the coordinator to listen";
-  const auto body = nlohmann::json::parse(ready->body, nullptr, /*allow_exceptions=*/false);
-  if (body.is_object()) {
-    for (const char* key : {"not_ready_because", "reason", "status"})
-      if (body.contains(key) && body[key].is_string()) return body[key].get<std::string>();
-    if (body.contains("error") && body["error"].is_object() && body["error"].contains("message") &&
-        body["error"]["message"].is_string())
-      return body["error"]["message"].get<std::string>();
-  }
-  return "HTTP " + std::to_string(ready->status) + " " + ready->body.substr(0, 120);
-}
-
 /// One line on `err` that redraws on a terminal; elsewhere a line each time it changes.
 class WaitLine {
  public:
@@ -138,7 +123,7 @@ Result<void> wait_ready(const Terminal& terminal, const ClusterConfig& config,
         line.end();
         return {};
       }
-      last = waits_for(ready);
+      last = ready ? not_ready_because(*ready) : "the coordinator to listen";
     }
     line.show(last);
     std::this_thread::sleep_for(kPollEvery);

@@ -101,6 +101,7 @@ class Up : public ::testing::Test {
 
 TEST_F(Up, ReturnsWhenReadyAndDownEndsEverything) {
   ASSERT_EQ(up(), kOk) << kept_.err.str();
+  EXPECT_THAT(kept_.err.str(), HasSubstr("waiting for: ranks 0 1 of g0\n"));
   EXPECT_THAT(kept_.err.str(), HasSubstr("ready: http://"));
   const auto state = run_dir_.read_state();
   ASSERT_TRUE(state);
