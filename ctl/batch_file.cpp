@@ -60,6 +60,7 @@ std::optional<LineReader::Line> LineReader::next() {
     }
     any = true;
     const size_t end = std::min(buffer_.find('\n', at_), buffer_.size());
+    line.bytes += end - at_;
     if (line.text.size() + (end - at_) > line_max_) {
       line.too_long = true;
       line.text.clear();
@@ -105,7 +106,7 @@ std::variant<BatchRequest, BatchLineError> parse_batch_line(uint64_t number,
     return fail("missing_body", "body must be a JSON object");
   if (line["body"].value("stream", json(false)) != false)
     return fail("invalid_body", "body.stream is not possible in a batch");
-  return BatchRequest{number, custom_id, url.get<std::string>(), dump(line["body"])};
+  return BatchRequest{number, custom_id, url.get<std::string>(), dump(line["body"]), text.size()};
 }
 
 std::string answer_line(const BatchRequest& request, int status, const std::string& request_id,
@@ -159,15 +160,18 @@ Result<std::set<std::string>> resume_output(const std::string& path) {
   return done;
 }
 
-Result<uint64_t> count_requests(const std::string& path) {
+Result<BatchSize> measure_batch(const std::string& path) {
   if (std::filesystem::is_directory(path)) return invalid(path + " is a folder");
   std::ifstream in(path, std::ios::binary);
   if (!in) return not_found(path + ": " + std::strerror(errno));
   LineReader reader(in);
-  uint64_t count = 0;
-  while (auto line = reader.next())
-    if (line->too_long || !is_blank(line->text)) ++count;
-  return count;
+  BatchSize size;
+  while (auto line = reader.next()) {
+    if (!line->too_long && is_blank(line->text)) continue;
+    ++size.lines;
+    size.bytes += line->bytes;
+  }
+  return size;
 }
 
 }  // namespace ebb::ctl

@@ -23,7 +23,8 @@ class LineReader {
  public:
   explicit LineReader(std::istream& in, uint64_t line_max = kBatchLineMax);
   struct Line {
-    std::string text;  ///< without "\n"; empty when too long
+    std::string text;    ///< without "\n"; empty when too long
+    uint64_t bytes = 0;  ///< of the line in the file, also when too long
     bool too_long = false;
     bool ended = true;  ///< false: the file stops here without "\n"
   };
@@ -42,8 +43,9 @@ class LineReader {
 struct BatchRequest {
   uint64_t line = 0;  ///< from 1
   std::string custom_id;
-  std::string url;   ///< "/v1/completions" or "/v1/chat/completions"
-  std::string body;  ///< JSON
+  std::string url;     ///< "/v1/completions" or "/v1/chat/completions"
+  std::string body;    ///< JSON
+  uint64_t bytes = 0;  ///< of the line
 };
 /// One line that cannot.
 struct BatchLineError {
@@ -68,7 +70,12 @@ std::string error_line(const BatchLineError& error);
 /// Errors: kInvalid (cannot be written; holds lines that no batch run wrote).
 Result<std::set<std::string>> resume_output(const std::string& path);
 
-/// Non-blank lines of `path`. Errors: kNotFound, kInvalid (a folder).
-Result<uint64_t> count_requests(const std::string& path);
+/// How much there is to do.
+struct BatchSize {
+  uint64_t lines = 0;  ///< that are not blank
+  uint64_t bytes = 0;  ///< of these lines
+};
+/// Errors: kNotFound, kInvalid (a folder).
+Result<BatchSize> measure_batch(const std::string& path);
 
 }  // namespace ebb::ctl

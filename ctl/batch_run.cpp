@@ -77,20 +77,46 @@ struct Batch {
   }
 };
 
+/// How one line of the input ended.
+struct Outcome {
+  bool succeeded = false;
+  bool sent = false;  ///< it went to the service, so the time it took says something
+  uint64_t bytes = 0;
+};
+
 /// Writes and flushes one line of the output, so that a kill can tear at most the last one.
-void write_line(Batch& batch, bool succeeded, const std::string& line) {
+void write_line(Batch& batch, const Outcome& outcome, const std::string& line) {
   const std::lock_guard lock(batch.mutex);
   if (batch.closed) return;
   batch.output << line << '\n' << std::flush;
-  ++(succeeded ? batch.counts.succeeded : batch.counts.failed);
+  ++(outcome.succeeded ? batch.counts.succeeded : batch.counts.failed);
+  if (outcome.sent) batch.counts.bytes_answered += outcome.bytes;
+  batch.counts.bytes_left -= std::min(batch.counts.bytes_left, outcome.bytes);
   if (!batch.output && !batch.fatal)
     batch.fatal =
         internal_error(batch.options.output + ": cannot be written: " + std::strerror(errno));
   batch.changed.notify_all();
 }
 
-void write_error(Batch& batch, const BatchLineError& error) {
-  write_line(batch, false, error_line(error));
+/// A request to send, an error to write at once, or nothing: blank, or done by an earlier run.
+using Judged = std::variant<std::monostate, BatchRequest, BatchLineError>;
+
+Judged judge(Batch& batch, const LineReader::Line& line) {
+  if (line.too_long)
+    return BatchLineError{batch.line_number, std::nullopt, "line_too_long",
+                          "the line is longer than " + format_bytes(kBatchLineMax)};
+  if (line.text.find_first_not_of(" \t\r") == std::string::npos) return {};
+  auto parsed = parse_batch_line(batch.line_number, line.text);
+  if (auto* wrong = std::get_if<BatchLineError>(&parsed)) return std::move(*wrong);
+  auto& request = std::get<BatchRequest>(parsed);
+  if (!batch.seen.insert(request.custom_id).second)
+    return BatchLineError{request.line, request.custom_id, "duplicate_custom_id",
+                          "an earlier line has this custom_id already"};
+  if (!batch.done_before.contains(request.custom_id)) return std::move(request);
+  const std::lock_guard lock(batch.mutex);
+  ++batch.counts.skipped;
+  batch.counts.bytes_left -= std::min(batch.counts.bytes_left, request.bytes);
+  return {};
 }
 
 /// The next request to send; bad lines on the way are answered at once. Nothing: the end.
@@ -100,26 +126,10 @@ std::optional<BatchRequest> next_request(Batch& batch) {
     auto line = batch.reader->next();
     if (!line) return std::nullopt;
     ++batch.line_number;
-    if (line->too_long) {
-      write_error(batch, {batch.line_number, std::nullopt, "line_too_long",
-                          "the line is longer than " + format_bytes(kBatchLineMax)});
-      continue;
-    }
-    if (line->text.find_first_not_of(" \t\r") == std::string::npos) continue;
-    auto parsed = parse_batch_line(batch.line_number, line->text);
-    if (const auto* wrong = std::get_if<BatchLineError>(&parsed)) {
-      write_error(batch, *wrong);
-      continue;
-    }
-    auto& request = std::get<BatchRequest>(parsed);
-    if (!batch.seen.insert(request.custom_id).second) {
-      write_error(batch, {request.line, request.custom_id, "duplicate_custom_id",
-                          "an earlier line has this custom_id already"});
-      continue;
-    }
-    if (!batch.done_before.contains(request.custom_id)) return std::move(request);
-    const std::lock_guard counting(batch.mutex);
-    ++batch.counts.skipped;
+    Judged judged = judge(batch, *line);
+    if (auto* request = std::get_if<BatchRequest>(&judged)) return std::move(*request);
+    if (const auto* wrong = std::get_if<BatchLineError>(&judged))
+      write_line(batch, {false, false, line->bytes}, error_line(*wrong));
   }
   return std::nullopt;
 }
@@ -190,22 +200,20 @@ class Sender {
     const bool good = response.status == 200;
     if (good) count_usage(batch_, response.body);
     write_line(
-        batch_, good,
+        batch_, {good, true, request_.bytes},
         answer_line(request_, response.status, header(response, "x-request-id"), response.body));
     return false;
   }
 
   bool broken(const Error& error) {
     if (error.code != Code::kUnavailable) {
-      write_error(batch_,
-                  {request_.line, request_.custom_id, code_name(error.code), error.message});
+      give_up(code_name(error.code), error.message);
       return false;
     }
     if (reachable_now(batch_.service.api)) {
       lost_since_.reset();
       if (++broken_ < kBrokenMax) return batch_.pause(next_pause());
-      write_error(batch_, {request_.line, request_.custom_id, "connection_lost",
-                           error.message + " (" + std::to_string(broken_) + " times)"});
+      give_up("connection_lost", error.message + " (" + std::to_string(broken_) + " times)");
       return false;
     }
     // Not this request's fault: wait for the service, and give up the run, not the request.
@@ -214,6 +222,11 @@ class Sender {
       return batch_.pause(next_pause());
     batch_.fail(error);
     return false;
+  }
+
+  void give_up(const std::string& code, const std::string& why) {
+    write_line(batch_, {false, true, request_.bytes},
+               error_line({request_.line, request_.custom_id, code, why}));
   }
 
   Millis next_pause() {
@@ -269,7 +282,9 @@ Result<std::shared_ptr<Batch>> open_batch(const Service& service, const BatchOpt
   batch->service = service;
   batch->options = options;
   batch->stop = stop;
-  batch->counts.total = EBB_TRY(count_requests(options.input));
+  const BatchSize size = EBB_TRY(measure_batch(options.input));
+  batch->counts.total = size.lines;
+  batch->counts.bytes_left = size.bytes;
   batch->input.open(options.input, std::ios::binary);
   batch->reader.emplace(batch->input);
   if (options.resume) batch->done_before = EBB_TRY(resume_output(options.output));

@@ -11,23 +11,21 @@ namespace {
 constexpr unsigned kBarColumns = 24;
 constexpr Millis kBarEvery{200};
 constexpr Millis kLineEvery{5000};
+constexpr Millis kIdleLineEvery{30000};
 
 double seconds_between(TimePoint from, TimePoint to) {
   return std::chrono::duration<double>(to - from).count();
 }
 
-double rate_of(const ProgressCounts& counts, double seconds) {
-  return seconds > 0 ? static_cast<double>(counts.finished()) / seconds : 0;
-}
-
-uint64_t left_of(const ProgressCounts& counts) {
-  const uint64_t done = counts.skipped + counts.finished();
-  return counts.total > done ? counts.total - done : 0;
+/// Seconds until the end; nothing as long as nothing was answered.
+std::optional<double> seconds_left(const ProgressCounts& counts, double seconds) {
+  if (counts.bytes_answered == 0) return std::nullopt;
+  return seconds * static_cast<double>(counts.bytes_left) /
+         static_cast<double>(counts.bytes_answered);
 }
 
 std::string json_line(const ProgressCounts& counts, double seconds) {
   char text[320];
-  const double rate = rate_of(counts, seconds);
   int size = std::snprintf(text, sizeof text,
                            "{\"kind\":\"BatchProgress\",\"total\":%llu,\"skipped\":%llu,"
                            "\"succeeded\":%llu,\"failed\":%llu,\"in_flight\":%llu,\"seconds\":%.1f",
@@ -37,9 +35,8 @@ std::string json_line(const ProgressCounts& counts, double seconds) {
                            static_cast<unsigned long long>(counts.failed),
                            static_cast<unsigned long long>(counts.in_flight), seconds);
   std::string out(text, static_cast<size_t>(size));
-  if (rate > 0) {
-    size = std::snprintf(text, sizeof text, ",\"seconds_left\":%.1f",
-                         static_cast<double>(left_of(counts)) / rate);
+  if (const auto left = seconds_left(counts, seconds)) {
+    size = std::snprintf(text, sizeof text, ",\"seconds_left\":%.1f", *left);
     out.append(text, static_cast<size_t>(size));
   }
   return out + "}";
@@ -67,15 +64,9 @@ std::string progress_text(const ProgressCounts& counts, double seconds, unsigned
   if (counts.failed > 0) out += ", " + std::to_string(counts.failed) + " failed";
   if (counts.skipped > 0) out += ", " + std::to_string(counts.skipped) + " from before";
   if (counts.in_flight > 0) out += ", " + std::to_string(counts.in_flight) + " running";
-  const double rate = rate_of(counts, seconds);
-  if (rate > 0) {
-    char text[48];
-    std::snprintf(text, sizeof text, ", %.2f/s", rate);
-    out += text;
-  }
-  const uint64_t left = left_of(counts);
-  if (left == 0) return out + ", " + format_seconds(seconds);
-  if (rate > 0) return out + ", " + format_seconds(static_cast<double>(left) / rate) + " left";
+  if (done >= counts.total) return out + ", " + format_seconds(seconds);
+  if (const auto left = seconds_left(counts, seconds))
+    return out + ", about " + format_seconds(*left) + " left";
   return out + ", " + format_seconds(seconds) + " so far";
 }
 
@@ -87,7 +78,8 @@ Progress::Progress(std::ostream& err, ProgressMode mode, bool tty, TimePoint sta
 }
 
 void Progress::update(const ProgressCounts& counts, TimePoint now) {
-  const Millis every = style_ == Style::kBar ? kBarEvery : kLineEvery;
+  const bool changed = counts.finished() != written_finished_;
+  const Millis every = style_ == Style::kBar ? kBarEvery : changed ? kLineEvery : kIdleLineEvery;
   if (written_ && now - *written_ < every) return;
   write(counts, now);
 }
@@ -107,6 +99,7 @@ void Progress::finish(const ProgressCounts& counts, TimePoint now) {
 
 void Progress::write(const ProgressCounts& counts, TimePoint now) {
   written_ = now;
+  written_finished_ = counts.finished();
   const double seconds = seconds_between(start_, now);
   if (style_ == Style::kJsonLines) err_ << json_line(counts, seconds) << std::endl;
   if (style_ == Style::kLines) err_ << "batch: " << progress_text(counts, seconds, 0) << std::endl;

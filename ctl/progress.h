@@ -21,6 +21,8 @@ struct ProgressCounts {
   uint64_t succeeded = 0;
   uint64_t failed = 0;
   uint64_t in_flight = 0;
+  uint64_t bytes_answered = 0;  ///< of requests that this run has sent and got answered
+  uint64_t bytes_left = 0;      ///< of lines that nothing has been done about
   uint64_t finished() const { return succeeded + failed; }
 };
 
@@ -32,7 +34,8 @@ class Progress {
  public:
   /// `tty`: kAuto draws a bar, else it prints plain lines.
   Progress(std::ostream& err, ProgressMode mode, bool tty, TimePoint start);
-  /// Call often; writes when something is to be said: a bar at once, a line every few seconds.
+  /// Call often; writes when something is to be said: a bar at once, a line when something has
+  /// changed, but at most every 5 s and at least every 30 s.
   void update(const ProgressCounts& counts, TimePoint now);
   /// A line between redraws of the bar.
   void note(const std::string& text);
@@ -45,6 +48,7 @@ class Progress {
   enum class Style { kBar, kLines, kJsonLines, kSilent } style_;
   TimePoint start_;
   std::optional<TimePoint> written_;
+  uint64_t written_finished_ = 0;
   bool bar_open_ = false;
 };
 
