@@ -13,7 +13,7 @@ namespace ebb::data::test {
 enum Operation : uint16_t {
   kEcho = 1,     ///< the request's header and payload come back
   kProduce = 2,  ///< header: u64 bytes; the payload is that many bytes of pattern()
-  kCount = 3,    ///< the answer's header is the payload's size and sum, u64 each
+  kCount = 3,    ///< the answer's header is the payload's size, u64
   kSilence = 4,  ///< never answered
   kRefuse = 5,   ///< an Error kNotFound
   kDrop = 6,     ///< the responder is destroyed unused
@@ -43,6 +43,12 @@ inline uint64_t u64_at(const std::vector<std::byte>& bytes, size_t index) {
   return value;
 }
 
+/// What kProduce answers with; made before serving, as a handler must not block.
+inline const std::vector<std::byte>& produce_bytes() {
+  static const std::vector<std::byte> kBytes = pattern_bytes(32 << 20);
+  return kBytes;
+}
+
 /// Responders that are never called must be kept somewhere.
 struct Kept {
   std::mutex mutex;
@@ -62,16 +68,12 @@ inline void serve(const std::shared_ptr<Kept>& kept, IncomingRequest request, Re
       return respond(std::move(reply));
     }
     case kProduce: {
-      static const std::vector<std::byte> kBytes = pattern_bytes(32 << 20);
-      reply.payload = {std::span(kBytes).first(u64_at(request.header, 0))};
+      reply.payload = {std::span(produce_bytes()).first(u64_at(request.header, 0))};
       return respond(std::move(reply));
     }
-    case kCount: {
-      uint64_t sum = 0;
-      for (std::byte b : request.payload) sum += static_cast<uint64_t>(b);
-      reply.header = u64_bytes({request.payload.size(), sum});
+    case kCount:
+      reply.header = u64_bytes({request.payload.size()});
       return respond(std::move(reply));
-    }
     case kSilence: {
       std::lock_guard lock(kept->mutex);
       kept->responders.push_back(std::move(respond));
@@ -85,6 +87,7 @@ inline void serve(const std::shared_ptr<Kept>& kept, IncomingRequest request, Re
 }
 
 inline ServerHandlers handlers(const std::shared_ptr<Kept>& kept) {
+  produce_bytes();
   ServerHandlers made;
   made.on_request = [kept](IncomingRequest request, Responder respond) {
     serve(kept, std::move(request), std::move(respond));

@@ -89,7 +89,7 @@ class Server::Answer {
   void give(Result<OutgoingReply> result) {
     EBB_CHECK(!given_.exchange(true));
     budget_->give_back(bytes_);
-    // A vector of tasks to move-only state would be nicer; std::function wants copies.
+    // Shared, because a task must be copyable and an answer should not be copied.
     auto shared = std::make_shared<Result<OutgoingReply>>(std::move(result));
     auto task = [link = link_, request = request_, shared] {
       if (const auto open = link.lock()) open->answer(request, std::move(*shared));
