@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 
 #include "kernels/cpu/attend.h"
 #include "kernels/cpu/kv_access.h"
@@ -13,7 +14,7 @@
 namespace ebb::kernels::cpu {
 namespace {
 
-constexpr uint32_t kTileEntries = 256;
+constexpr uint32_t kTileEntries = 512;
 /// Stacked rows (query rows times heads of the group): scores of a tile stay in a 1 MiB
 /// second-level cache.
 constexpr uint32_t kTileStacked = 192;
@@ -48,9 +49,11 @@ class TileAttention {
           rows_(std::min(all.tile_rows_, all.item_.rows - first_row_)),
           size_(all.shape_.head_size),
           stacked_(rows_ * all.group_),
-          scratch_(uint64_t{stacked_} * (3 * size_ + kTileEntries + 2) +
-                   uint64_t{kTileEntries} * size_ * 2) {
-      q_ = scratch_.data();
+          valid_(stacked_),
+          scratch_(std::make_unique_for_overwrite<float[]>(uint64_t{stacked_} *
+                                                               (3 * size_ + kTileEntries + 2) +
+                                                           uint64_t{kTileEntries} * size_ * 2)) {
+      q_ = scratch_.get();
       q_alt_ = q_ + uint64_t{stacked_} * size_;
       out_ = q_alt_ + uint64_t{stacked_} * size_;
       scores_ = out_ + uint64_t{stacked_} * size_;
@@ -99,25 +102,19 @@ class TileAttention {
 
     void attend_tile(const float* q, uint32_t begin, uint32_t end) {
       const uint32_t entries = end - begin;
+      const std::byte* rows[kTileEntries];
       for (uint32_t e = 0; e < entries; ++e) {
-        const std::byte* row = all_.access_.row(begin + e) + uint64_t{kv_head_} * 4 * size_;
-        all_.inner_.from_bf16(row, size_, 1.0f, k_ + uint64_t{e} * size_);
-        all_.inner_.from_bf16(row + 2 * size_, size_, 1.0f, v_ + uint64_t{e} * size_);
+        rows[e] = all_.access_.row(begin + e) + uint64_t{kv_head_} * 4 * size_;
       }
+      all_.inner_.expand_rows(rows, entries, size_, k_, v_);
       product({stacked_, entries, size_, size_, size_, kTileEntries}, q, k_, Transposed::kYes, 0.0f,
               scores_);
       for (uint32_t i = 0; i < stacked_; ++i) {
         const uint32_t bound = entries_of(first_row_ + i / all_.group_);
-        SoftmaxRow row;
-        row.scores = scores_ + uint64_t{i} * kTileEntries;
-        row.valid = bound > begin ? std::min(bound - begin, entries) : 0;
-        row.columns = entries;
-        row.out = out_ + uint64_t{i} * size_;
-        row.head_size = size_;
-        row.maximum = maximum_ + i;
-        row.sum = sum_ + i;
-        all_.inner_.softmax_row(row);
+        valid_[i] = bound > begin ? std::min(bound - begin, entries) : 0;
       }
+      all_.inner_.softmax_tile(
+          {scores_, kTileEntries, stacked_, entries, valid_.data(), out_, size_, maximum_, sum_});
       product({stacked_, size_, entries, kTileEntries, size_, size_}, scores_, v_, Transposed::kNo,
               1.0f, out_);
     }
@@ -143,7 +140,8 @@ class TileAttention {
     const uint32_t rows_;
     const uint32_t size_;
     const uint32_t stacked_;
-    std::vector<float> scratch_;
+    std::vector<uint32_t> valid_;       ///< [stacked]: columns of the current tile that a row sees
+    std::unique_ptr<float[]> scratch_;  ///< all of the following, not zeroed first
     float* q_;
     float* q_alt_;
     float* out_;     ///< [stacked, head_size], unnormalised

@@ -19,9 +19,9 @@ const InnerKernels& EBB_INNER_TABLE() {
       .add = add,
       .silu_mul = silu_mul,
       .to_bf16 = to_bf16,
-      .from_bf16 = from_bf16,
+      .expand_rows = expand_rows,
       .attend_chunk = attend_chunk,
-      .softmax_row = softmax_row,
+      .softmax_tile = softmax_tile,
       .score_max = score_max,
       .scale_add = scale_add,
   };

@@ -56,15 +56,18 @@ struct AttendChunk {
   float* out = nullptr;        ///< [heads, head_size]: sum of exp(logit - maximum) v
 };
 
-/// One row of a score tile in the online softmax (Alg. 3 of arXiv:1805.02867).
-struct SoftmaxRow {
-  float* scores = nullptr;  ///< [columns], replaced by exp(score - new maximum); 0 from `valid` on
-  uint32_t valid = 0;
+/// A tile of scores in the online softmax (Alg. 3 of arXiv:1805.02867), many rows at a time.
+struct SoftmaxTile {
+  float* scores =
+      nullptr;  ///< [rows, stride]: replaced by exp(score - new maximum); 0 from `valid` on
+  uint64_t stride = 0;
+  uint32_t rows = 0;
   uint32_t columns = 0;
-  float* out = nullptr;  ///< [head_size], rescaled to the new maximum
+  const uint32_t* valid = nullptr;  ///< [rows]: columns that this row sees, at most `columns`
+  float* out = nullptr;             ///< [rows, head_size], rescaled to the new maximum
   uint32_t head_size = 0;
-  float* maximum = nullptr;  ///< running; -inf at first
-  float* sum = nullptr;      ///< running; 0 at first
+  float* maximum = nullptr;  ///< [rows], running; -inf at first
+  float* sum = nullptr;      ///< [rows], running; 0 at first
 };
 
 struct InnerKernels {
@@ -75,9 +78,11 @@ struct InnerKernels {
   void (*add)(float* x, const float* y, uint64_t count);
   void (*silu_mul)(const float* gate, const float* up, uint64_t count, float* out);
   void (*to_bf16)(const float* from, uint64_t count, std::byte* out);
-  void (*from_bf16)(const std::byte* from, uint64_t count, float scale, float* out);
+  /// K and V rows, bf16 (V behind K), to f32: k and v [count, head_size].
+  void (*expand_rows)(const std::byte* const* rows, uint32_t count, uint32_t head_size, float* k,
+                      float* v);
   void (*attend_chunk)(const AttendChunk& chunk);
-  void (*softmax_row)(const SoftmaxRow& row);
+  void (*softmax_tile)(const SoftmaxTile& tile);
   /// scores[e] = max over heads of exp(logits[h * stride + e] - lse[h]), e < count.
   void (*score_max)(const float* logits, uint64_t stride, const float* lse, uint32_t heads,
                     uint64_t count, float* scores);

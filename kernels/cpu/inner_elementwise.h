@@ -49,7 +49,9 @@ EBB_INLINE void store_some(float* to, Floats value, uint64_t count) {
   __builtin_memcpy(to, &value, count * sizeof(float));
 }
 
-EBB_INLINE Floats silu(Floats gate) { return gate / (1.0f + exp_of(-gate)); }
+EBB_INLINE Floats silu(Floats gate) {
+  return gate / (1.0f + exp_of(-larger(gate, splat(-kExpMax))));
+}
 
 void silu_mul(const float* gate, const float* up, uint64_t count, float* out) {
   uint64_t i = 0;
@@ -75,12 +77,20 @@ void to_bf16(const float* from, uint64_t count, std::byte* out) {
   }
 }
 
-void from_bf16(const std::byte* from, uint64_t count, float scale, float* out) {
-  uint64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) store(out + i, load_bf16(from + 2 * i) * scale);
+EBB_INLINE void from_bf16(const std::byte* from, uint32_t count, float* out) {
+  uint32_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) store(out + i, load_bf16(from + 2 * i));
   for (; i < count; ++i) {
     const uint32_t bits = uint32_t{load_as<uint16_t>(from + 2 * i)} << 16;
-    out[i] = load_as<float>(&bits) * scale;
+    out[i] = load_as<float>(&bits);
+  }
+}
+
+void expand_rows(const std::byte* const* rows, uint32_t count, uint32_t head_size, float* k,
+                 float* v) {
+  for (uint64_t e = 0; e < count; ++e) {
+    from_bf16(rows[e], head_size, k + e * head_size);
+    from_bf16(rows[e] + 2 * head_size, head_size, v + e * head_size);
   }
 }
 
@@ -95,7 +105,7 @@ void score_max(const float* logits, uint64_t stride, const float* lse, uint32_t 
       const Floats values = left == kLanes ? load(row) : load_some(row, left);
       best = larger(values - lse[h], best);
     }
-    store_some(scores + i, exp_of(best), left);
+    store_some(scores + i, exp_of(smaller(best, splat(kExpMax))), left);
   }
 }
 
@@ -109,38 +119,57 @@ EBB_INLINE float max_of(const float* values, uint32_t count) {
   return result;
 }
 
-/// weights[i] = exp(values[i] - most), 0 from `count` to the next whole vector; returns the sum.
+/// weights[i] = exp(values[i] - most), and nothing past `count`; returns the sum.
 EBB_INLINE float exp_all(const float* values, uint32_t count, float most, float* weights) {
-  Floats sum = {};
+  Floats sums[2] = {};
   uint32_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    const Floats weight = exp_of(load(values + i) - most);
-    store(weights + i, weight);
-    sum += weight;
+  for (; i + 2 * kLanes <= count; i += 2 * kLanes) {
+    const Floats a = exp_of(load(values + i) - most);
+    const Floats b = exp_of(load(values + i + kLanes) - most);
+    store(weights + i, a);
+    store(weights + i + kLanes, b);
+    sums[0] += a;
+    sums[1] += b;
   }
-  if (i < count) {
-    const Floats weight = exp_of(load_some(values + i, count - i) - most);
-    const Floats kept =
-        lane_numbers() < splat_int(static_cast<int32_t>(count - i)) ? weight : Floats{};
-    store(weights + i, kept);
-    sum += kept;
+  for (; i < count; i += kLanes) {
+    const uint32_t left = count - i < kLanes ? count - i : kLanes;
+    Floats weight = exp_of(load_some(values + i, left) - most);
+    weight = lane_numbers() < splat_int(static_cast<int32_t>(left)) ? weight : Floats{};
+    store_some(weights + i, weight, left);
+    sums[0] += weight;
   }
-  return sum_lanes(sum);
+  return sum_lanes(sums[0] + sums[1]);
 }
 
-void softmax_row(const SoftmaxRow& row) {
-  // A row with nothing valid in this tile stays as it is.
-  if (row.valid > 0) {
-    const float found = max_of(row.scores, row.valid);
-    const float most = found > *row.maximum ? found : *row.maximum;
-    const float rescale = exp_of(splat(*row.maximum - most))[0];
-    *row.sum = *row.sum * rescale + exp_all(row.scores, row.valid, most, row.scores);
-    if (rescale != 1.0f) {
-      for (uint32_t j = 0; j < row.head_size; ++j) row.out[j] *= rescale;
+/// Three passes over the rows of the tile rather than one: the reductions of one row then overlap
+/// with the next row's work instead of waiting for each other.
+void softmax_tile(const SoftmaxTile& t) {
+  constexpr uint32_t kBatch = 64;
+  for (uint32_t first = 0; first < t.rows; first += kBatch) {
+    const uint32_t rows = t.rows - first < kBatch ? t.rows - first : kBatch;
+    alignas(64) float rescale[kBatch] = {};
+    for (uint32_t i = 0; i < rows; ++i) {
+      const uint64_t r = first + i;
+      const float most = t.maximum[r];
+      // A row with nothing valid in this tile stays as it is: exp(0) = 1. (-inf minus -inf would be
+      // NaN.)
+      if (t.valid[r] == 0) continue;
+      const float found = max_of(t.scores + r * t.stride, t.valid[r]);
+      t.maximum[r] = found > most ? found : most;
+      rescale[i] = most - t.maximum[r];
     }
-    *row.maximum = most;
+    for (uint32_t i = 0; i < kBatch; i += kLanes) store(rescale + i, exp_of(load(rescale + i)));
+    for (uint32_t i = 0; i < rows; ++i) {
+      const uint64_t r = first + i;
+      float* scores = t.scores + r * t.stride;
+      const float added =
+          t.valid[r] == 0 ? 0.0f : exp_all(scores, t.valid[r], t.maximum[r], scores);
+      t.sum[r] = t.sum[r] * rescale[i] + added;
+      for (uint32_t c = t.valid[r]; c < t.columns; ++c) scores[c] = 0;
+      if (rescale[i] == 1.0f) continue;
+      for (uint32_t j = 0; j < t.head_size; ++j) t.out[r * t.head_size + j] *= rescale[i];
+    }
   }
-  for (uint32_t i = row.valid; i < row.columns; ++i) row.scores[i] = 0;
 }
 
 }  // namespace

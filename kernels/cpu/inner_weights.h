@@ -159,7 +159,8 @@ EBB_INLINE void gemv_rows(const GemvTask& t, uint64_t n, uint32_t first_x) {
       for (uint32_t r = 0; r < x_rows; ++r) {
 #pragma GCC unroll 8
         for (uint32_t v = 0; v < kStepVectors; ++v) {
-          const Floats values = load(x + r * t.columns + s * kStep + v * kLanes);
+          Floats values = load(x + r * t.columns + s * kStep + v * kLanes);
+          if constexpr (weight_rows > 1) keep_in_register(values);
 #pragma GCC unroll 8
           for (uint32_t i = 0; i < weight_rows; ++i) sums[i][r] += w[i].part[v] * values;
         }
@@ -184,7 +185,10 @@ EBB_INLINE void gemv_rows(const GemvTask& t, uint64_t n, uint32_t first_x) {
 /// enough to stay in registers (32 with AVX-512, 16 before).
 template <class Format, uint32_t x_rows>
 void gemv_panel(const GemvTask& t, uint32_t first_x) {
-  constexpr uint32_t together = x_rows == 1 ? 4 : (x_rows <= 4 && kLanes == 16) ? 2 : 1;
+  constexpr uint32_t together = x_rows == 1                   ? 4
+                                : kLanes == 16 && x_rows == 2 ? 4
+                                : kLanes == 16 || x_rows == 2 ? 2
+                                                              : 1;
   uint64_t n = t.row_begin;
   for (; n + together <= t.row_end; n += together)
     gemv_rows<Format, together, x_rows>(t, n, first_x);

@@ -2,6 +2,7 @@
 // decides). Many rows: panels of the weight are expanded to f32 and multiplied by oneDNN
 // (arithmetic decides).
 #include <algorithm>
+#include <memory>
 
 #include "base/check.h"
 #include "kernels/cpu/cpu_ops.h"
@@ -69,11 +70,11 @@ void CpuOps::matmul_many_rows(const float* x, uint32_t rows, const CpuWeight& w,
   team_.run(threads_, (source.rows + panel - 1) / panel, [&](uint64_t i) {
     const uint64_t begin = i * panel;
     const uint64_t count = std::min(panel, source.rows - begin);
-    std::vector<float> expanded(count * columns);
+    const auto expanded = std::make_unique_for_overwrite<float[]>(count * columns);
     for (uint64_t n = 0; n < count; ++n) {
-      inner_.dequantize(source.format, w.row(begin + n), columns, expanded.data() + n * columns);
+      inner_.dequantize(source.format, w.row(begin + n), columns, expanded.get() + n * columns);
     }
-    product({rows, count, columns, columns, columns, out_stride}, x, expanded.data(),
+    product({rows, count, columns, columns, columns, out_stride}, x, expanded.get(),
             Transposed::kYes, 0.0f, out + begin);
   });
 }

@@ -13,6 +13,9 @@ namespace {
 
 #if defined(__AVX512F__)
 constexpr uint32_t kLanes = 16;
+// The masked forms, with every lane on, become the plain instructions. The plain forms of GCC 12's
+// header begin with an "undefined" operand that its own warnings then take for a mistake.
+constexpr __mmask16 kAllLanes = 0xffff;
 #elif defined(__AVX2__)
 constexpr uint32_t kLanes = 8;
 #else
@@ -41,8 +44,26 @@ EBB_INLINE Ints splat_int(int32_t value) { return value - Ints{}; }
 EBB_INLINE Floats as_floats(Ints bits) { return reinterpret_cast<Floats>(bits); }
 EBB_INLINE Ints as_ints(Floats value) { return reinterpret_cast<Ints>(value); }
 EBB_INLINE Floats to_floats(Ints value) { return __builtin_convertvector(value, Floats); }
-EBB_INLINE Floats larger(Floats a, Floats b) { return a > b ? a : b; }
-EBB_INLINE Floats smaller(Floats a, Floats b) { return a < b ? a : b; }
+/// One instruction each; b where either is a NaN.
+EBB_INLINE Floats larger(Floats a, Floats b) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Floats>(_mm512_maskz_max_ps(kAllLanes, a, b));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Floats>(_mm256_max_ps(a, b));
+#else
+  return reinterpret_cast<Floats>(_mm_max_ps(a, b));
+#endif
+}
+EBB_INLINE Floats smaller(Floats a, Floats b) { return -larger(-a, -b); }
+/// Keeps a value in a register: GCC otherwise folds one load into each of its uses, and loads are
+/// the scarce thing.
+EBB_INLINE void keep_in_register(Floats& value) {
+#if defined(__AVX512F__)
+  __asm__("" : "+v"(value));
+#else
+  __asm__("" : "+x"(value));
+#endif
+}
 
 /// Lane number, as a vector.
 EBB_INLINE Ints lane_numbers() {
@@ -54,7 +75,7 @@ EBB_INLINE Ints lane_numbers() {
 /// kLanes bytes, widened.
 EBB_INLINE Ints load_u8(const std::byte* from) {
 #if defined(__AVX512F__)
-  return reinterpret_cast<Ints>(_mm512_cvtepu8_epi32(load_as<__m128i>(from)));
+  return reinterpret_cast<Ints>(_mm512_maskz_cvtepu8_epi32(kAllLanes, load_as<__m128i>(from)));
 #elif defined(__AVX2__)
   return reinterpret_cast<Ints>(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(load_as<long long>(from))));
 #else
@@ -63,7 +84,7 @@ EBB_INLINE Ints load_u8(const std::byte* from) {
 }
 EBB_INLINE Ints load_i8(const std::byte* from) {
 #if defined(__AVX512F__)
-  return reinterpret_cast<Ints>(_mm512_cvtepi8_epi32(load_as<__m128i>(from)));
+  return reinterpret_cast<Ints>(_mm512_maskz_cvtepi8_epi32(kAllLanes, load_as<__m128i>(from)));
 #elif defined(__AVX2__)
   return reinterpret_cast<Ints>(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(load_as<long long>(from))));
 #else
@@ -73,7 +94,7 @@ EBB_INLINE Ints load_i8(const std::byte* from) {
 /// kLanes 16-bit words, widened.
 EBB_INLINE Ints load_u16(const std::byte* from) {
 #if defined(__AVX512F__)
-  return reinterpret_cast<Ints>(_mm512_cvtepu16_epi32(load_as<__m256i>(from)));
+  return reinterpret_cast<Ints>(_mm512_maskz_cvtepu16_epi32(kAllLanes, load_as<__m256i>(from)));
 #elif defined(__AVX2__)
   return reinterpret_cast<Ints>(_mm256_cvtepu16_epi32(load_as<__m128i>(from)));
 #else
@@ -117,7 +138,7 @@ EBB_INLINE FloatPair load_f16_pair(const std::byte* from) {
 }
 EBB_INLINE Floats load_f16(const std::byte* from) {
 #if defined(__AVX512F__)
-  return reinterpret_cast<Floats>(_mm512_cvtph_ps(load_as<__m256i>(from)));
+  return reinterpret_cast<Floats>(_mm512_maskz_cvtph_ps(kAllLanes, load_as<__m256i>(from)));
 #elif defined(__F16C__)
   return reinterpret_cast<Floats>(_mm256_cvtph_ps(load_as<__m128i>(from)));
 #else
@@ -148,22 +169,23 @@ EBB_INLINE float max_lanes(Floats a) {
   return a[0];
 }
 
-/// e^x, relative error below 2e-7 for x in [-87.3, 88.3]; 0 below, the value at 88.3 above;
-/// exp_of(0) == 1. x = n ln2 + r with |r| <= ln2 / 2 (ln2 in two parts), a degree-7 Taylor
-/// polynomial in r, times 2^n.
+/// Above this, exp_of leaves the range of a float.
+constexpr float kExpMax = 88.3f;
+
+/// e^x for x <= kExpMax, relative error below 2e-7; 0 below -87.3; exp_of(0) == 1. x = n ln2 + r
+/// with |r| <= ln2 / 2 (ln2 in two parts), a degree-6 polynomial in r (least maximum relative error
+/// with the first two coefficients held at 1), times 2^n.
 EBB_INLINE Floats exp_of(Floats x) {
-  const Floats bounded = larger(smaller(x, splat(88.3f)), splat(-87.3f));
   const float magic =
       12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, which stands in the low bits
-  const Floats rounded = bounded * 1.44269504f + magic;
+  const Floats rounded = x * 1.44269504f + magic;
   const Floats n = rounded - magic;
-  Floats r = bounded - n * 0.693359375f;
+  Floats r = x - n * 0.693359375f;
   r = r + n * 2.12194440e-4f;
-  Floats p = r * (1.0f / 5040) + (1.0f / 720);
-  p = p * r + (1.0f / 120);
-  p = p * r + (1.0f / 24);
-  p = p * r + (1.0f / 6);
-  p = p * r + 0.5f;
+  Floats p = r * 1.381454e-3f + 8.3687457e-3f;
+  p = p * r + 4.1668391e-2f;
+  p = p * r + 1.66665204e-1f;
+  p = p * r + 4.99999934e-1f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
   const Floats result = as_floats(as_ints(p) + (as_ints(rounded) << 23));

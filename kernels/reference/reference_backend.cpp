@@ -117,11 +117,17 @@ std::byte* row_address(const KvShape& shape, const KvRows& kv, uint32_t slot) {
          uint64_t{slot % shape.block_tokens} * shape.row_bytes();
 }
 
-/// Element `j` of K (part 0) or V (part 1) of one head in the row at `slot`.
-float kv_at(const KvShape& shape, const KvRows& kv, uint32_t slot, uint32_t head, uint32_t part,
-            uint32_t j) {
-  const uint64_t element = (uint64_t{head} * 2 + part) * shape.head_size + j;
-  return bf16_to_float(read<uint16_t>(row_address(shape, kv, slot) + element * 2));
+/// K (part 0) or V (part 1) of one head in the row at `slot`.
+std::vector<double> kv_vector(const KvShape& shape, const KvRows& kv, uint32_t slot, uint32_t head,
+                              uint32_t part) {
+  const std::byte* from =
+      row_address(shape, kv, slot) + (uint64_t{head} * 2 + part) * shape.head_size * 2;
+  std::vector<double> values(shape.head_size);
+  for (double& value : values) {
+    value = bf16_to_float(read<uint16_t>(from));
+    from += 2;
+  }
+  return values;
 }
 
 class ReferenceOps final : public Ops {
@@ -163,12 +169,12 @@ class ReferenceOps final : public Ops {
 
   void matmul(const float* x, uint32_t rows, const Weight& w, float* out,
               uint64_t out_stride) override {
-    for (uint64_t r = 0; r < rows; ++r) {
-      for (uint64_t n = 0; n < w.rows(); ++n) {
+    std::vector<double> weights(w.columns());
+    for (uint64_t n = 0; n < w.rows(); ++n) {
+      for (uint64_t c = 0; c < w.columns(); ++c) weights[c] = own(w).at(n, c);
+      for (uint64_t r = 0; r < rows; ++r) {
         double sum = 0;
-        for (uint64_t c = 0; c < w.columns(); ++c) {
-          sum += double{x[r * w.columns() + c]} * own(w).at(n, c);
-        }
+        for (uint64_t c = 0; c < w.columns(); ++c) sum += x[r * w.columns() + c] * weights[c];
         out[r * out_stride + n] = static_cast<float>(sum);
       }
     }
@@ -322,10 +328,9 @@ class ReferenceOps final : public Ops {
       const bool alternative = item.d_q_alt != nullptr && e < item.alt_count;
       const float* q = (alternative ? item.d_q_alt : item.d_q) + vector;
       const uint32_t slot = slot_of(shape, item, head, e);
+      const std::vector<double> k = kv_vector(shape, item.kv, slot, kv_head, 0);
       double dot = 0;
-      for (uint32_t j = 0; j < shape.head_size; ++j) {
-        dot += double{q[j]} * kv_at(shape, item.kv, slot, kv_head, 0, j);
-      }
+      for (uint32_t j = 0; j < shape.head_size; ++j) dot += q[j] * k[j];
       logits[e] = dot / std::sqrt(double(shape.head_size));
       most = std::max(most, logits[e]);
     }
@@ -334,10 +339,9 @@ class ReferenceOps final : public Ops {
     for (uint32_t e = 0; e < entries; ++e) {
       const double weight = std::exp(logits[e] - most);
       const uint32_t slot = slot_of(shape, item, head, e);
+      const std::vector<double> v = kv_vector(shape, item.kv, slot, kv_head, 1);
       sum += weight;
-      for (uint32_t j = 0; j < shape.head_size; ++j) {
-        out[j] += weight * kv_at(shape, item.kv, slot, kv_head, 1, j);
-      }
+      for (uint32_t j = 0; j < shape.head_size; ++j) out[j] += weight * v[j];
     }
     for (uint32_t j = 0; j < shape.head_size; ++j) {
       item.d_out[vector + j] = entries == 0 ? 0.0f : static_cast<float>(out[j] / sum);
