@@ -1,6 +1,9 @@
 // One rank in a process of its own, for tests that kill or stop it. Its rendezvous is the test,
 // over pipes: "put KEY VALUE" out; "get KEY" out, the value in. Prints "formed", then reduces until
 // it fails.
+#include <signal.h>
+#include <sys/prctl.h>
+
 #include <cstdlib>
 #include <iostream>
 #include <string>
@@ -9,6 +12,7 @@
 #include "transport/collective/collective.h"
 
 int main(int argc, char** argv) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);  // a test that is killed may have left us stopped
   using namespace ebb;
   if (argc != 4) return 2;
   collective::CollectiveOptions options;

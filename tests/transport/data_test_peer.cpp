@@ -2,6 +2,9 @@
 //   serve PORT           prints "port N", serves until stdin ends
 //   flood HOST:PORT      sends 16 MiB requests one after another, prints "sent" after the first
 //   answer
+#include <signal.h>
+#include <sys/prctl.h>
+
 #include <cstdlib>
 #include <iostream>
 #include <string>
@@ -60,6 +63,7 @@ int be_client(uint16_t port, bool flood) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);  // a test that is killed may have left us stopped
   if (argc != 3) return 2;
   const auto port = static_cast<uint16_t>(std::atoi(argv[2]));
   const std::string role = argv[1];
