@@ -69,13 +69,7 @@ Result<ReadOutcome> HostTier::read(const GetItem& item, std::span<std::byte> out
   // The copy is verified, not the arena: what is checked is what is delivered.
   GetItem there = item;
   there.bitmap &= whole(info).bitmap;
-  const auto bytes = arena_->bytes(found->second.slot);
-  const uint64_t frame = framed_bytes(item.payload_bytes);
-  uint64_t place = 0;
-  for (uint32_t rest = there.bitmap; rest != 0; rest &= rest - 1) {
-    std::memcpy(out.data() + place, bytes.data() + std::countr_zero(rest) * frame, frame);
-    place += frame;
-  }
+  copy_frames(there, arena_->bytes(found->second.slot), out);
   return verify_frames(there, out);
 }
 

@@ -1,23 +1,16 @@
 #include "kvstore/ssd_tier.h"
 
-#include <rocksdb/convenience.h>
-#include <rocksdb/db.h>
-#include <rocksdb/filter_policy.h>
-#include <rocksdb/table.h>
-#include <rocksdb/write_batch.h>
-
 #include <algorithm>
 #include <bit>
 #include <chrono>
 #include <cstring>
 #include <filesystem>
-#include <map>
 #include <mutex>
 
-#include "base/fault.h"
 #include "base/log.h"
 #include "base/units.h"
 #include "kvstore/segment_table.h"
+#include "kvstore/ssd_engine.h"
 
 namespace ebb::kvstore {
 namespace {
@@ -36,103 +29,8 @@ constexpr double kLiveShare = 0.85;
 /// Moving the survivors of a segment fuller than this gains too little.
 constexpr double kMoveShareMax = 0.95;
 constexpr uint64_t kScanEntriesMax = 4'000'000;
-constexpr int kFilesBeforeMerge = 8;
-
-/// Body of an index entry.
-struct IndexValue {
-  uint64_t segment = 0;
-  Position first = 0;
-  uint32_t payload_bytes = 0;
-  uint16_t records = 0;
-  uint16_t version = 1;
-  uint32_t crc = 0;  ///< over key and the fields before this one
-};
-static_assert(sizeof(IndexValue) == 24);
-
-uint32_t index_crc(const GranuleKey& key, const IndexValue& value) {
-  const auto bytes = std::as_bytes(std::span<const IndexValue, 1>(&value, 1));
-  return crc32c(bytes.first(offsetof(IndexValue, crc)),
-                crc32c(std::as_bytes(std::span<const GranuleKey, 1>(&key, 1))));
-}
-
-rocksdb::Slice slice_of(const GranuleKey& key) {
-  return {reinterpret_cast<const char*>(&key), sizeof key};
-}
-rocksdb::Slice slice_of(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-std::span<const std::byte> bytes_of(const rocksdb::Slice& slice) {
-  return {reinterpret_cast<const std::byte*>(slice.data()), slice.size()};
-}
-
-std::string segment_prefix(uint64_t segment) {
-  std::string text(8, '\0');
-  for (int i = 0; i < 8; ++i) text[i] = static_cast<char>(segment >> (56 - 8 * i));
-  return text;
-}
-std::string data_key(uint64_t segment, const GranuleKey& key) {
-  return segment_prefix(segment).append(slice_of(key).data(), sizeof key);
-}
-uint64_t segment_of(const std::string& data_key) {
-  uint64_t segment = 0;
-  for (int i = 0; i < 8 && i < static_cast<int>(data_key.size()); ++i) {
-    segment = segment << 8 | static_cast<uint8_t>(data_key[i]);
-  }
-  return segment;
-}
-
-rocksdb::DBOptions engine_options() {
-  rocksdb::DBOptions options;
-  options.create_if_missing = true;
-  options.create_missing_column_families = true;
-  options.atomic_flush = true;
-  options.max_background_jobs = 2;
-  options.allow_fallocate =
-      false;  // blocks that are reserved and not used would count against the quota
-  options.manifest_preallocation_size = 16 * kKiB;
-  options.max_manifest_file_size = 256 * kKiB;
-  options.info_log_level = rocksdb::WARN_LEVEL;
-  options.max_log_file_size = 64 * kKiB;
-  options.keep_log_file_num = 2;
-  options.stats_dump_period_sec = 0;
-  options.stats_persist_period_sec = 0;
-  return options;
-}
-
-rocksdb::ColumnFamilyOptions family_options(uint64_t segment_bytes) {
-  rocksdb::BlockBasedTableOptions table;
-  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
-  table.no_block_cache =
-      true;  // memory is bounded elsewhere; the page cache serves what is read again
-  rocksdb::ColumnFamilyOptions options;
-  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
-  options.compression = rocksdb::kNoCompression;
-  options.num_levels = 2;
-  options.level_compaction_dynamic_level_bytes = false;
-  // Only we flush and compact, after looking at the free space.
-  options.disable_auto_compactions = true;
-  options.level0_file_num_compaction_trigger = 1 << 30;
-  options.level0_slowdown_writes_trigger = 1 << 30;
-  options.level0_stop_writes_trigger = 1 << 30;
-  options.soft_pending_compaction_bytes_limit = 0;
-  options.hard_pending_compaction_bytes_limit = 0;
-  options.write_buffer_size = 16 * segment_bytes + 64 * kMiB;
-  options.arena_block_size = 256 * kKiB;
-  options.target_file_size_base = 8 * segment_bytes + 64 * kMiB;
-  return options;
-}
-
-Error engine_error(const std::string& what, const rocksdb::Status& status) {
-  return unavailable("ssd tier: " + what + ": " + status.ToString());
-}
-
-bool says_locked(const rocksdb::Status& status) {
-  return status.IsIOError() && status.ToString().find("LOCK") != std::string::npos;
-}
-bool says_broken(const rocksdb::Status& status) {
-  return status.IsCorruption() || status.IsInvalidArgument() || status.IsNotSupported() ||
-         (status.IsIOError() && status.ToString().find("No such file") != std::string::npos);
-}
+constexpr uint32_t kFilesBeforeMerge = 8;
+constexpr int kReclaimStepsMax = 4096;
 
 }  // namespace
 
@@ -143,16 +41,13 @@ struct SsdTier::Impl {
   uint64_t headroom = 0;  ///< of the quota: what a flush, a merge or a move may take for a while
   uint64_t live_capacity = 0;
   RestartReport report;
+  std::unique_ptr<SsdEngine> engine;
 
-  std::unique_ptr<rocksdb::DB> db;
-  rocksdb::ColumnFamilyHandle* index = nullptr;
-  rocksdb::ColumnFamilyHandle* data = nullptr;
-
-  std::mutex write_mutex;  ///< one writer; held during disk work
-  uint64_t current = 1;    ///< segment being written (under write_mutex)
+  std::mutex write_mutex;  ///< one writer; held during disk work. Guards the next three:
+  uint64_t current = 1;    ///< segment being written
   std::vector<GranuleKey> unflushed;
-  bool moves_unflushed =
-      false;  ///< survivors whose only flushed copy is in a segment that looks dead
+  /// Survivors whose only flushed copy is in a segment that looks dead.
+  bool moves_unflushed = false;
 
   mutable std::mutex mutex;  ///< the members below; never held during disk work
   SegmentTable table;
@@ -160,59 +55,48 @@ struct SsdTier::Impl {
   uint64_t pending_bytes = 0;
   std::string note;
 
-  ~Impl();
   Result<void> open_engine();
   Result<void> set_aside(const std::string& why);
-  void scan();
   void adopt_segments();
+  void scan();
   void trim_to_quota();
 
-  Result<void> put(std::span<const TierItem> items);
+  Result<void> put(std::span<const TierItem> offered);
+  Result<void> check_sizes(std::span<const TierItem> items, uint64_t bytes) const;
   Result<void> make_space(uint64_t bytes);
   Result<void> write(std::span<const TierItem> items);
   Result<void> flush();
-  Result<void> close_segment();
-  void merge(rocksdb::ColumnFamilyHandle* family, const std::string* begin, const std::string* end);
+  void close_segment();
   bool reclaim_one();
   Result<void> move_survivors(uint64_t segment);
   void drop_segment(uint64_t segment);
-  bool has_upper_files(uint64_t segment) const;
   void remove(std::span<const GranuleKey> keys);
+
+  uint64_t pending() const {
+    const std::lock_guard lock(mutex);
+    return pending_bytes;
+  }
+  std::optional<uint64_t> dead_segment() const {
+    const std::lock_guard lock(mutex);
+    return table.dead();
+  }
   void measure();
   bool has_free(uint64_t bytes) const;
-  void set_note(const std::string& text);
+  Error noted(Error error);
+  void clear_note();
 };
-
-SsdTier::Impl::~Impl() {
-  if (!db) return;
-  if (data != nullptr) db->DestroyColumnFamilyHandle(data);
-  if (index != nullptr) db->DestroyColumnFamilyHandle(index);
-  db->Close();
-}
 
 // ---- opening
 
 Result<void> SsdTier::Impl::open_engine() {
-  const auto family = family_options(segment_size);
-  const std::vector<rocksdb::ColumnFamilyDescriptor> families{
-      {rocksdb::kDefaultColumnFamilyName, family}, {"data", family}};
-  for (int attempt = 0;; ++attempt) {
-    std::vector<rocksdb::ColumnFamilyHandle*> handles;
-    rocksdb::DB* opened = nullptr;
-    const auto status = rocksdb::DB::Open(engine_options(), path, families, &handles, &opened);
-    if (status.ok()) {
-      db.reset(opened);
-      index = handles[0];
-      data = handles[1];
-      return {};
-    }
-    if (says_locked(status)) {
-      return unavailable("ssd tier: " + path + " is in use by another process (" +
-                         status.ToString() + ")");
-    }
-    if (!says_broken(status) || attempt > 0) return engine_error("open " + path, status);
-    EBB_TRY_VOID(set_aside(status.ToString()));
+  auto opened = SsdEngine::open(path, segment_size);
+  if (!opened && opened.error().code == Code::kCorrupt) {
+    EBB_TRY_VOID(set_aside(opened.error().message));
+    opened = SsdEngine::open(path, segment_size);
   }
+  if (!opened) return std::move(opened).error();
+  engine = std::move(*opened);
+  return {};
 }
 
 /// The tier is a cache: what cannot be opened is given up. Its bodies go, since they count against
@@ -238,74 +122,40 @@ Result<void> SsdTier::Impl::set_aside(const std::string& why) {
 
 /// Segments that have files, closed: a new process writes a new one.
 void SsdTier::Impl::adopt_segments() {
-  std::vector<rocksdb::LiveFileMetaData> files;
-  db->GetLiveFilesMetaData(&files);
-  std::map<uint64_t, uint64_t> bytes;
-  std::map<uint64_t, bool> unmerged;
-  for (const auto& file : files) {
-    if (file.column_family_name != "data") continue;
-    const uint64_t segment = segment_of(file.smallestkey);
-    bytes[segment] += file.size;
-    if (file.level == 0) unmerged[segment] = true;
-    current = std::max(current, segment + 1);
-  }
-  for (const auto& [segment, size] : bytes) table.close(segment, size);
-  for (const auto& [segment, yes] : unmerged) {
-    const std::string begin = segment_prefix(segment), end = segment_prefix(segment + 1);
-    if (has_free(segment_size + kFreeMin)) merge(data, &begin, &end);
+  for (const SegmentFiles& files : engine->files().segments) {
+    table.close(files.segment, files.bytes);
+    current = std::max(current, files.segment + 1);
+    if (files.upper_files > 0 && has_free(files.bytes + kFreeMin))
+      engine->merge_segment(files.segment);
   }
 }
 
 void SsdTier::Impl::scan() {
   const auto began = Clock::now();
   adopt_segments();
-  rocksdb::WriteBatch bad;
-  std::unique_ptr<rocksdb::Iterator> it(db->NewIterator(rocksdb::ReadOptions(), index));
   uint64_t entries = 0;
-  for (it->SeekToFirst(); it->Valid(); it->Next()) {
-    SegmentTable::Entry entry;
-    IndexValue value;
-    const bool sized = it->key().size() == sizeof(GranuleKey) && it->value().size() == sizeof value;
-    if (sized) {
-      std::memcpy(&entry.info.key, it->key().data(), sizeof entry.info.key);
-      std::memcpy(&value, it->value().data(), sizeof value);
-    }
-    entry.info.first = value.first;
-    entry.info.records = value.records;
-    entry.info.payload_bytes = value.payload_bytes;
-    entry.segment = value.segment;
-    entry.bytes = entry.info.body_bytes() + kGranuleOverhead;
-    entry.durable = true;
+  const bool complete = engine->scan_index([&](std::optional<GranuleInfo> info, uint64_t segment) {
     if (++entries > kScanEntriesMax) {
       ++report.left_out;
-      bad.Delete(index, it->key());
-    } else if (!sized || value.version != 1 || value.crc != index_crc(entry.info.key, value) ||
-               !table.has_segment(value.segment)) {
-      ++report.corrupt;
-      bad.Delete(index, it->key());
-    } else {
-      ++report.granules;
-      report.bytes += entry.info.body_bytes();
-      table.adopt(entry);
+      return false;
     }
-  }
-  if (!it->status().ok())
-    ++report.corrupt;  // an index block that cannot be read: its granules are lost
-  rocksdb::WriteOptions options;
-  options.disableWAL = true;
-  if (bad.Count() > 0) db->Write(options, &bad);
+    if (!info || !table.has_segment(segment)) {
+      ++report.corrupt;
+      return false;
+    }
+    table.adopt({*info, segment, info->body_bytes() + kGranuleOverhead, true});
+    ++report.granules;
+    report.bytes += info->body_bytes();
+    return true;
+  });
+  if (!complete) ++report.corrupt;  // an index block that cannot be read: its granules are lost
   measure();
   report.seconds = std::chrono::duration<double>(Clock::now() - began).count();
 }
 
 /// After a restart with a smaller quota: the oldest segments go until the rest fits.
 void SsdTier::Impl::trim_to_quota() {
-  for (;;) {
-    {
-      const std::lock_guard lock(mutex);
-      if (disk_bytes + headroom <= limits.quota_bytes && table.live_bytes() <= live_capacity)
-        return;
-    }
+  while (disk_bytes + headroom > limits.quota_bytes || table.live_bytes() > live_capacity) {
     const auto oldest = table.oldest_closed();
     if (!oldest) return;
     drop_segment(*oldest);
@@ -316,122 +166,83 @@ void SsdTier::Impl::trim_to_quota() {
 
 Result<void> SsdTier::Impl::put(std::span<const TierItem> offered) {
   std::vector<TierItem> items;
+  uint64_t bytes = 0;
   {
     const std::lock_guard lock(mutex);
     for (const TierItem& item : offered) {
-      if (table.find(item.info.key) == nullptr) items.push_back(item);
+      if (table.find(item.info.key) != nullptr) continue;  // first writer wins
+      items.push_back(item);
+      bytes += item.body.size() + kGranuleOverhead;
     }
   }
-  uint64_t bytes = 0;
-  for (const TierItem& item : items) {
-    bytes += item.body.size() + kGranuleOverhead;
-    if (item.body.size() > live_capacity / 4) {
-      return invalid(to_text(item.info.key) + ": body of " + format_bytes(item.body.size()) +
-                     ", this ssd tier takes at most " + format_bytes(live_capacity / 4) +
-                     " (ssd_size)");
-    }
-  }
-  {
-    const std::lock_guard lock(mutex);
-    if (table.live_bytes() + bytes > live_capacity) {
-      return exhausted("ssd tier: quota: " + format_bytes(table.live_bytes()) + " of " +
-                       format_bytes(live_capacity) + " in use");
-    }
-  }
+  if (items.empty()) return {};
+  EBB_TRY_VOID(check_sizes(items, bytes));
   EBB_TRY_VOID(make_space(bytes));
   EBB_TRY_VOID(write(items));
-  uint64_t waiting;
-  {
-    const std::lock_guard lock(mutex);
-    waiting = pending_bytes;
-  }
   // A flush that fails here leaves the granules readable; the next put or flush reports it.
-  if (waiting >= segment_size) (void)flush();
+  if (pending() >= segment_size) (void)flush();
   return {};
 }
 
-/// Quota and reserve, before anything is written.
+Result<void> SsdTier::Impl::check_sizes(std::span<const TierItem> items, uint64_t bytes) const {
+  for (const TierItem& item : items) {
+    if (item.body.size() <= live_capacity / 4) continue;
+    return invalid(to_text(item.info.key) + ": body of " + format_bytes(item.body.size()) +
+                   ", this ssd tier takes at most " + format_bytes(live_capacity / 4) +
+                   " (ssd_size)");
+  }
+  const std::lock_guard lock(mutex);
+  if (table.live_bytes() + bytes <= live_capacity) return {};
+  return exhausted("ssd tier: quota: " + format_bytes(table.live_bytes()) + " of " +
+                   format_bytes(live_capacity) + " in use");
+}
+
+/// Quota and reserve, before anything is written. Each step flushes what waits or gives up garbage.
 Result<void> SsdTier::Impl::make_space(uint64_t bytes) {
-  for (int tries = 0; tries < 4096; ++tries) {
-    uint64_t taken, waiting;
+  for (int step = 0; step < kReclaimStepsMax; ++step) {
+    uint64_t waiting, taken;
     {
       const std::lock_guard lock(mutex);
       waiting = pending_bytes;
       taken = disk_bytes + pending_bytes;
     }
-    auto room = file_system_room(path);
-    if (!room) return std::move(room).error();
-    const auto reserve = check_reserve(limits, *room, bytes + waiting + segment_size);
+    const FileSystemRoom room = EBB_TRY(file_system_room(path));
+    const auto reserve = check_reserve(limits, room, bytes + waiting + segment_size);
     const bool in_quota = taken + bytes + headroom <= limits.quota_bytes;
     if (in_quota && reserve && waiting < 2 * segment_size) {
-      set_note("");
+      clear_note();
       return {};
     }
     if (waiting >= segment_size) EBB_TRY_VOID(flush());
     if (in_quota && reserve) continue;
     if (reclaim_one()) continue;
-    const Error error = in_quota ? with_context("ssd tier", reserve.error())
-                                 : exhausted("ssd tier: quota: " + format_bytes(taken) + " of " +
-                                             format_bytes(limits.quota_bytes) + " on disk");
-    set_note(error.message);
-    return error;
+    if (in_quota) return noted(with_context("ssd tier", reserve.error()));
+    return noted(exhausted("ssd tier: quota: " + format_bytes(taken) + " of " +
+                           format_bytes(limits.quota_bytes) + " on disk"));
   }
-  return exhausted("ssd tier: no space could be reclaimed");
+  return noted(exhausted("ssd tier: no space could be reclaimed"));
 }
 
 Result<void> SsdTier::Impl::write(std::span<const TierItem> items) {
-  rocksdb::WriteBatch batch;
-  uint64_t bytes = 0;
-  for (const TierItem& item : items) {
-    IndexValue value{current, item.info.first, item.info.payload_bytes, item.info.records, 1, 0};
-    value.crc = index_crc(item.info.key, value);
-    batch.Put(data, data_key(current, item.info.key), slice_of(item.body));
-    batch.Put(index, slice_of(item.info.key),
-              {reinterpret_cast<const char*>(&value), sizeof value});
-    bytes += item.body.size() + kGranuleOverhead;
-  }
-  rocksdb::WriteOptions options;
-  options.disableWAL = true;
-  if (EBB_FAULT("kvstore.ssd.write")) return unavailable("ssd tier: write: fault injected");
-  const auto status = db->Write(options, &batch);
-  if (!status.ok()) {
-    db->Resume();  // after an I/O error the engine stays read-only until told otherwise
-    const Error error = engine_error("write", status);
-    set_note(error.message);
-    return error;
-  }
+  if (auto written = engine->write(current, items); !written) return noted(written.error());
   const std::lock_guard lock(mutex);
   for (const TierItem& item : items) {
-    table.insert({item.info, current, item.body.size() + kGranuleOverhead, false});
+    const uint64_t bytes = item.body.size() + kGranuleOverhead;
+    table.insert({item.info, current, bytes, false});
     unflushed.push_back(item.info.key);
+    pending_bytes += bytes;
   }
-  pending_bytes += bytes;
   return {};
 }
 
 Result<void> SsdTier::Impl::flush() {
-  uint64_t waiting;
-  {
-    const std::lock_guard lock(mutex);
-    waiting = pending_bytes;
-  }
+  const uint64_t waiting = pending();
   // Others may have filled the disk since these bytes were admitted. The engine must not find out.
   if (!has_free(waiting + waiting / 16 + kFreeMin)) {
-    const Error error =
-        exhausted("ssd tier: flush of " + format_bytes(waiting) + ": the file system is full");
-    set_note(error.message);
-    return error;
+    return noted(
+        exhausted("ssd tier: flush of " + format_bytes(waiting) + ": the file system is full"));
   }
-  if (EBB_FAULT("kvstore.ssd.flush")) return unavailable("ssd tier: flush: fault injected");
-  rocksdb::FlushOptions options;
-  options.wait = true;
-  const auto status = db->Flush(options, {index, data});
-  if (!status.ok()) {
-    db->Resume();
-    const Error error = engine_error("flush", status);
-    set_note(error.message);
-    return error;
-  }
+  if (auto flushed = engine->flush(); !flushed) return noted(flushed.error());
   {
     const std::lock_guard lock(mutex);
     table.mark_durable(unflushed);
@@ -439,47 +250,27 @@ Result<void> SsdTier::Impl::flush() {
   }
   unflushed.clear();
   moves_unflushed = false;
-  (void)close_segment();  // a segment that cannot be closed now is closed after a later flush
+  close_segment();
   measure();
   return {};
 }
 
 /// Ends the current segment when it is full; keeps the number of its files and of the index's
 /// small.
-Result<void> SsdTier::Impl::close_segment() {
-  const std::string begin = segment_prefix(current), end = segment_prefix(current + 1);
-  std::vector<rocksdb::LiveFileMetaData> files;
-  db->GetLiveFilesMetaData(&files);
-  uint64_t bytes = 0;
-  int data_files = 0, index_files = 0;
-  for (const auto& file : files) {
-    if (file.column_family_name != "data") {
-      if (file.level == 0) ++index_files;
-    } else if (segment_of(file.smallestkey) == current) {
-      bytes += file.size;
-      if (file.level == 0) ++data_files;
-    }
+void SsdTier::Impl::close_segment() {
+  const EngineFiles files = engine->files();
+  const SegmentFiles segment = files.of(current);
+  // Without room for a merge it is tried again after the next flush.
+  if (!has_free(segment.bytes + kFreeMin)) return;
+  if (files.index_upper_files >= kFilesBeforeMerge) engine->merge_index();
+  const bool full = segment.bytes >= segment_size;
+  if (segment.upper_files > 0 && (full || segment.upper_files >= kFilesBeforeMerge)) {
+    engine->merge_segment(current);
   }
-  if (!has_free(bytes + kFreeMin)) return exhausted("ssd tier: no room to merge a segment");
-  if (index_files >= kFilesBeforeMerge) merge(index, nullptr, nullptr);
-  const bool full = bytes >= segment_size;
-  if (data_files > 0 && (full || data_files >= kFilesBeforeMerge)) merge(data, &begin, &end);
-  if (!full) return {};
+  if (!full) return;
   const std::lock_guard lock(mutex);
-  table.close(current, bytes);
+  table.close(current, segment.bytes);
   ++current;
-  return {};
-}
-
-void SsdTier::Impl::merge(rocksdb::ColumnFamilyHandle* family, const std::string* begin,
-                          const std::string* end) {
-  rocksdb::CompactRangeOptions options;
-  options.exclusive_manual_compaction = false;
-  const rocksdb::Slice from(begin ? *begin : std::string_view()),
-      to(end ? *end : std::string_view());
-  const auto status =
-      db->CompactRange(options, family, begin ? &from : nullptr, end ? &to : nullptr);
-  if (!status.ok()) log_warn("kvstore", "ssd tier: merge failed", {{"why", status.ToString()}});
 }
 
 // ---- giving space back
@@ -487,15 +278,14 @@ void SsdTier::Impl::merge(rocksdb::ColumnFamilyHandle* family, const std::string
 /// One step towards more space; false when there is none to gain.
 bool SsdTier::Impl::reclaim_one() {
   if (moves_unflushed && !flush()) return false;
-  std::optional<uint64_t> dead, sparse;
-  {
-    const std::lock_guard lock(mutex);
-    dead = table.dead();
-    if (!dead) sparse = table.sparsest(kMoveShareMax);
-  }
-  if (dead) {
+  if (const auto dead = dead_segment()) {
     drop_segment(*dead);
     return true;
+  }
+  std::optional<uint64_t> sparse;
+  {
+    const std::lock_guard lock(mutex);
+    sparse = table.sparsest(kMoveShareMax);
   }
   if (!sparse) return false;
   if (auto moved = move_survivors(*sparse); !moved) {
@@ -514,92 +304,55 @@ Result<void> SsdTier::Impl::move_survivors(uint64_t segment) {
     live = table.live_in(segment);
   }
   if (!has_free(live + segment_size + kFreeMin)) return exhausted("the file system is full");
-  const std::string begin = segment_prefix(segment), end = segment_prefix(segment + 1);
-  rocksdb::ReadOptions options;
-  const rocksdb::Slice upper(end);
-  options.iterate_upper_bound = &upper;
-  std::unique_ptr<rocksdb::Iterator> it(db->NewIterator(options, data));
-  for (it->Seek(begin); it->Valid(); it->Next()) {
-    if (it->key().size() != 8 + sizeof(GranuleKey)) continue;
-    GranuleKey key;
-    std::memcpy(&key, it->key().data() + 8, sizeof key);
-    TierItem item;
+  const auto move = [&](const GranuleKey& key, std::span<const std::byte> body) -> Result<void> {
+    TierItem item{{}, body};
     {
       const std::lock_guard lock(mutex);
       const SegmentTable::Entry* entry = table.find(key);
-      if (entry == nullptr || entry->segment != segment) continue;
+      if (entry == nullptr || entry->segment != segment) return {};
       item.info = entry->info;
     }
-    item.body = bytes_of(it->value());
     // What fails its checks stays behind and goes with the segment: a miss, found out when it is
     // asked for.
-    if (item.body.size() != item.info.body_bytes()) continue;
-    if (verify_frames(whole(item.info), item.body).corrupt > 0) continue;
+    if (body.size() != item.info.body_bytes()) return {};
+    if (verify_frames(whole(item.info), body).corrupt > 0) return {};
     EBB_TRY_VOID(write({&item, 1}));
     moves_unflushed = true;
-  }
-  if (!it->status().ok())
-    log_warn("kvstore", "ssd tier: segment partly unreadable", {{"why", it->status().ToString()}});
+    return {};
+  };
+  EBB_TRY_VOID(engine->scan_segment(segment, move));
   return flush();
 }
 
-bool SsdTier::Impl::has_upper_files(uint64_t segment) const {
-  std::vector<rocksdb::LiveFileMetaData> files;
-  db->GetLiveFilesMetaData(&files);
-  return std::any_of(files.begin(), files.end(), [&](const auto& file) {
-    return file.column_family_name == "data" && file.level == 0 &&
-           segment_of(file.smallestkey) == segment;
-  });
-}
-
 void SsdTier::Impl::drop_segment(uint64_t segment) {
-  const std::string begin = segment_prefix(segment), end = segment_prefix(segment + 1);
-  const rocksdb::Slice from(begin), to(end);
   std::vector<GranuleKey> lost;
   {
     const std::lock_guard lock(mutex);
     lost = table.forget(segment);
   }
-  if (!lost.empty()) {
-    rocksdb::WriteBatch batch;
-    for (const GranuleKey& key : lost) batch.Delete(index, slice_of(key));
-    rocksdb::WriteOptions options;
-    options.disableWAL = true;
-    db->Write(options, &batch);
-  }
+  if (!lost.empty()) engine->forget(lost);
   // Files in the upper level cannot be deleted by range: they are merged down first. There are some
   // only when an earlier merge found no room.
-  if (has_upper_files(segment)) merge(data, &begin, &end);
-  const auto status = rocksdb::DeleteFilesInRange(db.get(), data, &from, &to, false);
-  if (!status.ok()) {
-    log_warn("kvstore", "ssd tier: segment not deleted", {{"why", status.ToString()}});
-  }
+  const SegmentFiles files = engine->files().of(segment);
+  if (files.upper_files > 0 && has_free(files.bytes + kFreeMin)) engine->merge_segment(segment);
+  engine->delete_segment(segment);
   measure();
 }
 
 void SsdTier::Impl::remove(std::span<const GranuleKey> keys) {
-  rocksdb::WriteBatch batch;
+  std::vector<GranuleKey> gone;
   {
     const std::lock_guard lock(mutex);
-    for (const GranuleKey& key : keys) {
-      if (table.erase(key)) batch.Delete(index, slice_of(key));
-    }
+    std::copy_if(keys.begin(), keys.end(), std::back_inserter(gone),
+                 [&](const GranuleKey& key) { return table.erase(key); });
   }
-  if (batch.Count() == 0) return;
-  rocksdb::WriteOptions options;
-  options.disableWAL = true;
-  db->Write(options, &batch);
+  if (gone.empty()) return;
+  engine->forget(gone);
   if (moves_unflushed) return;  // what looks dead may hold the only flushed copy
-  for (;;) {
-    std::optional<uint64_t> dead;
-    {
-      const std::lock_guard lock(mutex);
-      dead = table.dead();
-    }
-    if (!dead) return;
-    drop_segment(*dead);
-  }
+  while (const auto dead = dead_segment()) drop_segment(*dead);
 }
+
+// ---- space
 
 void SsdTier::Impl::measure() {
   const uint64_t bytes = blocks_in(path);
@@ -612,12 +365,18 @@ bool SsdTier::Impl::has_free(uint64_t bytes) const {
   return room && room->free_bytes >= bytes;
 }
 
-void SsdTier::Impl::set_note(const std::string& text) {
+/// Remembers why the tier does not admit, for whoever asks about its state.
+Error SsdTier::Impl::noted(Error error) {
   const std::lock_guard lock(mutex);
-  if (note == text) return;
-  if (!text.empty() && note.empty())
-    log_warn("kvstore", "ssd tier stopped admitting", {{"why", text}});
-  note = text;
+  if (note.empty()) log_warn("kvstore", "ssd tier stopped admitting", {{"why", error.message}});
+  note = error.message;
+  return error;
+}
+
+void SsdTier::Impl::clear_note() {
+  const std::lock_guard lock(mutex);
+  if (!note.empty()) log_info("kvstore", "ssd tier admits again");
+  note.clear();
 }
 
 // ---- the promise
@@ -669,21 +428,18 @@ Result<ReadOutcome> SsdTier::read(const GetItem& item, std::span<std::byte> out)
       entry = *found;
     }
     if (entry.info.first != item.first || entry.info.payload_bytes != item.payload_bytes) break;
-    rocksdb::PinnableSlice value;
-    const auto status = impl_->db->Get(rocksdb::ReadOptions(), impl_->data,
-                                       data_key(entry.segment, item.key), &value);
-    if (status.IsNotFound()) continue;  // it moved to another segment in between
-    if (!status.ok()) return corrupt("ssd tier: " + to_text(item.key) + ": " + status.ToString());
-    if (value.size() != entry.info.body_bytes())
-      return corrupt("ssd tier: " + to_text(item.key) + ": wrong size");
     GetItem there = item;
     there.bitmap &= whole(entry.info).bitmap;
-    const uint64_t frame = framed_bytes(item.payload_bytes);
-    uint64_t place = 0;
-    for (uint32_t rest = there.bitmap; rest != 0; rest &= rest - 1) {
-      std::memcpy(out.data() + place, value.data() + std::countr_zero(rest) * frame, frame);
-      place += frame;
-    }
+    bool sized = false;
+    const auto read =
+        impl_->engine->read(entry.segment, item.key, [&](std::span<const std::byte> body) {
+          sized = body.size() == entry.info.body_bytes();
+          if (sized) copy_frames(there, body, out);
+        });
+    if (!read && read.error().code == Code::kNotFound)
+      continue;  // moved to another segment meanwhile
+    if (!read) return read.error();
+    if (!sized) return corrupt("ssd tier: " + to_text(item.key) + ": wrong size");
     return verify_frames(there, out);
   }
   return not_found(to_text(item.key));

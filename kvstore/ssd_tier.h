@@ -1,14 +1,11 @@
-// Granules on disk, in RocksDB: the only file pair that knows RocksDB. All methods: any thread, and
-// all of them may block on the disk; so never on the messenger's thread nor on the store's.
+// Granules on disk. Decides where in RocksDB they lie and what may be written; ssd_engine.h says
+// how. All methods: any thread, and all of them may block on the disk; so never on the messenger's
+// thread nor on the store's.
 //
-// Two column families, flushed together (atomic flush, no write-ahead log: a cache may lose what
-// was not flushed):
-//   data   segment number (8 bytes, big-endian), key (24 bytes)  ->  body
-//   index  key (24 bytes)                                        ->  segment, info, checksum
-// One write batch holds a granule's body and its index entry, so that a crash leaves both or
-// neither, and a restart reads the small index only. Bodies are written in segments that are
-// deleted as files, as a whole: space comes back at once and the quota holds in real blocks. A
-// segment that is mostly garbage has its survivors moved first.
+// Bodies are written in segments that are deleted as files, as a whole: space comes back at once
+// and the quota holds in real blocks. A segment that is mostly garbage has its survivors moved
+// first. The disk is never filled: RocksDB ends the process there, so every write looks at the free
+// space before.
 #pragma once
 
 #include <memory>

@@ -131,13 +131,9 @@ void StoreImpl::read_ssd(GetJob& job) {
     }
     read.outcome = ssd_->read(whole(read.info), read.whole_body);
     if (!read.outcome) continue;
-    const uint64_t frame = framed_bytes(item.payload_bytes);
-    uint64_t at = 0;
-    for (uint32_t rest = item.bitmap & whole(read.info).bitmap; rest != 0; rest &= rest - 1) {
-      std::memcpy(place.data() + at, read.whole_body.data() + std::countr_zero(rest) * frame,
-                  frame);
-      at += frame;
-    }
+    GetItem there = item;
+    there.bitmap &= whole(read.info).bitmap;
+    copy_frames(there, read.whole_body, place);
   }
 }
 

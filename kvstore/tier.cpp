@@ -1,5 +1,7 @@
 #include "kvstore/tier.h"
 
+#include <cstring>
+
 namespace ebb::kvstore {
 
 ReadOutcome verify_frames(const GetItem& item, std::span<const std::byte> frames) {
@@ -16,6 +18,14 @@ ReadOutcome verify_frames(const GetItem& item, std::span<const std::byte> frames
     place += frame;
   }
   return outcome;
+}
+
+void copy_frames(const GetItem& item, std::span<const std::byte> body, std::span<std::byte> out) {
+  const uint64_t frame = framed_bytes(item.payload_bytes);
+  uint64_t place = 0;
+  for (uint32_t rest = item.bitmap; rest != 0; rest &= rest - 1, place += frame) {
+    std::memcpy(out.data() + place, body.data() + std::countr_zero(rest) * frame, frame);
+  }
 }
 
 GetItem whole(const GranuleInfo& info) {

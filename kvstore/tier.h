@@ -60,6 +60,8 @@ class Tier {
 
 /// Verifies the records of `item.bitmap`, which lie in `frames` in order of their bits.
 ReadOutcome verify_frames(const GetItem& item, std::span<const std::byte> frames);
+/// Copies the records of `item.bitmap` out of a whole body, side by side in order of their bits.
+void copy_frames(const GetItem& item, std::span<const std::byte> body, std::span<std::byte> out);
 /// All records of a granule.
 GetItem whole(const GranuleInfo& info);
 
