@@ -9,8 +9,8 @@
 
 #include "base/log.h"
 #include "base/units.h"
+#include "kvstore/rocks_engine.h"
 #include "kvstore/segment_table.h"
-#include "kvstore/ssd_engine.h"
 
 namespace ebb::kvstore {
 namespace {
@@ -41,7 +41,7 @@ struct SsdTier::Impl {
   uint64_t headroom = 0;  ///< of the quota: what a flush, a merge or a move may take for a while
   uint64_t live_capacity = 0;
   RestartReport report;
-  std::unique_ptr<SsdEngine> engine;
+  std::unique_ptr<RocksEngine> engine;
 
   std::mutex write_mutex;  ///< one writer; held during disk work. Guards the next three:
   uint64_t current = 1;    ///< segment being written
@@ -89,10 +89,10 @@ struct SsdTier::Impl {
 // ---- opening
 
 Result<void> SsdTier::Impl::open_engine() {
-  auto opened = SsdEngine::open(path, segment_size);
+  auto opened = RocksEngine::open(path, segment_size);
   if (!opened && opened.error().code == Code::kCorrupt) {
     EBB_TRY_VOID(set_aside(opened.error().message));
-    opened = SsdEngine::open(path, segment_size);
+    opened = RocksEngine::open(path, segment_size);
   }
   if (!opened) return std::move(opened).error();
   engine = std::move(*opened);

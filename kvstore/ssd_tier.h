@@ -1,4 +1,4 @@
-// Granules on disk. Decides where in RocksDB they lie and what may be written; ssd_engine.h says
+// Granules on disk. Decides where in RocksDB they lie and what may be written; rocks_engine.h says
 // how. All methods: any thread, and all of them may block on the disk; so never on the messenger's
 // thread nor on the store's.
 //

@@ -1,5 +1,6 @@
-// RocksDB as the SSD tier uses it; ssd_engine.cpp is the only file that knows it. Decides nothing:
-// when to flush, to merge or to delete, and whether there is room for it, is the tier's business.
+// RocksDB as the SSD tier uses it; rocks_engine.cpp is the only file that knows it. Decides
+// nothing: when to flush, to merge or to delete, and whether there is room for it, is the tier's
+// business.
 //
 // Two column families, flushed together (atomic flush, no write-ahead log: a cache may lose what
 // was not flushed):
@@ -35,13 +36,13 @@ struct EngineFiles {
 };
 
 /// Errors of all methods: kUnavailable with RocksDB's words. Thread: any; writers one at a time.
-class SsdEngine {
+class RocksEngine {
  public:
   struct Impl;
 
   /// Errors: kUnavailable (in use by another process, or I/O), kCorrupt (unreadable as a whole).
-  static Result<std::unique_ptr<SsdEngine>> open(const std::string& path, uint64_t segment_bytes);
-  ~SsdEngine();
+  static Result<std::unique_ptr<RocksEngine>> open(const std::string& path, uint64_t segment_bytes);
+  ~RocksEngine();
 
   /// Bodies into `segment`, and their index entries, in one batch.
   Result<void> write(uint64_t segment, std::span<const TierItem> items);
@@ -68,7 +69,7 @@ class SsdEngine {
   void delete_segment(uint64_t segment);
 
  private:
-  explicit SsdEngine(std::unique_ptr<Impl> impl);
+  explicit RocksEngine(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 

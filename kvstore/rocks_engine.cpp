@@ -1,4 +1,4 @@
-#include "kvstore/ssd_engine.h"
+#include "kvstore/rocks_engine.h"
 
 #include <rocksdb/convenience.h>
 #include <rocksdb/db.h>
@@ -149,7 +149,7 @@ std::optional<std::pair<GranuleInfo, uint64_t>> parse_index(const rocksdb::Slice
 
 }  // namespace
 
-struct SsdEngine::Impl {
+struct RocksEngine::Impl {
   std::unique_ptr<rocksdb::DB> db;
   rocksdb::ColumnFamilyHandle* index = nullptr;
   rocksdb::ColumnFamilyHandle* data = nullptr;
@@ -173,11 +173,11 @@ struct SsdEngine::Impl {
   }
 };
 
-SsdEngine::SsdEngine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-SsdEngine::~SsdEngine() = default;
+RocksEngine::RocksEngine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+RocksEngine::~RocksEngine() = default;
 
-Result<std::unique_ptr<SsdEngine>> SsdEngine::open(const std::string& path,
-                                                   uint64_t segment_bytes) {
+Result<std::unique_ptr<RocksEngine>> RocksEngine::open(const std::string& path,
+                                                       uint64_t segment_bytes) {
   const auto family = family_options(segment_bytes);
   const std::vector<rocksdb::ColumnFamilyDescriptor> families{
       {rocksdb::kDefaultColumnFamilyName, family}, {kDataFamily, family}};
@@ -194,10 +194,10 @@ Result<std::unique_ptr<SsdEngine>> SsdEngine::open(const std::string& path,
   impl->db.reset(opened);
   impl->index = handles[0];
   impl->data = handles[1];
-  return std::unique_ptr<SsdEngine>(new SsdEngine(std::move(impl)));
+  return std::unique_ptr<RocksEngine>(new RocksEngine(std::move(impl)));
 }
 
-Result<void> SsdEngine::write(uint64_t segment, std::span<const TierItem> items) {
+Result<void> RocksEngine::write(uint64_t segment, std::span<const TierItem> items) {
   rocksdb::WriteBatch batch;
   for (const TierItem& item : items) {
     IndexValue value;
@@ -216,7 +216,7 @@ Result<void> SsdEngine::write(uint64_t segment, std::span<const TierItem> items)
   return {};
 }
 
-void SsdEngine::forget(std::span<const GranuleKey> keys) {
+void RocksEngine::forget(std::span<const GranuleKey> keys) {
   rocksdb::WriteBatch batch;
   for (const GranuleKey& key : keys) batch.Delete(impl_->index, slice_of(key));
   const auto status = impl_->db->Write(without_log(), &batch);
@@ -225,7 +225,7 @@ void SsdEngine::forget(std::span<const GranuleKey> keys) {
     log_warn("kvstore", "ssd tier: index entries stay", {{"why", status.ToString()}});
 }
 
-Result<void> SsdEngine::flush() {
+Result<void> RocksEngine::flush() {
   if (EBB_FAULT("kvstore.ssd.flush")) return unavailable("ssd tier: flush: fault injected");
   rocksdb::FlushOptions options;
   options.wait = true;
@@ -234,8 +234,8 @@ Result<void> SsdEngine::flush() {
   return {};
 }
 
-Result<void> SsdEngine::read(uint64_t segment, const GranuleKey& key,
-                             const std::function<void(std::span<const std::byte>)>& use) {
+Result<void> RocksEngine::read(uint64_t segment, const GranuleKey& key,
+                               const std::function<void(std::span<const std::byte>)>& use) {
   rocksdb::PinnableSlice value;
   const auto status =
       impl_->db->Get(rocksdb::ReadOptions(), impl_->data, data_key(segment, key), &value);
@@ -245,7 +245,7 @@ Result<void> SsdEngine::read(uint64_t segment, const GranuleKey& key,
   return {};
 }
 
-bool SsdEngine::scan_index(
+bool RocksEngine::scan_index(
     const std::function<bool(std::optional<GranuleInfo> info, uint64_t segment)>& visit) {
   rocksdb::WriteBatch bad;
   std::unique_ptr<rocksdb::Iterator> it(
@@ -259,7 +259,7 @@ bool SsdEngine::scan_index(
   return it->status().ok();
 }
 
-Result<void> SsdEngine::scan_segment(
+Result<void> RocksEngine::scan_segment(
     uint64_t segment,
     const std::function<Result<void>(const GranuleKey&, std::span<const std::byte> body)>& visit) {
   const SegmentRange range(segment);
@@ -285,7 +285,7 @@ SegmentFiles EngineFiles::of(uint64_t segment) const {
   return found == segments.end() ? SegmentFiles{segment, 0, 0} : *found;
 }
 
-EngineFiles SsdEngine::files() const {
+EngineFiles RocksEngine::files() const {
   std::vector<rocksdb::LiveFileMetaData> live;
   impl_->db->GetLiveFilesMetaData(&live);
   EngineFiles files;
@@ -305,14 +305,14 @@ EngineFiles SsdEngine::files() const {
   return files;
 }
 
-void SsdEngine::merge_segment(uint64_t segment) {
+void RocksEngine::merge_segment(uint64_t segment) {
   const SegmentRange range(segment);
   impl_->merge(impl_->data, &range.from, &range.to);
 }
 
-void SsdEngine::merge_index() { impl_->merge(impl_->index, nullptr, nullptr); }
+void RocksEngine::merge_index() { impl_->merge(impl_->index, nullptr, nullptr); }
 
-void SsdEngine::delete_segment(uint64_t segment) {
+void RocksEngine::delete_segment(uint64_t segment) {
   const SegmentRange range(segment);
   const auto status =
       rocksdb::DeleteFilesInRange(impl_->db.get(), impl_->data, &range.from, &range.to, false);

@@ -1,0 +1,135 @@
+// The index agrees with a plain model about holds, order of use and what each tier holds.
+#include "kvstore/index.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+#include <set>
+
+#include "tests/kvstore/support.h"
+
+namespace ebb::kvstore {
+namespace {
+
+GranuleInfo info_of(uint64_t number) {
+  GranuleInfo info;
+  std::memcpy(info.key.digest.bytes.data(), &number, sizeof number);
+  return info;
+}
+uint64_t number_of(const GranuleKey& key) {
+  uint64_t number;
+  std::memcpy(&number, key.digest.bytes.data(), sizeof number);
+  return number;
+}
+std::vector<uint64_t> numbers(const std::vector<Candidate>& candidates) {
+  std::vector<uint64_t> all;
+  for (const Candidate& candidate : candidates) all.push_back(number_of(candidate.key));
+  return all;
+}
+
+TEST(Index, TheLeastRecentlyUsedComesFirst) {
+  Index index;
+  for (uint64_t i = 0; i < 4; ++i) index.set_on_host(index.add(info_of(i), 10, 12), true);
+  index.touch(*index.find(info_of(0).key));
+  EXPECT_EQ(numbers(index.oldest(TierKind::kHost, 10)), (std::vector<uint64_t>{1, 2, 3, 0}));
+  EXPECT_EQ(numbers(index.oldest(TierKind::kHost, 2)), (std::vector<uint64_t>{1, 2}));
+}
+
+TEST(Index, WhatMovesIsNoCandidate) {
+  Index index;
+  for (uint64_t i = 0; i < 3; ++i) index.set_on_host(index.add(info_of(i), 10, 12), true);
+  index.set_moving(*index.find(info_of(0).key), true);
+  EXPECT_EQ(numbers(index.oldest(TierKind::kHost, 10)), (std::vector<uint64_t>{1, 2}));
+  EXPECT_EQ(index.keys_without_copy().size(), 3u);
+}
+
+TEST(Index, AnErasedEntryTakesItsHoldsAlong) {
+  Index index;
+  IndexEntry& entry = index.add(info_of(1), 10, 12);
+  index.set_on_host(entry, true);
+  EXPECT_TRUE(index.hold(entry, {1, SeqId{5}}));
+  index.erase(info_of(1).key);
+  EXPECT_TRUE(index.release({1, SeqId{5}}).empty());
+  EXPECT_EQ(index.held_in(TierKind::kHost), 0u);
+}
+
+TEST(Index, AgreesWithAModelThroughRandomUse) {
+  struct Modelled {
+    bool host, ssd;
+    std::set<std::pair<uint64_t, uint64_t>> holders;
+  };
+  Index index;
+  std::map<uint64_t, Modelled> model;
+  std::vector<uint64_t> order;  // least recently used first
+  const auto used = [&](uint64_t number) {
+    std::erase(order, number);
+    order.push_back(number);
+  };
+  std::mt19937 random(8);
+  for (int step = 0; step < 6000; ++step) {
+    const uint64_t number = random() % 40;
+    const uint64_t session = random() % 3, sequence = random() % 4;
+    IndexEntry* entry = index.find(info_of(number).key);
+    ASSERT_EQ(entry != nullptr, model.contains(number));
+    if (entry == nullptr) {
+      index.set_on_host(index.add(info_of(number), 10 + number, 20 + number), true);
+      model[number] = {true, false, {}};
+      used(number);
+      continue;
+    }
+    switch (random() % 7) {
+      case 0:
+        index.touch(*entry);
+        used(number);
+        break;
+      case 1:
+        index.set_on_host(*entry, model[number].host = random() % 2);
+        break;
+      case 2:
+        index.set_on_ssd(*entry, model[number].ssd = random() % 2);
+        break;
+      case 3:
+      case 4:
+        EXPECT_TRUE(index.hold(*entry, {session, SeqId{sequence}}));
+        model[number].holders.insert({session, sequence});
+        break;
+      case 5: {
+        std::set<uint64_t> expected, got;
+        for (auto& [other, modelled] : model) {
+          if (modelled.holders.erase({session, sequence}) && modelled.holders.empty())
+            expected.insert(other);
+        }
+        for (const GranuleKey& key : index.release({session, SeqId{sequence}}))
+          got.insert(number_of(key));
+        ASSERT_EQ(got, expected);
+        break;
+      }
+      default:
+        if (random() % 4 != 0) break;
+        index.erase(info_of(number).key);
+        model.erase(number);
+        std::erase(order, number);
+    }
+    std::vector<uint64_t> host, ssd_unheld, without_copy;
+    uint64_t ssd_bytes = 0, clean = 0, held_host = 0;
+    for (uint64_t other : order) {
+      const Modelled& modelled = model[other];
+      if (modelled.host) host.push_back(other);
+      if (modelled.host && !modelled.ssd) without_copy.push_back(other);
+      if (modelled.ssd && modelled.holders.empty()) ssd_unheld.push_back(other);
+      if (modelled.ssd) ssd_bytes += 20 + other;
+      if (modelled.ssd && modelled.host) clean += 10 + other;
+      if (modelled.host && !modelled.holders.empty()) ++held_host;
+    }
+    ASSERT_EQ(numbers(index.oldest(TierKind::kHost, 100)), host);
+    ASSERT_EQ(numbers(index.oldest_unheld(TierKind::kSsd, 100)), ssd_unheld);
+    ASSERT_EQ(numbers(index.oldest_without_copy(100)), without_copy);
+    ASSERT_EQ(index.ssd_bytes(), ssd_bytes);
+    ASSERT_EQ(index.clean_host_bytes(), clean);
+    ASSERT_EQ(index.held_in(TierKind::kHost), held_host);
+  }
+}
+
+}  // namespace
+}  // namespace ebb::kvstore
