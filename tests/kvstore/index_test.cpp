@@ -54,73 +54,37 @@ TEST(Index, AnErasedEntryTakesItsHoldsAlong) {
   EXPECT_EQ(index.held_in(TierKind::kHost), 0u);
 }
 
-TEST(Index, AgreesWithAModelThroughRandomUse) {
-  struct Modelled {
-    bool host, ssd;
+/// The same, plainly.
+struct Model {
+  struct Entry {
+    bool host = false, ssd = false;
     std::set<std::pair<uint64_t, uint64_t>> holders;
   };
-  Index index;
-  std::map<uint64_t, Modelled> model;
+  std::map<uint64_t, Entry> entries;
   std::vector<uint64_t> order;  // least recently used first
-  const auto used = [&](uint64_t number) {
+
+  void use(uint64_t number) {
     std::erase(order, number);
     order.push_back(number);
-  };
-  std::mt19937 random(8);
-  for (int step = 0; step < 6000; ++step) {
-    const uint64_t number = random() % 40;
-    const uint64_t session = random() % 3, sequence = random() % 4;
-    IndexEntry* entry = index.find(info_of(number).key);
-    ASSERT_EQ(entry != nullptr, model.contains(number));
-    if (entry == nullptr) {
-      index.set_on_host(index.add(info_of(number), 10 + number, 20 + number), true);
-      model[number] = {true, false, {}};
-      used(number);
-      continue;
+  }
+  std::set<uint64_t> release(uint64_t session, uint64_t sequence) {
+    std::set<uint64_t> unheld;
+    for (auto& [number, entry] : entries) {
+      if (entry.holders.erase({session, sequence}) && entry.holders.empty()) unheld.insert(number);
     }
-    switch (random() % 7) {
-      case 0:
-        index.touch(*entry);
-        used(number);
-        break;
-      case 1:
-        index.set_on_host(*entry, model[number].host = random() % 2);
-        break;
-      case 2:
-        index.set_on_ssd(*entry, model[number].ssd = random() % 2);
-        break;
-      case 3:
-      case 4:
-        EXPECT_TRUE(index.hold(*entry, {session, SeqId{sequence}}));
-        model[number].holders.insert({session, sequence});
-        break;
-      case 5: {
-        std::set<uint64_t> expected, got;
-        for (auto& [other, modelled] : model) {
-          if (modelled.holders.erase({session, sequence}) && modelled.holders.empty())
-            expected.insert(other);
-        }
-        for (const GranuleKey& key : index.release({session, SeqId{sequence}}))
-          got.insert(number_of(key));
-        ASSERT_EQ(got, expected);
-        break;
-      }
-      default:
-        if (random() % 4 != 0) break;
-        index.erase(info_of(number).key);
-        model.erase(number);
-        std::erase(order, number);
-    }
+    return unheld;
+  }
+  void expect_same(const Index& index) const {
     std::vector<uint64_t> host, ssd_unheld, without_copy;
     uint64_t ssd_bytes = 0, clean = 0, held_host = 0;
-    for (uint64_t other : order) {
-      const Modelled& modelled = model[other];
-      if (modelled.host) host.push_back(other);
-      if (modelled.host && !modelled.ssd) without_copy.push_back(other);
-      if (modelled.ssd && modelled.holders.empty()) ssd_unheld.push_back(other);
-      if (modelled.ssd) ssd_bytes += 20 + other;
-      if (modelled.ssd && modelled.host) clean += 10 + other;
-      if (modelled.host && !modelled.holders.empty()) ++held_host;
+    for (uint64_t number : order) {
+      const Entry& entry = entries.at(number);
+      if (entry.host) host.push_back(number);
+      if (entry.host && !entry.ssd) without_copy.push_back(number);
+      if (entry.ssd && entry.holders.empty()) ssd_unheld.push_back(number);
+      if (entry.ssd) ssd_bytes += 20 + number;
+      if (entry.ssd && entry.host) clean += 10 + number;
+      if (entry.host && !entry.holders.empty()) ++held_host;
     }
     ASSERT_EQ(numbers(index.oldest(TierKind::kHost, 100)), host);
     ASSERT_EQ(numbers(index.oldest_unheld(TierKind::kSsd, 100)), ssd_unheld);
@@ -128,6 +92,57 @@ TEST(Index, AgreesWithAModelThroughRandomUse) {
     ASSERT_EQ(index.ssd_bytes(), ssd_bytes);
     ASSERT_EQ(index.clean_host_bytes(), clean);
     ASSERT_EQ(index.held_in(TierKind::kHost), held_host);
+  }
+};
+
+TEST(Index, AgreesWithAModelThroughRandomUse) {
+  Index index;
+  Model model;
+  std::mt19937 random(8);
+  for (int step = 0; step < 6000; ++step) {
+    const uint64_t number = random() % 40;
+    const uint64_t session = random() % 3, sequence = random() % 4;
+    IndexEntry* entry = index.find(info_of(number).key);
+    ASSERT_EQ(entry != nullptr, model.entries.contains(number));
+    if (entry == nullptr) {
+      index.set_on_host(index.add(info_of(number), 10 + number, 20 + number), true);
+      model.entries[number].host = true;
+      model.use(number);
+      continue;
+    }
+    Model::Entry& modelled = model.entries[number];
+    switch (random() % 7) {
+      case 0:
+        index.touch(*entry);
+        model.use(number);
+        break;
+      case 1:
+        index.set_on_host(*entry, modelled.host = random() % 2);
+        break;
+      case 2:
+        index.set_on_ssd(*entry, modelled.ssd = random() % 2);
+        break;
+      case 3:
+      case 4:
+        ASSERT_TRUE(index.hold(*entry, {session, SeqId{sequence}}));
+        modelled.holders.insert({session, sequence});
+        break;
+      case 5: {
+        std::set<uint64_t> unheld;
+        for (const GranuleKey& key : index.release({session, SeqId{sequence}})) {
+          unheld.insert(number_of(key));
+        }
+        ASSERT_EQ(unheld, model.release(session, sequence));
+        break;
+      }
+      default:
+        if (random() % 4 != 0) break;
+        index.erase(info_of(number).key);
+        model.entries.erase(number);
+        std::erase(model.order, number);
+    }
+    model.expect_same(index);
+    if (testing::Test::HasFatalFailure()) FAIL() << "step " << step;
   }
 }
 
