@@ -263,7 +263,9 @@ void SsdTier::Impl::close_segment() {
   // Without room for a merge it is tried again after the next flush.
   if (!has_free(segment.bytes + kFreeMin)) return;
   if (files.index_upper_files >= kFilesBeforeMerge) engine->merge_index();
-  const bool full = segment.bytes >= segment_size;
+  // A file has a little less than what was admitted for it: that much less must do, or every
+  // segment would take two flushes and be merged by rewriting instead of by renaming.
+  const bool full = segment.bytes >= segment_size - segment_size / 4;
   if (segment.upper_files > 0 && (full || segment.upper_files >= kFilesBeforeMerge)) {
     engine->merge_segment(current);
   }

@@ -265,6 +265,7 @@ void StoreImpl::sweep() {
 
 void StoreImpl::drop(Holder holder, std::function<void(Result<void>)> done) {
   const bool posted = run([this, holder, done] {
+    cancel_waiting([&](const Holder& waiting) { return waiting == holder; });
     let_go(index_.release(holder));
     reply<void>(done, {});
   });
@@ -272,7 +273,19 @@ void StoreImpl::drop(Holder holder, std::function<void(Result<void>)> done) {
 }
 
 void StoreImpl::end_session(uint64_t session) {
-  run([this, session] { let_go(index_.release_session(session)); });
+  run([this, session] {
+    cancel_waiting([&](const Holder& waiting) { return waiting.session == session; });
+    let_go(index_.release_session(session));
+  });
+}
+
+/// A put that still waits must not begin holds after their end: nobody would end them again.
+void StoreImpl::cancel_waiting(const std::function<bool(const Holder&)>& is_theirs) {
+  std::erase_if(waiting_puts_, [&](const auto& job) {
+    if (!is_theirs(job->holder)) return false;
+    reply(job->done, cancelled("put: its holder was dropped"));
+    return true;
+  });
 }
 
 /// Nobody holds these any more: private ones go, the others stay as cache.

@@ -124,6 +124,7 @@ class StoreImpl final : public Store {
   bool worth_promoting(const SsdRead& read) const;
   void promote(IndexEntry& entry, const SsdRead& read);
   void let_go(const std::vector<GranuleKey>& unheld);
+  void cancel_waiting(const std::function<bool(const Holder&)>& is_theirs);
   void sweep_later();
   void sweep();
   void beat();

@@ -340,6 +340,21 @@ TEST_F(StoreTest, APutWaitsForRoomNoLongerThanItsDeadline) {
   for (const Granule& granule : granules) EXPECT_TRUE(has(granule));
 }
 
+TEST_F(StoreTest, ADropEndsPutsThatStillWait) {
+  open(1 * kMiB, 32 * kMiB);
+  std::vector<Granule> granules;
+  for (uint64_t i = 0; i < 300; ++i) granules.push_back(make_granule(i, {.kind = 1}));
+  std::vector<PutItem> items;
+  for (const Granule& granule : granules) items.push_back(granule.put_item());
+  auto answer = std::make_shared<std::promise<Result<PutReply>>>();
+  store_->put(kAlice, items, nullptr, Deadline::after(Millis(10000)),
+              [answer](Result<PutReply> reply) { answer->set_value(std::move(reply)); });
+  ASSERT_OK(drop(kAlice));
+  (void)answer->get_future().get();  // cancelled, or done before the drop came
+  EXPECT_EQ(store_->snapshot().host_held + store_->snapshot().ssd_held, 0u);
+  for (uint64_t i = 0; i < 300; i += 10) EXPECT_FALSE(has(granules[i]));
+}
+
 TEST_F(StoreTest, StopsCleanlyWhilePutsWait) {
   open(1 * kMiB, 16 * kMiB);
   std::vector<Granule> granules;
