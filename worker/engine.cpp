@@ -6,7 +6,8 @@
 
 namespace ebb::worker {
 
-/// What lives as long as one epoch. Members are destroyed in reverse: sequences give their blocks back first.
+/// What lives as long as one epoch. Members are destroyed in reverse: sequences give their blocks
+/// back first.
 struct Engine::Incarnation {
   control::FormGroup form;
   models::SelectionProfile profile;
@@ -17,9 +18,9 @@ struct Engine::Incarnation {
   std::map<uint64_t, std::unique_ptr<Sequence>> sequences;
 
   StepContext context(Engine& engine) {
-    return {*engine.model_, engine.backend_,  layout,
-            profile,        engine.kv_shape_, *engine.arena_,
-            *mover,         *exchange,        form.epoch,
+    return {*engine.model_, engine.backend_,     layout,
+            profile,        engine.kv_shape_,    *engine.arena_,
+            *mover,         *exchange,           form.epoch,
             form.rank,      &engine.step_clock_, engine.options_.exchange_deadline};
   }
 };
@@ -28,7 +29,8 @@ Result<std::unique_ptr<Engine>> Engine::make(EngineOptions options, kernels::Bac
                                              const models::GgufFile& file,
                                              const models::ModelShape& shape,
                                              data::Messenger* messenger, Metrics& metrics) {
-  std::unique_ptr<Engine> engine(new Engine(options, std::move(backend), shape, messenger, metrics));
+  std::unique_ptr<Engine> engine(
+      new Engine(options, std::move(backend), shape, messenger, metrics));
   engine->share_ = EBB_TRY(share_of_rank(shape, options.ranks, options.rank));
   engine->kv_shape_.heads_q = engine->share_.heads_q.size();
   engine->kv_shape_.heads_kv = engine->share_.heads_kv.size();
@@ -41,7 +43,10 @@ Result<std::unique_ptr<Engine>> Engine::make(EngineOptions options, kernels::Bac
 
 Engine::Engine(EngineOptions options, kernels::Backend backend, const models::ModelShape& shape,
                data::Messenger* messenger, Metrics& metrics)
-    : options_(std::move(options)), backend_(std::move(backend)), shape_(shape), messenger_(messenger),
+    : options_(std::move(options)),
+      backend_(std::move(backend)),
+      shape_(shape),
+      messenger_(messenger),
       metrics_(metrics),
       units_(metrics.counter("ebb_worker_units_total", "Units of work that this rank ran.")),
       released_(metrics.counter("ebb_kv_released_records_total",
@@ -59,20 +64,21 @@ Result<control::FormReply> Engine::form(const control::FormGroup& group,
                                         SelectionExchange& exchange) {
   disband();
   if (group.rank != options_.rank || group.ranks != options_.ranks) {
-    return invalid("form: rank " + std::to_string(group.rank) + " of " + std::to_string(group.ranks) +
-                   ", but this worker is rank " + std::to_string(options_.rank) + " of " +
-                   std::to_string(options_.ranks));
+    return invalid("form: rank " + std::to_string(group.rank) + " of " +
+                   std::to_string(group.ranks) + ", but this worker is rank " +
+                   std::to_string(options_.rank) + " of " + std::to_string(options_.ranks));
   }
   auto next = std::make_unique<Incarnation>();
   next->form = group;
   next->exchange = &exchange;
-  next->profile = EBB_TRY(models::parse_selection_profile(group.profile_yaml, "the coordinator's profile"));
+  next->profile =
+      EBB_TRY(models::parse_selection_profile(group.profile_yaml, "the coordinator's profile"));
   next->layout = EBB_TRY(
       models::make_layout(shape_, next->profile.bands(), group.ranks, group.granule_tokens));
   kv_shape_.block_tokens = group.granule_tokens;
   const uint64_t block_all = uint64_t{group.granule_tokens} * next->layout.row_bytes_all();
-  const auto blocks = static_cast<uint32_t>(
-      std::min<uint64_t>(group.device_kv_bytes / block_all, 0xfffffffeu));
+  const auto blocks =
+      static_cast<uint32_t>(std::min<uint64_t>(group.device_kv_bytes / block_all, 0xfffffffeu));
   arena_.reset();
   arena_ = EBB_TRY(Arena::make(*backend_.device, kv_shape_, blocks));
 
@@ -94,8 +100,9 @@ Result<control::FormReply> Engine::form(const control::FormGroup& group,
   next->mover = std::make_unique<KvMover>(next->layout, kv_shape_, *backend_.ops, mover);
   group_ = std::move(next);
   connect_store(Deadline::after(Millis(2000)));
-  log_info("worker", "group formed", {{"epoch", group.epoch.value}, {"blocks", blocks},
-                                      {"store", group_->client != nullptr}});
+  log_info(
+      "worker", "group formed",
+      {{"epoch", group.epoch.value}, {"blocks", blocks}, {"store", group_->client != nullptr}});
   return control::FormReply{group_->layout.digest(), blocks, group_->client != nullptr};
 }
 
@@ -113,8 +120,8 @@ void Engine::connect_store(Deadline by) {
   auto client = kvstore::Client::connect(*messenger_, group_->form.stores[0].data,
                                          std::move(identity), metrics_, by);
   if (!client) {
-    log_warn("worker", "store not connected", {{"store", group_->form.stores[0].name},
-                                               {"why", client.error().text()}});
+    log_warn("worker", "store not connected",
+             {{"store", group_->form.stores[0].name}, {"why", client.error().text()}});
     group_->mover->set_problem(group_->form.stores[0].name + ": " + client.error().message);
     return;
   }
@@ -162,7 +169,8 @@ Result<control::UnitResult> Engine::run(const control::Unit& unit) {
     out.failures.push_back({SeqId{0}, std::move(ran).error()});
   }
   for (const auto& failure : out.failures) {
-    log_warn("worker", "sequence failed", {{"seq", failure.seq.value}, {"why", failure.error.text()}});
+    log_warn("worker", "sequence failed",
+             {{"seq", failure.seq.value}, {"why", failure.error.text()}});
   }
   out.arena_blocks_used = arena_->used();
   out.arena_blocks_max = arena_->used_max();
@@ -182,11 +190,16 @@ void Engine::count(const control::UnitResult& out) {
 
 Result<void> Engine::run_unit(const control::Unit& unit, control::UnitResult& out) {
   switch (unit.kind) {
-    case control::UnitKind::kOpen: return open(unit.open, out);
-    case control::UnitKind::kBulk: return bulk(unit, out);
-    case control::UnitKind::kRelease: return release(unit.release, out);
-    case control::UnitKind::kDecode: return decode(unit, out);
-    case control::UnitKind::kClose: return close(unit.close, out);
+    case control::UnitKind::kOpen:
+      return open(unit.open, out);
+    case control::UnitKind::kBulk:
+      return bulk(unit, out);
+    case control::UnitKind::kRelease:
+      return release(unit.release, out);
+    case control::UnitKind::kDecode:
+      return decode(unit, out);
+    case control::UnitKind::kClose:
+      return close(unit.close, out);
   }
   return internal_error("unit of unknown kind");
 }
@@ -269,7 +282,8 @@ Result<void> Engine::decode(const control::Unit& unit, control::UnitResult& out)
     auto found = find(seq);
     // Every rank runs the same units, so every rank finds the same sequences missing.
     if (!found || (*found)->length == 0 || (*found)->length >= (*found)->tokens.size()) {
-      out.failures.push_back({seq, found ? invalid("decode before the bulk pass is done") : found.error()});
+      out.failures.push_back(
+          {seq, found ? invalid("decode before the bulk pass is done") : found.error()});
       continue;
     }
     sequences.push_back(*found);

@@ -66,8 +66,9 @@ class Server {
   virtual uint16_t port() const = 0;
   /// Stops accepting; connections in progress go on.
   virtual void stop_accepting() = 0;
-  /// Waits until the answers that were complete when it was called (sent, or streams finished) have left, or until
-  /// `by`. Call it before destroying a server that shall not cut its last answers off. Not on the server's thread.
+  /// Waits until the answers that were complete when it was called (sent, or streams finished) have
+  /// left, or until `by`. Call it before destroying a server that shall not cut its last answers
+  /// off. Not on the server's thread.
   virtual void flush(Deadline by) = 0;
 };
 
