@@ -18,6 +18,14 @@ ApiError bad_field(std::string param, std::string message) {
   return error;
 }
 
+ApiError unknown_model(const std::string& asked, const std::string& served) {
+  ApiError error = bad_field(
+      "model", "model \"" + asked + "\" does not exist here: \"" + served + "\" is served");
+  error.status = 404;
+  error.code = "model_not_found";
+  return error;
+}
+
 ApiError from_engine(const Error& error) {
   ApiError api;
   api.message = error.message;

@@ -19,6 +19,8 @@ struct ApiError {
 
 /// A 400 about one field of the request.
 ApiError bad_field(std::string param, std::string message);
+/// A 404 that names the served model.
+ApiError unknown_model(const std::string& asked, const std::string& served);
 /// An error of the engine: kInvalid 400, kNotFound 404, kExhausted 429, kUnavailable 503, kTimeout
 /// 504, else 500.
 ApiError from_engine(const Error& error);

@@ -414,14 +414,6 @@ void refuse(const Setup& setup, const ApiError& error) {
   setup.exchange->send(std::move(response));
 }
 
-ApiError unknown_model(const ApiContext& context, const std::string& asked) {
-  ApiError error = bad_field(
-      "model", "model \"" + asked + "\" does not exist here: \"" + context.model + "\" is served");
-  error.status = 404;
-  error.code = "model_not_found";
-  return error;
-}
-
 /// On a pool thread.
 void generate(Setup setup, Endpoint endpoint, const std::string& body) {
   const ApiContext& context = *setup.context;
@@ -432,7 +424,9 @@ void generate(Setup setup, Endpoint endpoint, const std::string& body) {
     return refuse(setup, *error);
   }
   const std::string& model = setup.request.model;
-  if (!model.empty() && model != context.model) return refuse(setup, unknown_model(context, model));
+  if (!model.empty() && model != context.model) {
+    return refuse(setup, unknown_model(model, context.model));
+  }
   std::vector<BuiltPrompt> prompts;
   if (auto error = build_prompts(context, setup.request, prompts)) return refuse(setup, *error);
   std::make_shared<Generation>(std::move(setup), std::move(prompts))->start();

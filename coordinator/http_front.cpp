@@ -79,11 +79,7 @@ Json model_json(const ApiContext& context) {
 http::Response one_model(const Context& context, const http::Request& request) {
   const std::string asked = request.path.substr(std::string("/v1/models/").size());
   if (asked == context->model) return json_response(200, model_json(*context).dump());
-  ApiError error = bad_field(
-      "model", "model \"" + asked + "\" does not exist here: \"" + context->model + "\" is served");
-  error.status = 404;
-  error.code = "model_not_found";
-  return error_response(error);
+  return error_response(unknown_model(asked, context->model));
 }
 
 void kv_map(const Context& context, const http::Request& request,
