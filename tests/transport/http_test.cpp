@@ -15,7 +15,6 @@
 
 #include "transport/http/client.h"
 #include "transport/http/server.h"
-#include "transport/http/target.h"
 
 namespace ebb::http {
 namespace {
@@ -589,26 +588,6 @@ TEST_F(HttpTest, HeaderValuesCannotBreakOutOfTheirLine) {
   EXPECT_FALSE(response->headers.contains("x-evil"));
 }
 
-TEST(Target, DecodesPathAndQuery) {
-  auto target = parse_target("/v1/%C3%A9?a=1&b=%20x+y&flag");
-  ASSERT_TRUE(target);
-  EXPECT_EQ(target->path, "/v1/\xC3\xA9");
-  EXPECT_EQ(target->query["b"], " x y");
-  EXPECT_TRUE(target->query.contains("flag"));
-}
-
-TEST(Target, TakesTheAbsoluteForm) {
-  EXPECT_EQ(parse_target("http://host:80/x?y=1")->path, "/x");
-  EXPECT_EQ(parse_target("http://host")->path, "/");
-  EXPECT_EQ(parse_target("*")->path, "*");
-}
-
-TEST(Target, RefusesBrokenEscapes) {
-  EXPECT_FALSE(parse_target("/%"));
-  EXPECT_FALSE(parse_target("/%4"));
-  EXPECT_FALSE(parse_target("/?a=%g0"));
-  EXPECT_FALSE(parse_target(""));
-}
 
 }  // namespace
 }  // namespace ebb::http

@@ -127,7 +127,7 @@ struct GroupSetup {
   uint32_t threads = 1;
   std::optional<HostPort> store;
   Millis restore_deadline{3000};
-  uint64_t epochs_before = 0;             ///< a store remembers one layout per group and epoch
+  uint64_t epochs_before = 0;  ///< a store remembers one layout per group and epoch
 };
 
 class RankGroup {

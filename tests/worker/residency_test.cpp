@@ -67,8 +67,8 @@ TEST(BandResidency, NeverEvictsWhatTheStepUsesOrTheStoreHasNotGot) {
   BandResidency band = filled(32);
   band.set_sealed_to(24);
   (void)band.shrink(16, range(16, 32), 2);
-  band.touch(range(16, 20), 5);                        // in use by step 5
-  EXPECT_FALSE(band.admit(range(0, 5), 5));            // only 20..23 may give way
+  band.touch(range(16, 20), 5);              // in use by step 5
+  EXPECT_FALSE(band.admit(range(0, 5), 5));  // only 20..23 may give way
   EXPECT_TRUE(band.admit(range(0, 4), 5));
   for (Position p = 16; p < 20; ++p) EXPECT_NE(band.slot(p), kNoSlot);
   for (Position p = 24; p < 32; ++p) EXPECT_NE(band.slot(p), kNoSlot);

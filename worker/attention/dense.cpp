@@ -20,8 +20,10 @@ std::unique_ptr<AttentionPolicy> make_dense_policy() { return std::make_unique<D
 Result<std::unique_ptr<AttentionPolicy>> make_policy(const models::SelectionProfile& profile,
                                                      const control::PolicyParams& params) {
   switch (params.kind) {
-    case control::PolicyKind::kDense: return make_dense_policy();
-    case control::PolicyKind::kTidal: break;
+    case control::PolicyKind::kDense:
+      return make_dense_policy();
+    case control::PolicyKind::kTidal:
+      break;
   }
   if (profile.anchors.empty()) {
     return invalid("policy tidal: the selection profile '" + profile.name + "' has no anchors");

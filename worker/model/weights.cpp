@@ -13,12 +13,18 @@ constexpr uint32_t kFfnUnit = 32;  // elements of a quantised block
 
 WeightFormat format_of(models::WeightType type) {
   switch (type) {
-    case models::WeightType::kF32: return WeightFormat::kF32;
-    case models::WeightType::kF16: return WeightFormat::kF16;
-    case models::WeightType::kBF16: return WeightFormat::kBF16;
-    case models::WeightType::kQ8_0: return WeightFormat::kQ8_0;
-    case models::WeightType::kQ4_0: return WeightFormat::kQ4_0;
-    case models::WeightType::kQ4_1: return WeightFormat::kQ4_1;
+    case models::WeightType::kF32:
+      return WeightFormat::kF32;
+    case models::WeightType::kF16:
+      return WeightFormat::kF16;
+    case models::WeightType::kBF16:
+      return WeightFormat::kBF16;
+    case models::WeightType::kQ8_0:
+      return WeightFormat::kQ8_0;
+    case models::WeightType::kQ4_0:
+      return WeightFormat::kQ4_0;
+    case models::WeightType::kQ4_1:
+      return WeightFormat::kQ4_1;
   }
   EBB_CHECK(false);
 }
