@@ -1,4 +1,4 @@
-// What the tests of the messenger share: a server with a known answer to everything, and a client of it.
+// What the messenger tests share: a server with a known answer to everything, and its client.
 #pragma once
 
 #include <arpa/inet.h>
