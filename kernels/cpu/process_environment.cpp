@@ -14,7 +14,12 @@ void prepare_process_environment(char** argv) {
   setenv("UCX_MEM_EVENTS", "n", 0);
   setenv("UCX_HANDLE_ERRORS", "none", 0);
   setenv("UCX_WARN_UNUSED_ENV_VARS", "n", 0);
-  execv("/proc/self/exe", argv);
+  // By its real path: a process started through /proc/self/exe would be called "exe" in every list.
+  char path[4096];
+  const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+  if (length <= 0) return;
+  path[length] = 0;
+  execv(path, argv);
 }
 
 }  // namespace ebb::kernels
