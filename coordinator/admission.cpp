@@ -10,8 +10,7 @@ namespace {
 
 uint64_t activation_blocks(const ArenaModel& arena, uint32_t tokens) {
   const uint64_t bytes = uint64_t{tokens} * arena.width * sizeof(float);
-  // One more: tokens are dealt to the ranks in whole rows, so a rank's share may be a row over its part.
-  return (bytes + arena.block_bytes - 1) / arena.block_bytes + 1;
+  return (bytes + arena.block_bytes - 1) / arena.block_bytes;
 }
 
 Error never_fits(const ArenaModel& arena, const SequenceSize& size, uint64_t blocks) {

@@ -24,7 +24,7 @@
 //                     at band i  = sum over bands j < i (resident: layers * blocks(p), follower:
 //                     layers * H)
 //                                + layers(i) * blocks(p)
-//                                + ceil(p * width * 4 / B) + 1
+//                                + ceil(p * width * 4 / B)
 //                     peak       = max over i
 //                   A band's release compacts inside the band's own blocks, so it needs nothing on
 //                   top.

@@ -27,7 +27,8 @@ uint64_t KeptActivations::index_of(Position p) const {
 }
 
 Result<void> KeptActivations::reserve(uint32_t end) {
-  const uint64_t rows = (uint64_t{end} + heads_all_ - 1) / heads_all_ * heads_.size();
+  const uint32_t rest = std::clamp(end % heads_all_, uint32_t{heads_.begin}, uint32_t{heads_.end});
+  const uint64_t rows = uint64_t{end / heads_all_} * heads_.size() + (rest - heads_.begin);
   const uint64_t wanted = (rows * row_bytes_ + arena_.block_bytes() - 1) / arena_.block_bytes();
   if (wanted <= blocks_.size()) return {};
   return arena_.allocate(static_cast<uint32_t>(wanted - blocks_.size()), blocks_);
