@@ -97,15 +97,15 @@ def test_a_batch_goes_on_past_bad_lines():
     assert "Paris" in good["response"]["body"]["choices"][0]["text"], good
     assert sum(1 for a in answers if a["error"]) == 2, answers
     again = cluster().checked_ctl("batch", "run", "-c", cluster().config, "-i", source, "-o", target,
-    "--resume")
+                                  "--resume")
     assert again.returncode == 3, again.stderr
     ids = [json.loads(line)["custom_id"] for line in open(target, encoding="utf-8")]
     assert ids.count("good") == 1, "a line that succeeded is not run again"
 
 
 def start_and_fail(binary, *arguments):
-    done = subprocess.run([os.path.join(cluster().bin_dir, binary), *arguments], capture_output=True, text=True,
-    timeout=60)
+    command = [os.path.join(cluster().bin_dir, binary), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode not in (0, -6, -11), (binary, done.returncode, done.stderr)
     return done.stderr
 

@@ -86,7 +86,7 @@ class Cluster:
         self.ports = dict(zip(names, free_ports(len(names))))
         self.config = self.folder / "cluster.yaml"
         self.config.write_text(CONFIG.format(root=ROOT, ranks=ranks, workers=free_port_run(ranks),
-        **self.ports))
+                                             **self.ports))
         self.run_dir = self.folder / "run"
         self.url = f"http://127.0.0.1:{self.ports['http']}"
         self.admin = f"http://127.0.0.1:{self.ports['metrics']}"

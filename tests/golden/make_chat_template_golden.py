@@ -253,8 +253,8 @@ def white_space_cases(count):
         return "{%" + begin + " if true " + end + "%}" + text() + "{%" + end + " endif " + begin + "%}"
 
     def text():
-        return "".join(rng.choice([" ", "  ", "\n", "\n", "\t", "x", "\n\n", " y ",
-        "\r\n"]) for _ in range(rng.randint(0, 4)))
+        atoms = [" ", "  ", "\n", "\n", "\t", "x", "\n\n", " y ", "\r\n"]
+        return "".join(rng.choice(atoms) for _ in range(rng.randint(0, 4)))
 
     return ["".join(text() + tag() for _ in range(rng.randint(1, 5))) + text() for _ in range(count)]
 
@@ -265,7 +265,7 @@ def environment():
 
     def tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
         return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators,
-        sort_keys=sort_keys)
+                          sort_keys=sort_keys)
 
     env = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True,
                                                        extensions=["jinja2.ext.loopcontrols"])
@@ -276,15 +276,14 @@ def environment():
 
 def render(env, template, messages, prompt):
     return env.from_string(template).render(messages=messages, add_generation_prompt=prompt, bos_token=BOS,
-    eos_token=EOS,
-                                            tools=None, documents=None)
+                                            eos_token=EOS, tools=None, documents=None)
 
 
 def render_or_none(env, template, messages, prompt):
     try:
         return render(env, template, messages, prompt)
     except (jinja2.exceptions.TemplateError, TypeError, ValueError, ZeroDivisionError, AttributeError,
-    SyntaxError):
+            SyntaxError):
         return None  # our renderer must refuse as well
 
 

@@ -113,8 +113,7 @@ def random_cases(count):
     """Mixtures of everything above: where kinds meet is where pre-tokenizers differ."""
     rng = random.Random(20261121)
     atoms = [" ", "  ", "\n", "\t", "1", "42", "a", "The", "é", "中文", "🙂", ".", "'", "'s", "'ll", "-",
-    "<|im_end|>", "<",
-             "\u00a0", "\u3000", "\u0301", "_", "\\", "\r\n", "Ж", "ا", "٣", "²", "\x00", "\x1f"]
+             "<|im_end|>", "<", "\u00a0", "\u3000", "\u0301", "_", "\\", "\r\n", "Ж", "ا", "٣", "²", "\x00", "\x1f"]
     return ["".join(rng.choice(atoms) for _ in range(rng.randint(3, 24))) for _ in range(count)]
 
 
