@@ -83,7 +83,8 @@ batch() { # batch POLICY
 rm -rf "$run_dir"
 key=$(cat "$work/questions.jsonl" "$bin/ebb-coordinator" "$bin/ebb-worker" "$model" | sha256sum | cut -d' ' -f1)
 if [ "$fresh" = 0 ] && [ "$(cat "$work/dense.key" 2>/dev/null)" = "$key" ]; then
-  say "4/6 dense: answers of the run of $(date -r "$work/dense.jsonl" '+%Y-%m-%d %H:%M'), nothing has changed since (--fresh runs it again)"
+  earlier=$(date -r "$work/dense.jsonl" '+%Y-%m-%d %H:%M')
+  say "4/6 dense: answers of the run of $earlier, nothing has changed since (--fresh runs it again)"
 else
   say "4/6 dense: every token attended, all KV on the device (256 MiB arena)"
   rm -f "$work/dense.key"
