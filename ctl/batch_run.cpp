@@ -27,6 +27,8 @@ constexpr Millis kRetryAfterMax{60000};
 /// A request that breaks the connection this often, while the service is reachable, is itself the
 /// reason.
 constexpr int kBrokenMax = 3;
+/// Failures whose reason is shown at the end; the output has them all.
+constexpr size_t kReasonsMax = 3;
 
 struct Totals {
   uint64_t prompt_tokens = 0;
@@ -54,7 +56,8 @@ struct Batch {
   ProgressCounts counts;
   Totals totals;
   unsigned threads = 0;
-  bool closed = false;  ///< the run has ended: write nothing any more
+  std::vector<std::string> reasons;  ///< of the first few failures, for a person
+  bool closed = false;               ///< the run has ended: write nothing any more
   std::optional<Error> fatal;
 
   bool stopping() {
@@ -79,8 +82,8 @@ struct Batch {
 
 /// How one line of the input ended.
 struct Outcome {
-  bool succeeded = false;
-  bool sent = false;  ///< it went to the service, so the time it took says something
+  std::string failure;  ///< why it failed, for a person; empty: it did not
+  bool sent = false;    ///< it went to the service, so the time it took says something
   uint64_t bytes = 0;
 };
 
@@ -89,13 +92,20 @@ void write_line(Batch& batch, const Outcome& outcome, const std::string& line) {
   const std::lock_guard lock(batch.mutex);
   if (batch.closed) return;
   batch.output << line << '\n' << std::flush;
-  ++(outcome.succeeded ? batch.counts.succeeded : batch.counts.failed);
+  ++(outcome.failure.empty() ? batch.counts.succeeded : batch.counts.failed);
+  if (!outcome.failure.empty() && batch.reasons.size() < kReasonsMax)
+    batch.reasons.push_back(outcome.failure);
   if (outcome.sent) batch.counts.bytes_answered += outcome.bytes;
   batch.counts.bytes_left -= std::min(batch.counts.bytes_left, outcome.bytes);
   if (!batch.output && !batch.fatal)
     batch.fatal =
         internal_error(batch.options.output + ": cannot be written: " + std::strerror(errno));
   batch.changed.notify_all();
+}
+
+std::string reason_of(const BatchLineError& error) {
+  return "line " + std::to_string(error.line) +
+         (error.custom_id ? " (" + *error.custom_id + "): " : ": ") + error.message;
 }
 
 /// A request to send, an error to write at once, or nothing: blank, or done by an earlier run.
@@ -129,7 +139,7 @@ std::optional<BatchRequest> next_request(Batch& batch) {
     Judged judged = judge(batch, *line);
     if (auto* request = std::get_if<BatchRequest>(&judged)) return std::move(*request);
     if (const auto* wrong = std::get_if<BatchLineError>(&judged))
-      write_line(batch, {false, false, line->bytes}, error_line(*wrong));
+      write_line(batch, {reason_of(*wrong), false, line->bytes}, error_line(*wrong));
   }
   return std::nullopt;
 }
@@ -200,7 +210,7 @@ class Sender {
     const bool good = response.status == 200;
     if (good) count_usage(batch_, response.body);
     write_line(
-        batch_, {good, true, request_.bytes},
+        batch_, {good ? "" : reason(error_of(response).message), true, request_.bytes},
         answer_line(request_, response.status, header(response, "x-request-id"), response.body));
     return false;
   }
@@ -225,8 +235,12 @@ class Sender {
   }
 
   void give_up(const std::string& code, const std::string& why) {
-    write_line(batch_, {false, true, request_.bytes},
+    write_line(batch_, {reason(why), true, request_.bytes},
                error_line({request_.line, request_.custom_id, code, why}));
+  }
+
+  std::string reason(const std::string& why) const {
+    return reason_of({request_.line, request_.custom_id, "", why});
   }
 
   Millis next_pause() {
@@ -336,7 +350,13 @@ int outcome(const Terminal& terminal, Batch& batch, Progress& progress) {
     terminal.err << "interrupted" << resume << std::endl;
     return kInterrupted;
   }
-  return batch.counts.failed > 0 ? kPartial : kOk;
+  if (batch.counts.failed == 0) return kOk;
+  for (const std::string& reason : batch.reasons) terminal.err << printable(reason) << "\n";
+  if (batch.counts.failed > batch.reasons.size())
+    terminal.err << "and " << batch.counts.failed - batch.reasons.size() << " more; see "
+                 << batch.options.output << "\n";
+  terminal.err << std::flush;
+  return kPartial;
 }
 
 }  // namespace

@@ -153,6 +153,7 @@ TEST_F(Batch, ARefusedRequestKeepsItsAnswerAndCountsAsFailed) {
   EXPECT_EQ(run(request_line("bad", "status 400") + request_line("good")), kPartial);
   EXPECT_EQ(line_of("bad")["response"]["status_code"], 400);
   EXPECT_EQ(line_of("bad")["response"]["body"]["error"]["message"], "refused");
+  EXPECT_EQ(kept_.err.str(), "line 1 (bad): refused (HTTP 400)\n");
   const json summary = json::parse(test::read_file(options_.summary));
   EXPECT_EQ(summary["succeeded"], 1);
   EXPECT_EQ(summary["failed"], 1);
