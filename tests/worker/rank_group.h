@@ -304,8 +304,9 @@ class RankGroup {
   LocalRendezvous rendezvous_;
   std::unique_ptr<models::GgufFile> file_;
   models::ModelShape shape_;
-  std::unique_ptr<data::Messenger> messenger_;
   std::vector<std::unique_ptr<Rank>> ranks_;
+  /// Ends before the ranks: what it still completes counts in their metrics.
+  std::unique_ptr<data::Messenger> messenger_;
   uint64_t epoch_;
   uint64_t unit_ = 0;
 };
