@@ -45,9 +45,9 @@ enum class Phase { kDecode, kBulk };
 /// the absolute position. A block is `block_tokens` rows of one layer; block b begins at base + b *
 /// block_tokens * row_bytes.
 struct KvShape {
-  uint32_t heads_q = 0;   ///< of this rank; a multiple of heads_kv
-  uint32_t heads_kv = 0;  ///< of this rank
-  uint32_t head_size = 0;
+  uint32_t heads_q = 0;    ///< of this rank; a multiple of heads_kv
+  uint32_t heads_kv = 0;   ///< of this rank
+  uint32_t head_size = 0;  ///< even, at most 256: what the kernels are made for
   uint32_t block_tokens = 0;
   uint32_t row_bytes() const { return heads_kv * 2 * head_size * 2; }
   uint64_t block_bytes() const { return uint64_t{block_tokens} * row_bytes(); }

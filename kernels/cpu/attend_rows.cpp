@@ -15,6 +15,8 @@ namespace {
 /// Small enough that two threads share a few hundred entries evenly, large enough to hide a task's
 /// fixed cost. Part of the numerics: changing it changes bits.
 constexpr uint32_t kChunkEntries = 256;
+/// Chunks per thread from which threads take whole chunks.
+constexpr uint32_t kChunksPerThread = 2;
 /// Below this many (entry, KV head) pairs waking a second thread costs more than it saves.
 constexpr uint64_t kParallelPairs = 384;
 
@@ -27,6 +29,14 @@ struct Task {
   uint64_t state;  ///< offset of its [heads] x {maximum, sum, out[head_size]}
 };
 
+/// Tasks that one thread runs in a row: `first`, `first + step`, ...
+struct Bundle {
+  size_t first;
+  size_t step;
+  size_t tasks;
+  uint32_t prefetch;  ///< bytes of each row to ask for ahead
+};
+
 class RowAttention {
  public:
   RowAttention(const KvShape& shape, std::span<const QueryRow> rows, const InnerKernels& inner)
@@ -36,9 +46,9 @@ class RowAttention {
   }
 
   void run(ThreadTeam& team, uint32_t threads) {
-    plan();
+    plan(threads);
     const uint32_t wanted = pairs_ < kParallelPairs ? 1 : threads;
-    team.run(wanted, tasks_.size(), [&](uint64_t i) { run_task(tasks_[i]); });
+    team.run(wanted, bundles_.size(), [&](uint64_t i) { run_bundle(bundles_[i]); });
     for (uint32_t r = 0; r < rows_.size(); ++r) {
       if (rows_[r].out != nullptr) finish_row(r);
     }
@@ -47,9 +57,10 @@ class RowAttention {
  private:
   uint64_t state_size() const { return shape_.head_size + 2; }
 
-  void plan() {
+  void plan(uint32_t threads) {
     uint64_t state = 0;
     for (uint32_t r = 0; r < rows_.size(); ++r) {
+      const size_t first = tasks_.size();
       const bool alone = !rows_[r].list.empty() && rows_[r].scope == ListScope::kQueryHead;
       const uint32_t step = alone ? 1 : std::min(group_, kChunkHeadsMax);
       for (uint32_t kv_head = 0; kv_head < shape_.heads_kv; ++kv_head) {
@@ -58,8 +69,33 @@ class RowAttention {
           state = plan_heads(r, head, std::min(step, end - head), state);
         }
       }
+      plan_bundles(rows_[r], first, threads);
     }
     states_.resize(state);
+  }
+
+  /// All heads share the rows of a chunk: with enough chunks for everybody, one thread takes a
+  /// chunk for all heads, so that it reads whole rows once, in order. Otherwise, and where each
+  /// head has its own list, one task is a bundle.
+  void plan_bundles(const QueryRow& row, size_t first, uint32_t threads) {
+    const uint32_t chunks = (row.count + kChunkEntries - 1) / kChunkEntries;
+    const size_t tasks = tasks_.size() - first;
+    const bool shared = row.list.empty() || row.scope == ListScope::kLayer;
+    if (!shared || chunks < kChunksPerThread * threads) {
+      const uint32_t one_head = 4 * shape_.head_size;
+      for (size_t t = 0; t < tasks; ++t) bundles_.push_back({first + t, 1, 1, one_head});
+      return;
+    }
+    for (uint32_t c = 0; c < chunks; ++c) {
+      bundles_.push_back({first + c, chunks, tasks / chunks, shape_.row_bytes()});
+    }
+  }
+
+  void run_bundle(const Bundle& bundle) {
+    for (size_t i = 0; i < bundle.tasks; ++i) {
+      // The first head's pass brings whole rows nearer; the others find them there.
+      run_task(tasks_[bundle.first + i * bundle.step], i == 0 ? bundle.prefetch : 0);
+    }
   }
 
   uint64_t plan_heads(uint32_t r, uint32_t head, uint32_t heads, uint64_t state) {
@@ -90,7 +126,7 @@ class RowAttention {
     for (uint32_t e = 0; e < task.entries; ++e) addresses[e] = access.row(list[e]) + head_offset;
   }
 
-  void run_task(const Task& task) {
+  void run_task(const Task& task, uint32_t prefetch) {
     const QueryRow& row = rows_[task.row];
     const std::byte* addresses[kChunkEntries + kRowsPast];
     alignas(64) float weights[kChunkHeadsMax * kChunkEntries];
@@ -107,6 +143,7 @@ class RowAttention {
     chunk.alt_entries = row.alt_count > task.first_entry ? row.alt_count - task.first_entry : 0;
     chunk.rows = addresses;
     chunk.entries = task.entries;
+    chunk.prefetch_bytes = prefetch;
     chunk.heads = task.heads;
     chunk.head_size = shape_.head_size;
     chunk.scale = 1.0f / std::sqrt(static_cast<float>(shape_.head_size));
@@ -173,6 +210,7 @@ class RowAttention {
   const InnerKernels& inner_;
   const uint32_t group_;
   std::vector<Task> tasks_;
+  std::vector<Bundle> bundles_;
   std::vector<float> states_;
   uint64_t pairs_ = 0;
   size_t next_ = 0;

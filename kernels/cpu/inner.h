@@ -45,6 +45,8 @@ struct AttendChunk {
   /// used.
   const std::byte* const* rows = nullptr;
   uint32_t entries = 0;    ///< at least 1
+  /// Bytes from each pointer on that are worth asking for ahead of use (a hint; 0: none).
+  uint32_t prefetch_bytes = 0;
   uint32_t heads = 0;      ///< 1 to kChunkHeadsMax
   uint32_t head_size = 0;  ///< even, at most kHeadSizeMax
   float scale = 1;

@@ -104,10 +104,19 @@ struct LogitKernel {
   }
 };
 
+/// The rows of the group that begins at `e`: scattered rows are beyond what the hardware guesses.
+EBB_INLINE void prefetch_rows(const AttendChunk& c, uint32_t e) {
+  if (e + kLanes > c.entries + kRowsPast) return;
+  for (uint32_t i = 0; i < kLanes; ++i) {
+    for (uint32_t at = 0; at < c.prefetch_bytes; at += 64) __builtin_prefetch(c.rows[e + i] + at);
+  }
+}
+
 /// logits[h * stride + e] for e in [begin, end).
 template <uint32_t heads, uint32_t pairs, bool whole>
 void chunk_logits(const AttendChunk& c, const DealtHead* q, uint32_t begin, uint32_t end) {
   for (uint32_t e = begin; e < end; e += kLanes) {
+    prefetch_rows(c, e + kLanes);
     const uint32_t live = end - e < kLanes ? end - e : kLanes;
     const LogitKernel<heads, pairs, whole> kernel{q, c.rows + e, c.head_size};
     const auto sums = kernel.template folded<1>(0);
