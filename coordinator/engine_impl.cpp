@@ -11,6 +11,8 @@ namespace {
 
 /// After the first rank's failure: how long the others may take to show a better cause.
 constexpr Millis kCauseTime{1000};
+/// How long drain() waits for the loop to tell everybody that time is up.
+constexpr Millis kEndTime{5000};
 
 std::string control_folder(const ClusterConfig& config) {
   return effective_run_dir(config) + "/coordinator";
@@ -373,9 +375,14 @@ void EngineImpl::take(Closed& event) {
   drained_.notify_all();
 }
 
+/// The units that are out are forgotten with their sequences: what ranks still answer has no
+/// reader.
 void EngineImpl::end_all(const Error& error) {
   draining_ = true;
-  for (Group& group : groups_) deliver(group.scheduler->lose_all(error));
+  for (Group& group : groups_) {
+    group.running.reset();
+    deliver(group.scheduler->lose_all(error));
+  }
 }
 
 void EngineImpl::drain(Deadline by) {
@@ -385,9 +392,8 @@ void EngineImpl::drain(Deadline by) {
     std::unique_lock lock(drain_mutex_);
     if (drained_.wait_until(lock, by.at, idle)) return;
   }
-  ask<bool>(Millis(5000), [this] {
-    const auto error = unavailable("the coordinator is shutting down: drain_timeout has passed");
-    for (Group& group : groups_) deliver(group.scheduler->lose_all(error));
+  ask<bool>(kEndTime, [this] {
+    end_all(unavailable("the coordinator is shutting down: drain_timeout has passed"));
     return true;
   });
 }

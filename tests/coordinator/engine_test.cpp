@@ -409,6 +409,33 @@ TEST_F(EngineTest, EndsRequestsThatOutlastTheDrain) {
   EXPECT_THAT(stuck->error()->message, HasSubstr("shutting down"));
 }
 
+TEST_F(EngineTest, IgnoresAnswersThatComeAfterTheDrain) {
+  start_with_workers();
+  workers[0]->hold(UnitKind::kBulk);
+  const auto stuck = submit(request_of(8, 3));
+  ASSERT_TRUE(becomes_true([this] { return workers[0]->units_of(UnitKind::kBulk) == 1; }));
+  engine->drain(Deadline::after(Millis(10)));
+  ASSERT_TRUE(stuck->ended());
+  workers[0]->let_go();
+  // One connection, in order: when this is answered, the late answer was there before.
+  EXPECT_TRUE(workers[0]->link().rendezvous_put("epoch1/x", "y"));
+  EXPECT_TRUE(engine->status().draining);
+}
+
+TEST_F(EngineTest, IgnoresAnswersOfAnEpochThatIsOver) {
+  start_with_workers();
+  workers[0]->hold(UnitKind::kDecode);
+  const auto lost = submit(request_of(8, 30));
+  ASSERT_TRUE(becomes_true([this] { return workers[0]->units_of(UnitKind::kDecode) == 1; }));
+  rejoin(1);
+  ASSERT_TRUE(lost->ended());
+  ASSERT_TRUE(becomes_ready());
+  workers[0]->let_go();
+  const auto after = submit(request_of(8, 3));
+  ASSERT_TRUE(after->ended());
+  EXPECT_EQ(after->tokens().size(), 3u);
+}
+
 TEST_F(EngineTest, IsNotReadyWithoutAStoreThatTakesWrites) {
   std::atomic<bool> writable{true};
   auto store = control::StoreControlServer::listen({"127.0.0.1", 0}, config.cluster_token, [&] {

@@ -65,6 +65,14 @@ class FakeWorker {
 
   /// The next unit of this kind is not answered at all.
   void swallow(control::UnitKind kind) { set(kind, Mood::kSilent); }
+  /// The next unit of this kind is answered when let_go() is called.
+  void hold(control::UnitKind kind) { set(kind, Mood::kHold); }
+  void let_go() {
+    loop_.post([this] {
+      auto answers = std::exchange(held_, {});
+      for (const auto& answer : answers) answer();
+    });
+  }
   /// The next unit of this kind fails, for one sequence or (seq 0) as a whole.
   void fail(control::UnitKind kind, SeqId seq) {
     set(kind, Mood::kFail);
@@ -86,7 +94,7 @@ class FakeWorker {
   }
 
  private:
-  enum class Mood { kFine, kSilent, kFail };
+  enum class Mood { kFine, kSilent, kHold, kFail };
   struct Sequence {
     control::OpenUnit open;
     uint32_t length = 0;
@@ -130,7 +138,11 @@ class FakeWorker {
     if (mood == Mood::kSilent) return;
     if (mood == Mood::kFail && failing_seq_.value == 0) return answer(result);
     apply(unit, result);
-    answer(result);
+    if (mood == Mood::kHold) {
+      held_.push_back([result, answer] { answer(result); });
+    } else {
+      answer(result);
+    }
   }
 
   void apply(const control::Unit& unit, control::UnitResult& result) {
@@ -196,7 +208,8 @@ class FakeWorker {
   SeqId failing_seq_;
   std::vector<Epoch> epochs_;
   std::string disbanded_because_;
-  std::map<SeqId, Sequence> sequences_;  ///< the loop's
+  std::map<SeqId, Sequence> sequences_;      ///< the loop's
+  std::vector<std::function<void()>> held_;  ///< the loop's
   TaskLoop loop_;
   std::unique_ptr<control::CoordinatorLink> link_;
 };

@@ -1,19 +1,21 @@
-# The data of Ebb's control protocol. messages.h has the same structs for the rest of the program; codec.cpp turns
-# one into the other. control.capnp has the calls that carry them.
+# The data of Ebb's control protocol. messages.h has the same structs for the rest of the program;
+# codec.cpp turns one into the other. control.capnp has the calls that carry them.
 #
-# Rules of evolution. Fields are only ever added, at the end; a field never changes its meaning. A change that an old
-# peer would misread raises kProtocolVersion in messages.h, and peers of different versions refuse each other in the
-# handshake: there is no translation between versions.
+# Rules of evolution. Fields are only ever added, at the end; a field never changes its meaning. A
+# change that an old peer would misread raises kProtocolVersion in messages.h, and peers of
+# different versions refuse each other in the handshake: there is no translation between versions.
 #
-# Numbers that name things (sequence, epoch, unit) are 64-bit and minted by the coordinator. Token positions count
-# from 0; ranges are half-open. A digest is 16 bytes of a cut SHA-256. Sizes are bytes unless a name says otherwise.
+# Numbers that name things (sequence, epoch, unit) are 64-bit and minted by the coordinator. Token
+# positions count from 0; ranges are half-open. A digest is 16 bytes of a cut SHA-256. Sizes are
+# bytes unless a name says otherwise.
 @0xbfb9692af244d70f;
 
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("ebb::control::wire");
 
-# A refusal or a failure, as a value. `code` is the C++ enumerator's index in base/result.h; a reader that does not
-# know a code takes it as "internal". `message` is a sentence for a person and never holds a token or prompt text.
+# A refusal or a failure, as a value. `code` is the C++ enumerator's index in base/result.h; a
+# reader that does not know a code takes it as "internal". `message` is a sentence for a person and
+# never holds a token or prompt text.
 struct Error {
   code @0 :UInt16;
   message @1 :Text;
@@ -34,7 +36,7 @@ struct HostPort {
   port @1 :UInt16;
 }
 
-# --- Handshake -------------------------------------------------------------------------------------------------------
+# --- Handshake ------------------------------------------------------------------------------------
 
 # First words of a worker. The cluster token is compared before anything else is looked at.
 struct WorkerHello {
@@ -48,7 +50,7 @@ struct WorkerHello {
   backend @7 :Text;
 }
 
-# --- Groups ----------------------------------------------------------------------------------------------------------
+# --- Groups ---------------------------------------------------------------------------------------
 
 struct StoreAddress {
   name @0 :Text;
@@ -73,7 +75,7 @@ struct FormReply {
   storeConnected @2 :Bool;
 }
 
-# --- Units of work ---------------------------------------------------------------------------------------------------
+# --- Units of work --------------------------------------------------------------------------------
 
 enum PolicyKind {
   dense @0;
@@ -99,8 +101,8 @@ struct SamplingParams {
   stopTokens @6 :List(Int32);
 }
 
-# A sequence exists on the workers from here to its close. Prompt tokens from `decodeFrom` on are teacher-forced
-# through the decode path.
+# A sequence exists on the workers from here to its close. Prompt tokens from `decodeFrom` on are
+# teacher-forced through the decode path.
 struct OpenUnit {
   seq @0 :UInt64;
   prompt @1 :List(Int32);
@@ -135,8 +137,8 @@ struct CloseUnit {
   seq @0 :UInt64;
 }
 
-# All ranks of a group get the same units in the same order; a unit of another epoch than the last FormGroup's is
-# refused by the worker.
+# All ranks of a group get the same units in the same order; a unit of another epoch than the last
+# FormGroup's is refused by the worker.
 struct Unit {
   epoch @0 :UInt64;
   id @1 :UInt64;
@@ -149,7 +151,7 @@ struct Unit {
   }
 }
 
-# --- Results ---------------------------------------------------------------------------------------------------------
+# --- Results --------------------------------------------------------------------------------------
 
 struct TopToken {
   token @0 :Int32;
@@ -236,9 +238,10 @@ struct UnitResult {
   arenaBlocksMax @6 :UInt64;
 }
 
-# --- Selection -------------------------------------------------------------------------------------------------------
+# --- Selection ------------------------------------------------------------------------------------
 
-# A rank's best candidates that are not forced (sinks and window never travel), best first; both lists are as long.
+# A rank's best candidates that are not forced (sinks and window never travel), best first; both
+# lists are as long.
 struct Candidates {
   seq @0 :UInt64;
   take @1 :UInt32;
@@ -264,7 +267,7 @@ struct PublishReply {
   sequences @0 :List(MergedSet);
 }
 
-# --- Stores ----------------------------------------------------------------------------------------------------------
+# --- Stores ---------------------------------------------------------------------------------------
 
 struct TierStatus {
   tier @0 :Text;
