@@ -1,35 +1,31 @@
 // How much of the device arena a sequence needs, and in which of two ways it may live there. Pure
 // arithmetic; must not know requests, units or clocks.
 //
-// Everything is counted in blocks. A block is `granule_tokens` (g) rows of one layer, of all ranks
-// together:
+// Everything is counted in blocks: a block is `granule_tokens` (g) rows of one layer, of all ranks
+// together.
 //
-//   block bytes   B = g * row_bytes_all
-//   arena blocks  A = device_kv_bytes / B            (the same number on every rank)
-//   blocks(t)       = ceil(t / g)                    (of one layer, for t tokens)
+//   block bytes   B         = g * row_bytes_all
+//   arena blocks  A         = device_kv_bytes / B        (the same number on every rank)
+//                 blocks(t) = ceil(t / g)                (of one layer, for t tokens)
 //
-// A sequence of n tokens (prompt + max_tokens), of which the bulk pass covers p, on a model of L
-// layers:
+// A sequence of n tokens (prompt + max_tokens), of which the bulk pass covers p, in L layers:
 //
-//   all resident    need     = L * blocks(n)
+// All resident.
+//   need   = L * blocks(n)
 //
-//   hot             Layers that attend to every token (full and anchor) keep all rows. Each
-//   follower band keeps a hot
-//                   pool of c rows, and two granules more: the tail that is not sealed yet, and
-//                   room to restore into.
-//                     H        = min(blocks(c + 2g), blocks(n))                       per follower
-//                     layer decode   = resident layers * blocks(n) + follower layers * H
-//                   The bulk pass goes band by band; every token's activations [p, width] f32 wait
-//                   between bands.
-//                     at band i  = sum over bands j < i (resident: layers * blocks(p), follower:
-//                     layers * H)
-//                                + layers(i) * blocks(p)
-//                                + ceil(p * width * 4 / B)
-//                     peak       = max over i
-//                   A band's release compacts inside the band's own blocks, so it needs nothing on
-//                   top.
-//
-// While the bulk pass runs, a hot sequence holds max(decode, peak); afterwards `decode`.
+// Hot. Layers that attend to every token (full and anchor layers) keep all rows. Each follower
+// layer keeps a pool of c rows, and two granules more: the tail that is not sealed yet, and room to
+// restore into.
+//   H      = min(blocks(c + 2g), blocks(n))
+//   decode = resident layers * blocks(n) + follower layers * H
+// The bulk pass goes band by band; the activations of every token, [p, width] f32, wait between
+// bands, dealt to the ranks by KV heads (p' = p rounded up to a multiple of the heads).
+//   at band i = sum over bands j < i of (resident: layers(j) * blocks(p), follower: layers(j) * H)
+//             + layers(i) * blocks(p)
+//             + ceil(p' * width * 4 / B)
+//   peak      = max over i
+// A band's release compacts inside the band's own blocks, so it needs nothing on top. While its
+// bulk pass runs, a hot sequence holds max(decode, peak); afterwards `decode`.
 #pragma once
 
 #include <cstdint>
@@ -54,6 +50,7 @@ struct ArenaModel {
   uint64_t block_bytes = 0;  ///< of all ranks together
   uint64_t blocks = 0;       ///< A
   uint32_t width = 0;        ///< elements of one token's activations
+  uint32_t heads_kv = 1;     ///< of all ranks together
 
   uint16_t layers() const { return bands.back().layers.end; }
   uint64_t blocks_of(uint64_t tokens) const {

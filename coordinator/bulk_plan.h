@@ -1,8 +1,8 @@
 // The units of one sequence's bulk pass, one after the other. Pure.
 //
 //   chunk by chunk   for each chunk of tokens: all layers
-//   band by band     for each band: for each chunk of tokens: the band's layers; after a follower
-//   band: its release
+//   band by band     for each band: for each chunk of tokens: the band's layers;
+//                    after a follower band: its release
 #pragma once
 
 #include <optional>

@@ -71,8 +71,9 @@ Result<void> Cluster::admit(std::shared_ptr<control::WorkerLink> link) {
     const std::lock_guard lock(mutex_);
     Link& place = admitted_[*group][hello.rank];
     if (place != nullptr) {
-      return invalid("rank: " + std::to_string(hello.rank) + " of group " + hello.group +
-                     " is taken by " + link_name(place->hello()));
+      // Not for good: the one that has it may be dead, and only not have missed enough pings yet.
+      return unavailable("rank: " + std::to_string(hello.rank) + " of group " + hello.group +
+                         " is taken by " + link_name(place->hello()));
     }
     place = link;
   }

@@ -2,8 +2,8 @@
 // elsewhere; here it meets threads, clocks and connections.
 //
 //   submit -> request_check -> Scheduler::submit
-//   pump:  Scheduler::next -> every rank's WorkerLink::run -> unit_merge -> Scheduler::finish ->
-//   sinks -> pump
+//   pump:  Scheduler::next -> every rank's WorkerLink::run -> unit_merge
+//          -> Scheduler::finish -> sinks -> pump
 #pragma once
 
 #include <condition_variable>

@@ -1,6 +1,6 @@
 // ebb-coordinator: reads configuration and model file, wires engine and HTTP, and ends in order.
-//   first SIGTERM or SIGINT   /ready answers 503, running requests finish within drain_timeout,
-//   exit 0 second                    exit at once
+// At the first SIGTERM or SIGINT /ready answers 503, running requests finish within drain_timeout,
+// and the process exits 0; at the second it exits at once.
 // Exit codes: 0 ended as asked; 1 could not start; 2 wrong arguments or configuration.
 #include <signal.h>
 

@@ -2,15 +2,16 @@
 // Pure: no I/O, no threads, no clock (the time is an argument); must not know ranks, links or text.
 //
 // Rules
-//   order       first come, first served: only the oldest waiting request is considered, so none
-//   starves. admission   it is admitted when fewer than max_num_seqs are open, no other bulk pass
-//   runs, and one of its
-//               placements fits beside what the others have reserved. When it does not fit but
-//               resident sequences of sparse policies could give enough back, those are released
-//               first, the oldest first.
-//   rhythm      one bulk pass at a time; after each of its units one decode unit for all sequences
-//   that decode. ends        a sequence that ended, failed or was cancelled is closed by the very
-//   next unit. arena       the reservations together never exceed the arena (checked).
+// - Order: first come, first served. Only the oldest waiting request is looked at, so none starves.
+// - Admission: when fewer than max_num_seqs are open, no other bulk pass runs, and one of its
+//   placements fits beside what the others have reserved. When it does not fit but resident
+//   sequences of sparse policies could give enough back, those are released first, the oldest
+//   before the others.
+// - Rhythm: one bulk pass at a time; after each of its units one decode unit for all sequences that
+//   decode.
+// - Ends: a sequence that ended, failed or was cancelled is closed by the very next unit.
+// - Arena: the reservations together never exceed it (checked).
+//
 // One unit is in flight at a time; next() and finish() are separate so that one more can be sent
 // ahead one day.
 #pragma once

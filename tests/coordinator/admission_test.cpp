@@ -98,8 +98,9 @@ TEST(Admission, RefusesAnArenaWithoutABlockForEachLayer) {
 /// Counts blocks as a worker that compacts in place would, layer by layer.
 uint64_t simulated_peak(const ArenaModel& arena, const SequenceSize& size) {
   const uint64_t pool = arena.blocks_of(size.hot_tokens + 2 * arena.granule_tokens);
+  const uint64_t dealt = (uint64_t{size.bulk_tokens} + 2) / 3 * 3;
   const uint64_t activations =
-      (uint64_t{size.bulk_tokens} * arena.width * 4 + arena.block_bytes - 1) / arena.block_bytes;
+      (dealt * arena.width * 4 + arena.block_bytes - 1) / arena.block_bytes;
   std::vector<uint64_t> layers(arena.layers(), 0);
   uint64_t peak = 0;
   const auto used = [&] {

@@ -123,7 +123,7 @@ class SimulatedWorker {
         sum += sequence.pool[layer] == 0 ? all : std::min(all, sequence.pool[layer]);
       }
       if (!sequence.keeps_activations) continue;
-      const uint64_t bytes = uint64_t{sequence.bulk} * arena_.width * 4;
+      const uint64_t bytes = (uint64_t{sequence.bulk} + 2) / 3 * 3 * arena_.width * 4;  // 3 heads
       sum += (bytes + arena_.block_bytes - 1) / arena_.block_bytes;
     }
     return sum;
