@@ -68,12 +68,9 @@ Result<std::unique_ptr<EngineImpl>> EngineImpl::start(const ClusterConfig& confi
         shape, profile.bands(), of_config.tensor_parallel_size, config.worker.granule_tokens));
     group.arena =
         EBB_TRY(make_arena_model(group.layout, profile, of_config.device_kv_size, shape.width));
-    const uint64_t blocks = group.arena.blocks;
-    // One block is left to rounding: ranks keep whole rows of activations, and a rank's share of
-    // them may be a row over its part of the arena.
-    if (blocks > 1) --group.arena.blocks;
     group.scheduler = std::make_unique<Scheduler>(group.arena, limits);
-    plan.groups.push_back({of_config.name, of_config.device_kv_size, group.layout, blocks});
+    plan.groups.push_back(
+        {of_config.name, of_config.device_kv_size, group.layout, group.arena.blocks});
     groups.push_back(std::move(group));
   }
   plan.model_digest = shape.digest;
