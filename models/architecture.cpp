@@ -16,7 +16,7 @@ constexpr std::string_view kKnownArchitectures = "llama";
 // Sane limits; layers and heads must also fit the 16-bit ranges of base/ids.h.
 constexpr uint64_t kLayersMax = 1024;
 constexpr uint64_t kHeadsMax = 1024;
-constexpr uint64_t kHeadSizeMax = 1024;
+constexpr uint64_t kHeadSizeMax = 256;  // of the attention kernels, which also want pairs
 constexpr uint64_t kWidthMax = 1u << 20;
 constexpr uint64_t kVocabularyMax = 1u << 24;
 constexpr uint64_t kContextMax = 1u << 28;
@@ -101,6 +101,22 @@ Result<void> refuse_rope_scaling(const GgufFile& file, const Keys& keys) {
   return {};
 }
 
+/// The key, or else an even share of the width; in any case what attention can be computed with.
+Result<void> read_head_size(const Keys& keys, ModelShape& shape) {
+  std::string source = "metadata " + keys.full("attention.key_length") + ": ";
+  shape.head_size = shape.width / shape.heads_q;
+  if (keys.has("attention.key_length")) {
+    shape.head_size = EBB_TRY(keys.count("attention.key_length", kWidthMax));
+  } else {
+    source = "metadata " + keys.full("embedding_length") + ": " + number(shape.width) + " over " +
+             number(shape.heads_q) + " heads gives a head size of ";
+  }
+  if (shape.head_size < 2 || shape.head_size > kHeadSizeMax || shape.head_size % 2 != 0)
+    return unsupported(source + number(shape.head_size) +
+                       " (supported: even head sizes from 2 to " + number(kHeadSizeMax) + ")");
+  return {};
+}
+
 Result<void> read_attention(const Keys& keys, ModelShape& shape) {
   shape.heads_q = EBB_TRY(keys.count("attention.head_count", kHeadsMax));
   shape.heads_kv = EBB_TRY(keys.count_or("attention.head_count_kv", kHeadsMax, shape.heads_q));
@@ -110,11 +126,7 @@ Result<void> read_attention(const Keys& keys, ModelShape& shape) {
   if (!keys.has("attention.key_length") && shape.width % shape.heads_q != 0)
     return invalid("metadata " + keys.full("embedding_length") + ": " + number(shape.width) +
                    " is not a multiple of attention.head_count = " + number(shape.heads_q));
-  uint32_t even_share = shape.width / shape.heads_q;
-  shape.head_size = EBB_TRY(keys.count_or("attention.key_length", kHeadSizeMax, even_share));
-  if (shape.head_size < 1 || shape.head_size > kHeadSizeMax)
-    return invalid("head size: " + number(shape.head_size) + " is out of range (1 to " +
-                   number(kHeadSizeMax) + ")");
+  EBB_TRY_VOID(read_head_size(keys, shape));
   uint32_t values = EBB_TRY(keys.count_or("attention.value_length", kHeadSizeMax, shape.head_size));
   if (values != shape.head_size)
     return unsupported("metadata " + keys.full("attention.value_length") + ": " + number(values) +

@@ -158,7 +158,6 @@ TEST(Architecture, RefusesNumbersOutOfRange) {
       {[](auto& o) { o.heads_kv = 0; }, "llama.attention.head_count_kv: 0 is out of range"},
       {[](auto& o) { o.heads_kv = 3; },
        "attention.head_count: 4 is not a multiple of attention.head_count_kv = 3"},
-      {[](auto& o) { o.head_size = 15; }, "rope.dimension_count: 15 is not an even number"},
       {[](auto& o) { o.rope_base = -1; }, "rope.freq_base"},
       {[](auto& o) { o.context_length = 0; }, "llama.context_length: 0 is out of range"},
   };
@@ -166,6 +165,37 @@ TEST(Architecture, RefusesNumbersOutOfRange) {
     TinyLlamaOptions told;
     c.change(told);
     expect_error(shape_of_liar(told, {}), Code::kInvalid, c.message);
+  }
+}
+
+TEST(Architecture, RefusesHeadSizesThatAttentionCannotCompute) {
+  for (uint32_t size : {1u, 15u, 257u, 258u, 1024u, 1u << 20}) {
+    TinyLlamaOptions told;
+    told.head_size = size;
+    expect_error(shape_of_liar(told, {}), Code::kUnsupported,
+                 "metadata llama.attention.key_length: " + std::to_string(size) +
+                     " (supported: even head sizes from 2 to 256)");
+  }
+  Result<ModelShape> widest = shape_of(testing::tiny_llama({.layers = 1, .head_size = 256}));
+  EXPECT_TRUE(widest) << widest.error().text();
+}
+
+TEST(Architecture, RefusesAHeadSizeThatTheWidthImplies) {
+  GgufWriter writer;
+  writer.put_string("general.architecture", "llama").put_u32("llama.block_count", 1);
+  writer.put_u32("llama.embedding_length", 1032).put_u32("llama.feed_forward_length", 64);
+  writer.put_u32("llama.context_length", 64).put_u32("llama.attention.head_count", 4);
+  expect_error(shape_of(writer), Code::kUnsupported,
+               "metadata llama.embedding_length: 1032 over 4 heads gives a head size of 258 "
+               "(supported: even head sizes from 2 to 256)");
+}
+
+TEST(Architecture, RefusesARotationThatIsNotOfPairs) {
+  for (uint32_t dims : {3u, 18u}) {
+    GgufWriter writer;
+    put_tiny_metadata(writer, {.rope_dims = dims});
+    expect_error(shape_of(writer), Code::kInvalid,
+                 "llama.rope.dimension_count: " + std::to_string(dims) + " is not an even number");
   }
 }
 

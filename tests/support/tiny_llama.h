@@ -25,6 +25,7 @@ struct TinyLlamaOptions {
   uint32_t vocabulary = 288;  ///< at least kTinyTokens; the rest are unused tokens
   uint32_t context_length = 2048;
   double rope_base = 10000.0;
+  uint32_t rope_dims = 0;                                   ///< 0: the head size
   models::WeightType weights = models::WeightType::kF32;    ///< matrices of the layers
   models::WeightType embedding = models::WeightType::kF32;  ///< and of the head
   bool tied_head = true;
@@ -119,7 +120,8 @@ inline void put_tiny_metadata(GgufWriter& writer, const TinyLlamaOptions& option
   writer.put_u32("llama.attention.key_length", options.head_size);
   writer.put_u32("llama.attention.value_length", options.head_size);
   writer.put_f32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
-  writer.put_u32("llama.rope.dimension_count", options.head_size);
+  writer.put_u32("llama.rope.dimension_count",
+                 options.rope_dims == 0 ? options.head_size : options.rope_dims);
   writer.put_f32("llama.rope.freq_base", static_cast<float>(options.rope_base));
   writer.put_u32("llama.vocab_size", options.vocabulary);
 }
