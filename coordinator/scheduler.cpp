@@ -254,6 +254,11 @@ Events Scheduler::finish(const UnitOutcome& outcome, TimePoint now) {
     if (sequence == nullptr || sequence->ended) continue;
     const SequenceOutcome* of_sequence = outcome_of(outcome, seq);
     const auto* result = of_sequence == nullptr ? nullptr : &of_sequence->result;
+    // A decode step that some sequence could not do is given up for all of its batch on every rank;
+    // it changed nothing that a later step would not write again, so the others do it again.
+    const bool given_up = unit.kind == control::UnitKind::kDecode && result == nullptr &&
+                          !outcome.failures.empty();
+    if (given_up) continue;
     if (of_sequence != nullptr) {
       sequence->counters = result->counters;
       sequence->device_bytes_max = of_sequence->device_bytes_max;

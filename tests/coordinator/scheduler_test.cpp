@@ -92,6 +92,11 @@ class Bench {
         answer(outcome, unit.release.seq, false, false);
         break;
       case UnitKind::kDecode:
+        // As the workers do: a step that one sequence cannot do is given up for all.
+        for (const SeqId seq : unit.decode.seqs) {
+          if (fails == seq) answer(outcome, seq, true, true);
+        }
+        if (!outcome.failures.empty()) break;
         for (const SeqId seq : unit.decode.seqs) answer(outcome, seq, true, true);
         break;
       case UnitKind::kClose:
@@ -355,7 +360,9 @@ TEST(Scheduler, EndsOnlyTheSequenceThatFailed) {
   EXPECT_EQ(rest[0], "decode 1 2");
   EXPECT_EQ(rest[1], "close 1");
   EXPECT_THAT(bench.events_of<Failed>(1)[0].error.message, HasSubstr("store s0 is gone"));
+  EXPECT_EQ(rest[2], "decode 2") << "the step that was given up is done again";
   EXPECT_TRUE(bench.events_of<Failed>(2).empty());
+  EXPECT_EQ(bench.events_of<TokenMade>(2).size(), 5u);
   EXPECT_EQ(bench.events_of<Finished>(2).size(), 1u);
 }
 

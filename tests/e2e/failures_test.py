@@ -39,11 +39,17 @@ def test_a_killed_store_ends_what_needs_it_and_dense_goes_on():
         long = Background(cluster, prompt=document(9500), max_tokens=400, temperature=0, ebb=TIDAL,
                           ignore_eos=True)
         cluster.wait_until("the long request decodes", lambda: decoding(cluster), 120)
+        beside = Background(cluster, prompt="Once upon a time", max_tokens=60, temperature=0, ignore_eos=True,
+                            ebb={"policy": "dense"})
+        cluster.wait_until("both decode, in one batch", lambda: len(decoding(cluster)) == 2, 60)
         cluster.kill("store")
         killed = time.monotonic()
         dense = cluster.complete(prompt="The capital of France is", max_tokens=4, temperature=0,
                                  ebb={"policy": "dense"})
         assert "Paris" in dense["choices"][0]["text"], dense
+        beside.join(60)
+        assert beside.status == 200, beside.body
+        assert beside.body["usage"]["completion_tokens"] == 60, beside.body
         long.join(60)
         assert long.ended, "the long request hangs"
         assert long.status != 200, long.body
