@@ -110,7 +110,7 @@ if [ "$keep" = 1 ]; then
   cat <<TXT
 
 The tidal cluster is still running. Three things to try:
-  build/bin/ebbctl ask README.md "What is Ebb?"
+  build/bin/ebbctl ask README.md "Summarize this document in one sentence."
   build/bin/ebbctl kv map
   curl -s http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' \\
     -d '{"model": "default", "messages": [{"role": "user", "content": "Hello!"}]}'
