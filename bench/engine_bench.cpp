@@ -6,7 +6,7 @@
 #include <CLI/CLI.hpp>
 
 #include "kernels/cpu/process_environment.h"
-#include "models/architecture.h"
+#include "models/model_files.h"
 #include "worker/engine.h"
 
 namespace {
@@ -36,15 +36,15 @@ class Bench {
   static Result<std::unique_ptr<Bench>> make(const Flags& flags) {
     auto bench = std::make_unique<Bench>();
     bench->flags_ = flags;
-    bench->file_ = EBB_TRY(models::GgufFile::open(flags.model));
-    bench->shape_ = EBB_TRY(models::read_shape(*bench->file_));
+    bench->files_ = EBB_TRY(models::ModelFiles::open(flags.model));
+    bench->shape_ = bench->files_->shape();
     kernels::CpuOptions cpu;
     cpu.decode_threads = cpu.bulk_threads = flags.threads;
     auto backend = EBB_TRY(kernels::make_cpu_backend(cpu));
     worker::EngineOptions options;
     options.group = "g0";
     options.rows_max = flags.chunk;
-    bench->engine_ = EBB_TRY(worker::Engine::make(options, std::move(backend), *bench->file_,
+    bench->engine_ = EBB_TRY(worker::Engine::make(options, std::move(backend), *bench->files_,
                                                   bench->shape_, nullptr, bench->metrics_));
     control::FormGroup form;
     form.epoch = Epoch{1};
@@ -110,7 +110,7 @@ class Bench {
   Flags flags_;
   Metrics metrics_;
   NoExchange exchange_;
-  std::unique_ptr<models::GgufFile> file_;
+  std::unique_ptr<models::ModelFiles> files_;
   models::ModelShape shape_;
   std::unique_ptr<worker::Engine> engine_;
   uint64_t units_ = 0;

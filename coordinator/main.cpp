@@ -18,10 +18,7 @@
 #include "base/log.h"
 #include "coordinator/engine_impl.h"
 #include "coordinator/http_front.h"
-#include "models/architecture.h"
-#include "models/chat_template.h"
-#include "models/gguf.h"
-#include "models/tokenizer.h"
+#include "models/model_files.h"
 
 namespace ebb::coordinator {
 namespace {
@@ -56,28 +53,12 @@ Result<std::map<std::string, std::string>> overrides(const Options& options) {
 
 /// What the model's files say.
 struct Model {
-  std::unique_ptr<models::GgufFile> file;
+  std::unique_ptr<models::ModelFiles> files;
   models::ModelShape shape;
   std::unique_ptr<models::Tokenizer> tokenizer;
   std::unique_ptr<models::ChatTemplate> chat_template;  ///< null: the model has none
   models::SelectionProfile profile;
 };
-
-std::string token_text(const models::Tokenizer& tokenizer, TokenId id) {
-  return id < 0 ? std::string() : std::string(tokenizer.token_bytes(id));
-}
-
-Result<std::unique_ptr<models::ChatTemplate>> load_chat_template(
-    const models::GgufFile& file, const models::Tokenizer& tokenizer) {
-  constexpr const char* kKey = "tokenizer.chat_template";
-  if (!file.has(kKey)) return std::unique_ptr<models::ChatTemplate>();
-  auto source = EBB_TRY(file.get_string(kKey));
-  auto parsed = models::ChatTemplate::parse(std::move(source),
-                                            token_text(tokenizer, tokenizer.begin_of_text()),
-                                            token_text(tokenizer, tokenizer.end_of_text()));
-  if (!parsed) return with_context(kKey, parsed.error());
-  return parsed;
-}
 
 /// Relative paths are relative to the configuration file.
 Result<models::SelectionProfile> load_profile(const ClusterConfig& config,
@@ -94,12 +75,12 @@ Result<models::SelectionProfile> load_profile(const ClusterConfig& config,
 
 Result<Model> load_model(const ClusterConfig& config) {
   Model model;
-  auto file = models::GgufFile::open(effective_model_path(config));
-  if (!file) return with_context("model.path", file.error());
-  model.file = *std::move(file);
-  model.shape = EBB_TRY(models::read_shape(*model.file));
-  model.tokenizer = EBB_TRY(models::load_tokenizer(*model.file));
-  model.chat_template = EBB_TRY(load_chat_template(*model.file, *model.tokenizer));
+  auto files = models::ModelFiles::open(effective_model_path(config));
+  if (!files) return with_context("model.path", files.error());
+  model.files = *std::move(files);
+  model.shape = model.files->shape();
+  model.tokenizer = EBB_TRY(model.files->tokenizer());
+  model.chat_template = EBB_TRY(model.files->chat_template());
   model.profile = EBB_TRY(load_profile(config, model.shape));
   return model;
 }

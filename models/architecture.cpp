@@ -143,6 +143,10 @@ Result<void> read_rope(const GgufFile& file, const Keys& keys, ModelShape& shape
                    number(shape.rope_dims) + " is not an even number up to the head size " +
                    number(shape.head_size));
   shape.rope_pairs = RopePairs::kInterleaved;
+  for (uint32_t pair = 0; pair < shape.rope_dims / 2; ++pair)
+    shape.rope_frequencies.push_back(std::pow(shape.rope_base, -2.0 * pair / shape.rope_dims));
+  shape.rope_layers.assign(shape.layers, true);
+  shape.windows.assign(shape.layers, 0);
   return {};
 }
 

@@ -13,29 +13,9 @@
 
 #include "base/ids.h"
 #include "base/result.h"
+#include "models/tensor_view.h"
 
 namespace ebb::models {
-
-/// Storage types of weights (ggml's numbering inside the file; ours here).
-enum class WeightType : uint8_t { kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1 };
-
-const char* weight_type_name(WeightType type);
-/// Elements of one block: 1 for floats, 32 for the quantised types.
-uint32_t block_elements(WeightType type);
-/// Bytes of one block: Q8_0 34 (f16 scale, 32 x i8), Q4_0 18 (f16 scale, 16 bytes), Q4_1 20 (f16
-/// scale, f16 min, 16 bytes).
-uint32_t block_bytes(WeightType type);
-
-/// One tensor, as a row-major matrix view into the mapping: `rows` rows of `columns` contiguous
-/// elements. (GGUF's dimension 0 is `columns`.) Vectors have rows = 1.
-struct TensorView {
-  std::string_view name;
-  WeightType type = WeightType::kF32;
-  uint64_t rows = 0;
-  uint64_t columns = 0;
-  const std::byte* data = nullptr;  ///< owned by the file's mapping
-  uint64_t bytes = 0;
-};
 
 class GgufFile {
  public:

@@ -35,21 +35,21 @@ constexpr StorageType kStorageTypes[] = {{0, "F32", WeightType::kF32},
                                          {1, "F16", WeightType::kF16},
                                          {2, "Q4_0", WeightType::kQ4_0},
                                          {3, "Q4_1", WeightType::kQ4_1},
-                                         {6, "Q5_0", {}},
-                                         {7, "Q5_1", {}},
+                                         {6, "Q5_0", WeightType::kQ5_0},
+                                         {7, "Q5_1", WeightType::kQ5_1},
                                          {8, "Q8_0", WeightType::kQ8_0},
                                          {9, "Q8_1", {}},
-                                         {10, "Q2_K", {}},
-                                         {11, "Q3_K", {}},
-                                         {12, "Q4_K", {}},
-                                         {13, "Q5_K", {}},
-                                         {14, "Q6_K", {}},
+                                         {10, "Q2_K", WeightType::kQ2_K},
+                                         {11, "Q3_K", WeightType::kQ3_K},
+                                         {12, "Q4_K", WeightType::kQ4_K},
+                                         {13, "Q5_K", WeightType::kQ5_K},
+                                         {14, "Q6_K", WeightType::kQ6_K},
                                          {15, "Q8_K", {}},
                                          {16, "IQ2_XXS", {}},
                                          {17, "IQ2_XS", {}},
                                          {18, "IQ3_XXS", {}},
                                          {19, "IQ1_S", {}},
-                                         {20, "IQ4_NL", {}},
+                                         {20, "IQ4_NL", WeightType::kIQ4_NL},
                                          {21, "IQ3_S", {}},
                                          {22, "IQ2_S", {}},
                                          {23, "IQ4_XS", {}},
@@ -190,52 +190,6 @@ Result<std::string_view> GgufCursor::read_string(uint64_t bytes_max, const std::
 
 const char* value_type_name(ValueType type) { return kValueTypeNames[static_cast<uint32_t>(type)]; }
 uint32_t value_type_bytes(ValueType type) { return kValueTypeBytes[static_cast<uint32_t>(type)]; }
-
-const char* weight_type_name(WeightType type) {
-  switch (type) {
-    case WeightType::kF32:
-      return "F32";
-    case WeightType::kF16:
-      return "F16";
-    case WeightType::kBF16:
-      return "BF16";
-    case WeightType::kQ8_0:
-      return "Q8_0";
-    case WeightType::kQ4_0:
-      return "Q4_0";
-    case WeightType::kQ4_1:
-      return "Q4_1";
-  }
-  return "?";
-}
-
-uint32_t block_elements(WeightType type) {
-  switch (type) {
-    case WeightType::kF32:
-    case WeightType::kF16:
-    case WeightType::kBF16:
-      return 1;
-    default:
-      return 32;
-  }
-}
-
-uint32_t block_bytes(WeightType type) {
-  switch (type) {
-    case WeightType::kF32:
-      return 4;
-    case WeightType::kF16:
-    case WeightType::kBF16:
-      return 2;
-    case WeightType::kQ8_0:
-      return 34;
-    case WeightType::kQ4_0:
-      return 18;
-    case WeightType::kQ4_1:
-      return 20;
-  }
-  return 0;
-}
 
 Result<GgufHeader> read_gguf_header(GgufCursor& cursor) {
   uint32_t magic = EBB_TRY(cursor.read<uint32_t>("magic"));

@@ -1,8 +1,9 @@
-// The architecture as data: what a model file says, without tensors.
+// The architecture as data: what a model's files say, without tensors.
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/ids.h"
 #include "base/result.h"
@@ -14,22 +15,32 @@ enum class RopePairs { kInterleaved, kHalves };
 
 /// Numbers of one decoder-only transformer. Units: layers, elements, tokens.
 struct ModelShape {
-  std::string architecture;  ///< "llama"
-  std::string name;          ///< general.name
+  std::string architecture;  ///< the family: "llama", "qwen3"
+  std::string name;          ///< what the files call the model
   uint32_t layers = 0;
-  uint32_t width = 0;        ///< embedding length
+  uint32_t width = 0;  ///< embedding length
   uint32_t heads_q = 0;
   uint32_t heads_kv = 0;
   uint32_t head_size = 0;
   uint32_t ffn_width = 0;
   uint32_t vocabulary = 0;
   uint32_t context_length = 0;
-  double rope_base = 10000.0;
-  uint32_t rope_dims = 0;
+  double rope_base = 10000.0;            ///< for display; what counts is rope_frequencies
+  uint32_t rope_dims = 0;                ///< rotated dims of a head; the rest pass through
+  std::vector<double> rope_frequencies;  ///< [rope_dims / 2] radians per position, scaled
+  float rope_magnitude = 1;              ///< multiplies cos and sin (YaRN)
   RopePairs rope_pairs = RopePairs::kInterleaved;
+  std::vector<bool> rope_layers;  ///< [layers] false: this layer does not rotate
+  std::vector<uint32_t> windows;  ///< [layers] tokens that a token sees, itself included; 0: all
+  bool qkv_bias = false;
+  bool attention_out_bias = false;
+  bool qk_norm = false;  ///< RMSNorm over each head of Q and of K, before RoPE
   float rms_epsilon = 1e-5f;
-  bool tied_head = false;    ///< no output.weight: the embedding is the head
-  Digest digest;             ///< of all metadata, tensor descriptions and tensor bytes
+  bool tied_head = false;  ///< the embedding is the head
+  Digest digest;           ///< of all metadata, tensor descriptions and tensor bytes
+
+  bool rotates(uint32_t layer) const { return rope_layers[layer]; }
+  uint32_t window(uint32_t layer) const { return windows[layer]; }
 };
 
 }  // namespace ebb::models

@@ -26,7 +26,7 @@ struct Engine::Incarnation {
 };
 
 Result<std::unique_ptr<Engine>> Engine::make(EngineOptions options, kernels::Backend backend,
-                                             const models::GgufFile& file,
+                                             const models::ModelFiles& files,
                                              const models::ModelShape& shape,
                                              data::Messenger* messenger, Metrics& metrics) {
   std::unique_ptr<Engine> engine(
@@ -35,7 +35,7 @@ Result<std::unique_ptr<Engine>> Engine::make(EngineOptions options, kernels::Bac
   engine->kv_shape_.heads_q = engine->share_.heads_q.size();
   engine->kv_shape_.heads_kv = engine->share_.heads_kv.size();
   engine->kv_shape_.head_size = shape.head_size;
-  auto weights = EBB_TRY(load_weights(file, shape, engine->share_, *engine->backend_.ops));
+  auto weights = EBB_TRY(load_weights(files, shape, engine->share_, *engine->backend_.ops));
   engine->model_ = EBB_TRY(Llama::make(shape, engine->share_, engine->backend_, std::move(weights),
                                        options.rows_max, shape.context_length));
   return engine;

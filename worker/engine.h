@@ -8,7 +8,7 @@
 #include <string>
 
 #include "base/metrics.h"
-#include "models/gguf.h"
+#include "models/model_files.h"
 #include "transport/collective/collective.h"
 #include "transport/data/messenger.h"
 #include "worker/step.h"
@@ -33,7 +33,7 @@ class Engine {
   /// Loads this rank's weights. `file` and `messenger` outlive the engine; `messenger` may be null
   /// (no stores).
   static Result<std::unique_ptr<Engine>> make(EngineOptions options, kernels::Backend backend,
-                                              const models::GgufFile& file,
+                                              const models::ModelFiles& files,
                                               const models::ModelShape& shape,
                                               data::Messenger* messenger, Metrics& metrics);
   ~Engine();

@@ -11,7 +11,7 @@
 #include "base/cluster_config.h"
 #include "base/log.h"
 #include "kernels/cpu/process_environment.h"
-#include "models/architecture.h"
+#include "models/model_files.h"
 #include "transport/http/server.h"
 #include "worker/allowed_cpus.h"
 #include "worker/session.h"
@@ -100,8 +100,8 @@ Result<void> serve(const ebb::ClusterConfig& config, const Flags& flags) {
   const ebb::GroupConfig& group = *EBB_TRY(find_group(config, flags));
   const std::string node = group.name + "/rank" + std::to_string(flags.rank);
   ebb::Metrics metrics;
-  const auto file = EBB_TRY(ebb::models::GgufFile::open(ebb::effective_model_path(config)));
-  const auto shape = EBB_TRY(ebb::models::read_shape(*file));
+  const auto files = EBB_TRY(ebb::models::ModelFiles::open(ebb::effective_model_path(config)));
+  const ebb::models::ModelShape& shape = files->shape();
 
   ebb::data::MessengerOptions data;
   data.name = "data";
@@ -117,7 +117,7 @@ Result<void> serve(const ebb::ClusterConfig& config, const Flags& flags) {
     auto backend = make_backend(config, group.tensor_parallel_size);
     made = backend
                ? worker::Engine::make(engine_options(config, group, flags.rank),
-                                      std::move(*backend), *file, shape, messenger.get(), metrics)
+                                      std::move(*backend), *files, shape, messenger.get(), metrics)
                : Result<std::unique_ptr<worker::Engine>>(std::move(backend).error());
     done.set_value();
   });

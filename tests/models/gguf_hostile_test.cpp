@@ -184,8 +184,9 @@ const Hostile kTensors[] = {
        return one_tensor({16, 2, 1ull << 63, 1}, 0, 0);
      },
      Code::kInvalid, "dimension 2 is 9223372036854775808"},
-    {"an unsupported storage type", [] { return one_tensor({256}, 12, 0); }, Code::kUnsupported,
-     "tensor t: storage type Q4_K is not supported (supported: F32, F16, Q4_0, Q4_1, Q8_0, BF16)"},
+    {"an unsupported storage type", [] { return one_tensor({256}, 23, 0); }, Code::kUnsupported,
+     "tensor t: storage type IQ4_XS is not supported (supported: F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, "
+     "Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, BF16)"},
     {"an unknown storage type", [] { return one_tensor({32}, 4711, 0); }, Code::kUnsupported,
      "tensor t: storage type number 4711 is not known"},
     {"half a block", [] { return one_tensor({48}, 8, 0); }, Code::kInvalid,

@@ -132,8 +132,24 @@ class GgufWriter {
         return 2;
       case WeightType::kQ4_1:
         return 3;
+      case WeightType::kQ5_0:
+        return 6;
+      case WeightType::kQ5_1:
+        return 7;
       case WeightType::kQ8_0:
         return 8;
+      case WeightType::kQ2_K:
+        return 10;
+      case WeightType::kQ3_K:
+        return 11;
+      case WeightType::kQ4_K:
+        return 12;
+      case WeightType::kQ5_K:
+        return 13;
+      case WeightType::kQ6_K:
+        return 14;
+      case WeightType::kIQ4_NL:
+        return 20;
       case WeightType::kBF16:
         return 30;
     }

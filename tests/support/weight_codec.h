@@ -124,6 +124,8 @@ inline std::string encode_weights(models::WeightType type, std::span<const float
       case WeightType::kQ4_1:
         append_q4_1(out, part);
         break;
+      default:
+        EBB_CHECK(!"no encoder for this type here");
     }
   }
   return out;

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "base/task_loop.h"
-#include "models/architecture.h"
+#include "models/model_files.h"
 #include "worker/engine.h"
 
 namespace ebb::worker::testing {
@@ -134,12 +134,10 @@ class RankGroup {
  public:
   explicit RankGroup(GroupSetup setup)
       : setup_(std::move(setup)), board_(setup_.ranks), epoch_(setup_.epochs_before) {
-    auto file = models::GgufFile::open(setup_.model_path);
-    EBB_CHECK(file.has_value());
-    file_ = std::move(*file);
-    auto shape = models::read_shape(*file_);
-    EBB_CHECK(shape.has_value());
-    shape_ = *shape;
+    auto files = models::ModelFiles::open(setup_.model_path);
+    EBB_CHECK(files.has_value());
+    files_ = std::move(*files);
+    shape_ = files_->shape();
     if (setup_.store) {
       auto messenger = data::Messenger::start({"data", "test-token"});
       EBB_CHECK(messenger.has_value());
@@ -161,7 +159,7 @@ class RankGroup {
       options.ranks = setup_.ranks;
       options.rows_max = setup_.rows_max;
       options.restore_deadline = setup_.restore_deadline;
-      auto engine = Engine::make(options, std::move(*backend), *file_, shape_, messenger_.get(),
+      auto engine = Engine::make(options, std::move(*backend), *files_, shape_, messenger_.get(),
                                  ranks_[rank]->metrics);
       EBB_CHECK(engine.has_value());
       ranks_[rank]->engine = std::move(*engine);
@@ -271,7 +269,7 @@ class RankGroup {
   }
 
   const models::ModelShape& shape() const { return shape_; }
-  const models::GgufFile& file() const { return *file_; }
+  const models::ModelFiles& files() const { return *files_; }
   LocalBoard& board() { return board_; }
   uint64_t last_unit() const { return unit_; }
   const control::FormReply& reply(uint32_t rank) const { return ranks_[rank]->reply; }
@@ -302,7 +300,7 @@ class RankGroup {
   GroupSetup setup_;
   LocalBoard board_;
   LocalRendezvous rendezvous_;
-  std::unique_ptr<models::GgufFile> file_;
+  std::unique_ptr<models::ModelFiles> files_;
   models::ModelShape shape_;
   std::vector<std::unique_ptr<Rank>> ranks_;
   /// Ends before the ranks: what it still completes counts in their metrics.

@@ -8,10 +8,11 @@ namespace {
 using kernels::Weight;
 using kernels::WeightFormat;
 using kernels::WeightSource;
+using models::TensorRole;
 
 constexpr uint32_t kFfnUnit = 32;  // elements of a quantised block
 
-WeightFormat format_of(models::WeightType type) {
+Result<WeightFormat> format_of(models::WeightType type) {
   switch (type) {
     case models::WeightType::kF32:
       return WeightFormat::kF32;
@@ -25,25 +26,26 @@ WeightFormat format_of(models::WeightType type) {
       return WeightFormat::kQ4_0;
     case models::WeightType::kQ4_1:
       return WeightFormat::kQ4_1;
+    default:
+      return unsupported(std::string("weights of type ") + models::weight_type_name(type));
   }
-  EBB_CHECK(false);
 }
 
 class Loader {
  public:
-  Loader(const models::GgufFile& file, kernels::Ops& ops) : file_(file), ops_(ops) {}
+  Loader(const models::ModelFiles& files, kernels::Ops& ops) : files_(files), ops_(ops) {}
 
-  Result<std::unique_ptr<Weight>> whole(const std::string& name) {
-    const auto tensor = EBB_TRY(file_.tensor(name));
+  Result<std::unique_ptr<Weight>> whole(TensorRole role, uint32_t layer) {
+    const auto tensor = EBB_TRY(files_.tensor(role, layer));
     return cut(tensor, {0, static_cast<uint32_t>(tensor.rows)},
                {0, static_cast<uint32_t>(tensor.columns)});
   }
-  Result<std::unique_ptr<Weight>> rows(const std::string& name, TokenRange rows) {
-    const auto tensor = EBB_TRY(file_.tensor(name));
+  Result<std::unique_ptr<Weight>> rows(TensorRole role, uint32_t layer, TokenRange rows) {
+    const auto tensor = EBB_TRY(files_.tensor(role, layer));
     return cut(tensor, rows, {0, static_cast<uint32_t>(tensor.columns)});
   }
-  Result<std::unique_ptr<Weight>> columns(const std::string& name, TokenRange columns) {
-    const auto tensor = EBB_TRY(file_.tensor(name));
+  Result<std::unique_ptr<Weight>> columns(TensorRole role, uint32_t layer, TokenRange columns) {
+    const auto tensor = EBB_TRY(files_.tensor(role, layer));
     return cut(tensor, {0, static_cast<uint32_t>(tensor.rows)}, columns);
   }
 
@@ -60,7 +62,7 @@ class Loader {
                          "-element blocks; use another tensor_parallel_size");
     }
     WeightSource source;
-    source.format = format_of(tensor.type);
+    source.format = EBB_TRY(format_of(tensor.type));
     source.rows = rows.size();
     source.columns = columns.size();
     source.row_stride = tensor.columns / block * bytes;
@@ -68,7 +70,7 @@ class Loader {
     return ops_.load_weight(source);
   }
 
-  const models::GgufFile& file_;
+  const models::ModelFiles& files_;
   kernels::Ops& ops_;
 };
 
@@ -78,19 +80,18 @@ TokenRange elements(HeadRange heads, uint32_t head_size) {
 
 Result<LayerWeights> load_layer(Loader& load, uint32_t layer, const models::ModelShape& shape,
                                 const RankShare& share) {
-  const std::string prefix = "blk." + std::to_string(layer) + ".";
   const TokenRange q = elements(share.heads_q, shape.head_size);
   const TokenRange kv = elements(share.heads_kv, shape.head_size);
   LayerWeights w;
-  w.attention_norm = EBB_TRY(load.whole(prefix + "attn_norm.weight"));
-  w.q = EBB_TRY(load.rows(prefix + "attn_q.weight", q));
-  w.k = EBB_TRY(load.rows(prefix + "attn_k.weight", kv));
-  w.v = EBB_TRY(load.rows(prefix + "attn_v.weight", kv));
-  w.attention_out = EBB_TRY(load.columns(prefix + "attn_output.weight", q));
-  w.ffn_norm = EBB_TRY(load.whole(prefix + "ffn_norm.weight"));
-  w.gate = EBB_TRY(load.rows(prefix + "ffn_gate.weight", share.ffn));
-  w.up = EBB_TRY(load.rows(prefix + "ffn_up.weight", share.ffn));
-  w.down = EBB_TRY(load.columns(prefix + "ffn_down.weight", share.ffn));
+  w.attention_norm = EBB_TRY(load.whole(TensorRole::kAttentionNorm, layer));
+  w.q = EBB_TRY(load.rows(TensorRole::kQ, layer, q));
+  w.k = EBB_TRY(load.rows(TensorRole::kK, layer, kv));
+  w.v = EBB_TRY(load.rows(TensorRole::kV, layer, kv));
+  w.attention_out = EBB_TRY(load.columns(TensorRole::kAttentionOut, layer, q));
+  w.ffn_norm = EBB_TRY(load.whole(TensorRole::kFfnNorm, layer));
+  w.gate = EBB_TRY(load.rows(TensorRole::kGate, layer, share.ffn));
+  w.up = EBB_TRY(load.rows(TensorRole::kUp, layer, share.ffn));
+  w.down = EBB_TRY(load.columns(TensorRole::kDown, layer, share.ffn));
   return w;
 }
 
@@ -114,17 +115,16 @@ Result<RankShare> share_of_rank(const models::ModelShape& shape, uint32_t ranks,
   return share;
 }
 
-Result<ModelWeights> load_weights(const models::GgufFile& file, const models::ModelShape& shape,
+Result<ModelWeights> load_weights(const models::ModelFiles& files, const models::ModelShape& shape,
                                   const RankShare& share, kernels::Ops& ops) {
-  Loader load(file, ops);
+  Loader load(files, ops);
   ModelWeights weights;
-  weights.embedding = EBB_TRY(load.whole("token_embd.weight"));
+  weights.embedding = EBB_TRY(load.whole(TensorRole::kEmbedding, 0));
   for (uint32_t layer = 0; layer < shape.layers; ++layer) {
     weights.layers.push_back(EBB_TRY(load_layer(load, layer, shape, share)));
   }
-  weights.output_norm = EBB_TRY(load.whole("output_norm.weight"));
-  const std::string head = shape.tied_head ? "token_embd.weight" : "output.weight";
-  weights.head = EBB_TRY(load.rows(head, share.vocabulary));
+  weights.output_norm = EBB_TRY(load.whole(TensorRole::kOutputNorm, 0));
+  weights.head = EBB_TRY(load.rows(TensorRole::kHead, 0, share.vocabulary));
   return weights;
 }
 

@@ -7,8 +7,8 @@
 
 #include "base/result.h"
 #include "kernels/ops.h"
-#include "models/gguf.h"
 #include "models/kv_layout.h"
+#include "models/model_files.h"
 #include "models/model_shape.h"
 
 namespace ebb::worker {
@@ -44,9 +44,9 @@ struct ModelWeights {
   std::unique_ptr<kernels::Weight> head;         ///< [vocabulary share, width]
 };
 
-/// `file` must outlive the weights. Errors: of the file (a tensor missing), kUnsupported (a cut
+/// `files` must outlive the weights. Errors: of the file (a tensor missing), kUnsupported (a cut
 /// inside a block).
-Result<ModelWeights> load_weights(const models::GgufFile& file, const models::ModelShape& shape,
+Result<ModelWeights> load_weights(const models::ModelFiles& files, const models::ModelShape& shape,
                                   const RankShare& share, kernels::Ops& ops);
 
 }  // namespace ebb::worker

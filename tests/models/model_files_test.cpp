@@ -1,0 +1,62 @@
+// ModelFiles: tensors by role, and what a model's files say beside them.
+#include "models/model_files.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "models/gguf.h"
+#include "tests/support/temp_file.h"
+#include "tests/support/tiny_llama.h"
+
+namespace ebb::models {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(ModelFiles, FindsTensorsOfAGgufFileByRole) {
+  testing::TempFile temp(".gguf");
+  testing::write_tiny_llama(temp.path(), {.layers = 2});
+  auto files = ModelFiles::open(temp.path());
+  ASSERT_TRUE(files) << files.error().text();
+  EXPECT_EQ((*files)->path(), temp.path());
+  EXPECT_EQ((*files)->shape().layers, 2u);
+  EXPECT_EQ((*files)->tensor(TensorRole::kEmbedding, 0)->name, "token_embd.weight");
+  EXPECT_EQ((*files)->tensor(TensorRole::kHead, 0)->name, "token_embd.weight");
+  EXPECT_EQ((*files)->tensor(TensorRole::kDown, 1)->name, "blk.1.ffn_down.weight");
+  EXPECT_TRUE((*files)->has(TensorRole::kGate, 1));
+  EXPECT_FALSE((*files)->has(TensorRole::kQBias, 0));
+  EXPECT_EQ((*files)->tensor(TensorRole::kQBias, 0).error().code, Code::kNotFound);
+}
+
+TEST(ModelFiles, ForgottenPagesComeBackUnchanged) {
+  testing::TempFile temp(".gguf");
+  testing::write_tiny_llama(temp.path(), {.vocabulary = 4096});
+  auto files = ModelFiles::open(temp.path());
+  ASSERT_TRUE(files) << files.error().text();
+  const TensorView view = *(*files)->tensor(TensorRole::kEmbedding, 0);
+  const std::string before(reinterpret_cast<const char*>(view.data), view.bytes);
+  (*files)->forget_pages(view);
+  EXPECT_EQ(before, std::string_view(reinterpret_cast<const char*>(view.data), view.bytes));
+}
+
+TEST(ModelFiles, SpeakWithTheModelsTokenizerAndTemplate) {
+  testing::TempFile temp(".gguf");
+  testing::write_tiny_llama(temp.path());
+  auto files = ModelFiles::open(temp.path());
+  ASSERT_TRUE(files) << files.error().text();
+  auto tokenizer = (*files)->tokenizer();
+  ASSERT_TRUE(tokenizer) << tokenizer.error().text();
+  EXPECT_EQ((*tokenizer)->vocabulary(), 288u);
+  auto chat = (*files)->chat_template();
+  ASSERT_TRUE(chat) << chat.error().text();
+  EXPECT_EQ(*(*chat)->render({{"user", "hi"}}, false), "<|im_start|>user\nhi<|im_end|>\n");
+}
+
+TEST(ModelFiles, SayWhenThereIsNoSuchPath) {
+  auto error = ModelFiles::open("/nonexistent/model").error();
+  EXPECT_EQ(error.code, Code::kNotFound);
+  EXPECT_THAT(error.message, HasSubstr("/nonexistent/model"));
+}
+
+}  // namespace
+}  // namespace ebb::models
