@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "base/fault.h"
+#include "kvstore/listing.h"
 #include "kvstore/wire.h"
 
 namespace ebb::kvstore {
@@ -362,6 +363,24 @@ class ClientImpl final : public Client {
           if (!result) return fail(*core, result.error(), done);
           done(std::move(job->reply));
         });
+  }
+
+  void list(ListQuery query, Deadline by, std::function<void(Result<ListPage>)> done) override {
+    if (auto checked = check_query(query); !checked)
+      return fail(with_context("list", checked.error()), done);
+    const auto payload =
+        std::make_shared<const std::vector<std::byte>>(wire::encode_list_query(query));
+    auto request =
+        core_->request(wire::Operation::kList, query.sequence.value_or(SeqId{}), query.limit, by);
+    request.payload.push_back(*payload);
+    core_->connection->send(std::move(request),
+                            [core = core_, payload, query, done](Result<data::Reply> answer) {
+                              if (!answer)
+                                return fail(*core, with_context("list", answer.error()), done);
+                              auto page = wire::decode_list_reply(query, answer->header);
+                              if (!page) return fail(*core, page.error(), done);
+                              done(std::move(page));
+                            });
   }
 
   bool connected() const override { return core_->connection->connected(); }

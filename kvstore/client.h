@@ -52,6 +52,9 @@ class Client {
   virtual void drop(SeqId holder, Deadline by, std::function<void(Result<void>)> done) = 0;
   virtual void stat(std::vector<GranuleKey> keys, Deadline by,
                     std::function<void(Result<std::vector<StatItem>>)> done) = 0;
+  /// One page of the granules that the store keeps, whoever put them. Errors: also kInvalid for a
+  /// limit or a cursor that the store refuses.
+  virtual void list(ListQuery query, Deadline by, std::function<void(Result<ListPage>)> done) = 0;
   /// Waits until everything accepted so far is durable (flushed to the SSD tier) or reports that it
   /// cannot.
   virtual void flush(Deadline by, std::function<void(Result<void>)> done) = 0;

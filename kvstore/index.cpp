@@ -20,6 +20,7 @@ IndexEntry& Index::add(const GranuleInfo& info, uint64_t host_charge, uint64_t s
   entry->last_use = ++uses_;
   const auto [at, added] = entries_.emplace(info.key, std::move(entry));
   EBB_CHECK(added);
+  by_key_.insert(at->second.get());
   return *at->second;
 }
 
@@ -30,10 +31,11 @@ void Index::erase(const GranuleKey& key) {
   delist(entry);
   for (const Holder& holder : entry.holders) {
     const auto held = holds_.find(holder);
-    held->second.erase(key);
+    held->second.erase(&entry);
     if (held->second.empty()) holds_.erase(held);
     --holds_count_;
   }
+  by_key_.erase(&entry);
   entries_.erase(found);
 }
 
@@ -88,7 +90,7 @@ bool Index::hold(IndexEntry& entry, const Holder& holder) {
   delist(entry);
   entry.holders.push_back(holder);
   enlist(entry);
-  holds_[holder].insert(entry.info.key);
+  holds_[holder].insert(&entry);
   ++holds_count_;
   return true;
 }
@@ -97,20 +99,18 @@ std::vector<GranuleKey> Index::release(const Holder& holder) {
   std::vector<GranuleKey> unheld;
   const auto held = holds_.find(holder);
   if (held == holds_.end()) return unheld;
-  const auto keys = std::move(held->second);
+  const ByKey entries = std::move(held->second);
   holds_.erase(held);
-  for (const GranuleKey& key : keys) release_one(key, holder, unheld);
+  for (IndexEntry* entry : entries) release_one(*entry, holder, unheld);
   return unheld;
 }
 
-void Index::release_one(const GranuleKey& key, const Holder& holder,
-                        std::vector<GranuleKey>& unheld) {
-  IndexEntry& entry = *entries_.at(key);
+void Index::release_one(IndexEntry& entry, const Holder& holder, std::vector<GranuleKey>& unheld) {
   delist(entry);
   std::erase(entry.holders, holder);
   enlist(entry);
   --holds_count_;
-  if (!entry.held()) unheld.push_back(key);
+  if (!entry.held()) unheld.push_back(entry.info.key);
 }
 
 std::vector<GranuleKey> Index::release_session(uint64_t session) {
@@ -124,6 +124,31 @@ std::vector<GranuleKey> Index::release_session(uint64_t session) {
     unheld.insert(unheld.end(), keys.begin(), keys.end());
   }
   return unheld;
+}
+
+void Index::take_after(const ByKey& all, const GranuleKey* after, size_t limit,
+                       std::vector<const IndexEntry*>& taken) {
+  auto at = after == nullptr ? all.begin() : all.upper_bound(*after);
+  for (size_t i = 0; i < limit && at != all.end(); ++i, ++at) taken.push_back(*at);
+}
+
+std::vector<const IndexEntry*> Index::by_key(const GranuleKey* after, size_t limit) const {
+  std::vector<const IndexEntry*> taken;
+  take_after(by_key_, after, limit, taken);
+  return taken;
+}
+
+std::vector<const IndexEntry*> Index::held_by_key(SeqId sequence, const GranuleKey* after,
+                                                  size_t limit) const {
+  std::vector<const IndexEntry*> taken;
+  for (const auto& [holder, entries] : holds_) {
+    if (holder.sequence == sequence) take_after(entries, after, limit, taken);
+  }
+  // Two ranks may hold the same granule.
+  std::sort(taken.begin(), taken.end(), KeyLess());
+  taken.erase(std::unique(taken.begin(), taken.end()), taken.end());
+  if (taken.size() > limit) taken.resize(limit);
+  return taken;
 }
 
 std::vector<Candidate> Index::take(const Uses& uses, size_t limit) {

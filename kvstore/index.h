@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "kvstore/granule.h"
@@ -64,6 +64,13 @@ class Index {
   /// All keys of the same list, those that are moving too.
   std::vector<GranuleKey> keys_without_copy() const;
 
+  /// Up to `limit` entries in the order of their keys, the first being the one after `after` (null:
+  /// the first of all). They live until the index changes.
+  std::vector<const IndexEntry*> by_key(const GranuleKey* after, size_t limit) const;
+  /// The same, of those that somebody holds for `sequence`. Time: also the number of holders.
+  std::vector<const IndexEntry*> held_by_key(SeqId sequence, const GranuleKey* after,
+                                             size_t limit) const;
+
   uint64_t size() const { return entries_.size(); }
   uint64_t held_in(TierKind tier) const { return held_[tier == TierKind::kSsd]; }
   /// Charge of granules on the SSD.
@@ -78,7 +85,7 @@ class Index {
   using Uses = std::map<uint64_t, IndexEntry*>;  ///< by last use; uses are unique
   void enlist(IndexEntry& entry);
   void delist(IndexEntry& entry);
-  void release_one(const GranuleKey& key, const Holder& holder, std::vector<GranuleKey>& unheld);
+  void release_one(IndexEntry& entry, const Holder& holder, std::vector<GranuleKey>& unheld);
   static std::vector<Candidate> take(const Uses& uses, size_t limit);
 
   struct HolderHash {
@@ -87,7 +94,17 @@ class Index {
     }
   };
   std::unordered_map<GranuleKey, std::unique_ptr<IndexEntry>> entries_;
-  std::unordered_map<Holder, std::unordered_set<GranuleKey>, HolderHash> holds_;
+  struct KeyLess {
+    using is_transparent = void;
+    static const GranuleKey& key(const IndexEntry* entry) { return entry->info.key; }
+    static const GranuleKey& key(const GranuleKey& own) { return own; }
+    bool operator()(const auto& a, const auto& b) const { return key(a) < key(b); }
+  };
+  using ByKey = std::set<IndexEntry*, KeyLess>;
+  static void take_after(const ByKey& all, const GranuleKey* after, size_t limit,
+                         std::vector<const IndexEntry*>& taken);
+  std::unordered_map<Holder, ByKey, HolderHash> holds_;
+  ByKey by_key_;  ///< all entries: the table above finds them, this has them in order
   Uses lists_[kLists];
   uint64_t held_[2] = {0, 0};
   uint64_t uses_ = 0;

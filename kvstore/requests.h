@@ -4,6 +4,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -48,6 +49,36 @@ uint64_t get_destination_bytes(std::span<const GetItem> items);
 struct StatItem {
   TierKind tier = TierKind::kNone;
   bool durable = false;  ///< survives kill -9 of the store
+};
+
+/// Granules of one page of a list.
+constexpr uint32_t kListLimitMax = 1024;
+
+/// Where a list goes on: after `last`. Made by the store (kvstore/listing.h) for the list that was
+/// asked for; it needs nothing that the store remembers, so it outlives a restart.
+struct ListCursor {
+  GranuleKey last;
+  uint32_t check = 0;
+  friend bool operator==(const ListCursor&, const ListCursor&) = default;
+};
+struct ListQuery {
+  std::optional<SeqId> sequence =
+      std::nullopt;  ///< only what some node holds for it; none: everything
+  std::optional<ListCursor> after = std::nullopt;
+  uint32_t limit = kListLimitMax;  ///< 1 to kListLimitMax
+};
+struct ListItem {
+  GranuleInfo info;
+  bool on_host = false;
+  bool on_ssd = false;
+  bool durable = false;
+  uint32_t holders = 0;  ///< sequences of nodes that keep it from being evicted
+};
+/// Ascending by key. Over all pages of a list, a granule that is there all the while is in exactly
+/// one of them; one that comes or goes meanwhile is in one or none.
+struct ListPage {
+  std::vector<ListItem> items;
+  std::optional<ListCursor> next;  ///< none: this was the last page
 };
 
 }  // namespace ebb::kvstore

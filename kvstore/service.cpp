@@ -108,6 +108,13 @@ Result<void> Service::dispatch(data::IncomingRequest& incoming, const data::Resp
                     respond(header_only(wire::encode_stat_reply(*items)));
                   });
       return {};
+    case wire::Operation::kList:
+      store_.list(EBB_TRY(wire::decode_list_query(head, incoming.payload)),
+                  [respond](Result<ListPage> page) {
+                    if (!page) return respond(std::move(page).error());
+                    respond(header_only(wire::encode_list_reply(*page)));
+                  });
+      return {};
     case wire::Operation::kDrop:
       store_.drop({session->id, head.holder}, empty);
       return {};

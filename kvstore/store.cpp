@@ -1,10 +1,11 @@
-// The frame of the store, and put, drop, stat. Gets are in store_get.cpp, moves between the tiers
-// in store_moves.cpp.
+// The frame of the store, and put, drop, stat, list. Gets are in store_get.cpp, moves between the
+// tiers in store_moves.cpp.
 #include "kvstore/store.h"
 
 #include <algorithm>
 
 #include "base/log.h"
+#include "kvstore/listing.h"
 #include "kvstore/store_impl.h"
 
 namespace ebb::kvstore {
@@ -261,7 +262,7 @@ void StoreImpl::sweep() {
   sweep_later();
 }
 
-// ---- drop, stat
+// ---- drop, stat, list
 
 void StoreImpl::drop(Holder holder, std::function<void(Result<void>)> done) {
   const bool posted = run([this, holder, done] {
@@ -317,6 +318,30 @@ void StoreImpl::stat(std::vector<GranuleKey> keys,
     reply<std::vector<StatItem>>(done, std::move(items));
   });
   if (!posted) done(exhausted("stat: too many requests wait in the store"));
+}
+
+ListPage StoreImpl::page_of(const ListQuery& query) const {
+  const GranuleKey* after = query.after ? &query.after->last : nullptr;
+  // One more than asked for says whether there is another page.
+  const size_t wanted = size_t{query.limit} + 1;
+  auto entries = query.sequence ? index_.held_by_key(*query.sequence, after, wanted)
+                                : index_.by_key(after, wanted);
+  const bool more = entries.size() == wanted;
+  if (more) entries.pop_back();
+  ListPage page;
+  page.items.reserve(entries.size());
+  for (const IndexEntry* entry : entries) {
+    const bool durable = entry->on_ssd && ssd_->durable(entry->info.key);
+    page.items.push_back({entry->info, entry->on_host, entry->on_ssd, durable,
+                          static_cast<uint32_t>(entry->holders.size())});
+  }
+  if (more) page.next = cursor_after(query, page.items.back().info.key);
+  return page;
+}
+
+void StoreImpl::list(ListQuery query, std::function<void(Result<ListPage>)> done) {
+  const bool posted = run([this, query, done] { reply<ListPage>(done, page_of(query)); });
+  if (!posted) done(exhausted("list: too many requests wait in the store"));
 }
 
 }  // namespace ebb::kvstore

@@ -61,6 +61,8 @@ class Store {
   virtual void end_session(uint64_t session) = 0;
   virtual void stat(std::vector<GranuleKey> keys,
                     std::function<void(Result<std::vector<StatItem>>)> done) = 0;
+  /// `query` has passed check_query(). The page is of one moment.
+  virtual void list(ListQuery query, std::function<void(Result<ListPage>)> done) = 0;
   /// Everything accepted before is durable when `done` says so. Errors: kExhausted (names how much
   /// did not fit), kUnsupported (no SSD tier), kTimeout.
   virtual void flush(Deadline by, std::function<void(Result<void>)> done) = 0;

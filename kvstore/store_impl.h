@@ -94,13 +94,14 @@ class StoreImpl final : public Store {
   void end_session(uint64_t session) override;
   void stat(std::vector<GranuleKey> keys,
             std::function<void(Result<std::vector<StatItem>>)> done) override;
+  void list(ListQuery query, std::function<void(Result<ListPage>)> done) override;
   void flush(Deadline by, std::function<void(Result<void>)> done) override;
   StoreSnapshot snapshot() const override;
   const RestartReport& restart() const override { return restart_; }
   bool alive(Millis within) const override;
 
  private:
-  // store.cpp: the frame, put, drop, stat
+  // store.cpp: the frame, put, drop, stat, list
   bool run(std::function<void()> task);
   void run_after(Millis delay, std::function<void()> task);
   void turn(const std::function<void()>& task);
@@ -123,6 +124,7 @@ class StoreImpl final : public Store {
   std::shared_ptr<std::byte[]> gather_memory(uint64_t bytes);
   bool worth_promoting(const SsdRead& read) const;
   void promote(IndexEntry& entry, const SsdRead& read);
+  ListPage page_of(const ListQuery& query) const;
   void let_go(const std::vector<GranuleKey>& unheld);
   void cancel_waiting(const std::function<bool(const Holder&)>& is_theirs);
   void sweep_later();

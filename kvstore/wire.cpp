@@ -4,6 +4,8 @@
 #include <cstring>
 #include <type_traits>
 
+#include "kvstore/listing.h"
+
 namespace ebb::kvstore::wire {
 namespace {
 
@@ -11,11 +13,13 @@ constexpr uint64_t kPutItemBytes = 36;
 constexpr uint64_t kGetItemBytes = 36;
 constexpr uint64_t kGotItemBytes = 5;
 constexpr uint64_t kStatItemBytes = 2;
+constexpr uint64_t kListItemBytes = 40;
 constexpr uint64_t kRequestHeadBytes = 32;
 constexpr uint64_t kReplyHeadBytes = 20;
 constexpr uint64_t kGroupNameMax = 64;
 static_assert(kReplyHeadBytes + kItemsMax * kGotItemBytes <= 60 << 10,
               "a reply's table fits a message header");
+static_assert(kReplyHeadBytes + kListLimitMax * kListItemBytes <= 60 << 10);
 static_assert(kHelloBytesMax >= 4 + 2 + 2 + kGroupNameMax + 16 + 4 + 4 * uint64_t{kBandsMax});
 
 /// Appends integers and structs without padding, as they lie in memory (little-endian machines
@@ -111,6 +115,8 @@ const char* operation_name(Operation operation) {
       return "stat";
     case Operation::kFlush:
       return "flush";
+    case Operation::kList:
+      return "list";
   }
   return "unknown";
 }
@@ -168,7 +174,7 @@ Result<RequestHead> decode_request(uint16_t operation, std::span<const std::byte
   if (const auto version = in.take<uint16_t>(); version != kVersion)
     return other_version("request", version);
   const auto named = in.take<uint16_t>();
-  if (named != operation || named < 1 || named > static_cast<uint16_t>(Operation::kFlush)) {
+  if (named != operation || named < 1 || named > static_cast<uint16_t>(Operation::kList)) {
     return invalid("request: unknown operation " + std::to_string(named));
   }
   RequestHead head;
@@ -287,6 +293,39 @@ Result<std::vector<GranuleKey>> decode_keys(uint32_t items, std::span<const std:
   return keys;
 }
 
+namespace {
+
+enum class ListScope : uint16_t { kAll = 0, kSequence = 1 };
+
+}  // namespace
+
+std::vector<std::byte> encode_list_query(const ListQuery& query) {
+  const ListCursor after = query.after.value_or(ListCursor{});
+  Writer out(2 + 2 + sizeof(uint32_t) + sizeof(GranuleKey));
+  out.add(query.sequence ? ListScope::kSequence : ListScope::kAll);
+  out.add(static_cast<uint16_t>(query.after ? 1 : 0)).add(after.check).add(after.last);
+  return out.take();
+}
+
+Result<ListQuery> decode_list_query(const RequestHead& head, std::span<const std::byte> payload) {
+  Reader in(payload);
+  const auto scope = in.take<uint16_t>();
+  const auto has_cursor = in.take<uint16_t>();
+  const auto check = in.take<uint32_t>();
+  const ListCursor after{in.take<GranuleKey>(), check};
+  if (!in.exact()) return invalid("list: payload of " + std::to_string(payload.size()) + " bytes");
+  if (scope > static_cast<uint16_t>(ListScope::kSequence))
+    return invalid("list: unknown scope " + std::to_string(scope));
+  if (has_cursor > 1 || (has_cursor == 0 && after != ListCursor{}))
+    return invalid("list: cursor: neither there nor absent");
+  ListQuery query;
+  query.limit = head.items;
+  if (scope == static_cast<uint16_t>(ListScope::kSequence)) query.sequence = head.holder;
+  if (has_cursor == 1) query.after = after;
+  if (auto checked = check_query(query); !checked) return with_context("list", checked.error());
+  return query;
+}
+
 // ---- replies
 
 namespace {
@@ -340,6 +379,35 @@ std::vector<std::byte> encode_stat_reply(std::span<const StatItem> items) {
   return out.take();
 }
 
+namespace {
+
+enum ListFlags : uint8_t { kOnHost = 1, kOnSsd = 2, kDurable = 4, kAllListFlags = 7 };
+
+uint8_t list_flags(const ListItem& item) {
+  return static_cast<uint8_t>((item.on_host ? kOnHost : 0) | (item.on_ssd ? kOnSsd : 0) |
+                              (item.durable ? kDurable : 0));
+}
+
+/// A granule that a store can have, in a tier.
+bool is_sound(const GranuleInfo& info, uint8_t flags) {
+  return info.records >= 1 && info.records <= kRecordsMax && info.payload_bytes >= 1 &&
+         info.payload_bytes <= kRecordBytesMax && info.first <= UINT32_MAX - info.records &&
+         (flags & (kOnHost | kOnSsd)) != 0 && (flags & ~kAllListFlags) == 0;
+}
+
+}  // namespace
+
+std::vector<std::byte> encode_list_reply(const ListPage& page) {
+  const ReplyHead head{static_cast<uint32_t>(page.items.size()), page.next ? 1u : 0u,
+                       page.next ? page.next->check : 0};
+  Writer out = reply_writer(Operation::kList, head, page.items.size() * kListItemBytes);
+  for (const ListItem& item : page.items) {
+    out.add(item.info.key).add(item.info.first).add(item.info.payload_bytes);
+    out.add(item.info.records).add(list_flags(item)).add(uint8_t{0}).add(item.holders);
+  }
+  return out.take();
+}
+
 std::vector<std::byte> encode_empty_reply(Operation operation) {
   return reply_writer(operation, {}, 0).take();
 }
@@ -383,6 +451,35 @@ Result<std::vector<StatItem>> decode_stat_reply(uint32_t items, std::span<const 
     item.durable = in.take<uint8_t>() != 0;
   }
   return decoded;
+}
+
+Result<ListPage> decode_list_reply(const ListQuery& asked, std::span<const std::byte> header) {
+  Reader in(header);
+  const ReplyHead head = EBB_TRY(take_reply_head(Operation::kList, kListItemBytes, in));
+  if (head.items > asked.limit || head.a > 1 || (head.a == 1 && head.items == 0))
+    return corrupt("list: the store answered another number of granules");
+  ListPage page;
+  std::optional<GranuleKey> last;
+  if (asked.after) last = asked.after->last;
+  for (uint32_t i = 0; i < head.items; ++i) {
+    ListItem item;
+    item.info.key = in.take<GranuleKey>();
+    item.info.first = in.take<Position>();
+    item.info.payload_bytes = in.take<uint32_t>();
+    item.info.records = in.take<uint16_t>();
+    const auto flags = in.take<uint8_t>();
+    in.take<uint8_t>();
+    item.holders = in.take<uint32_t>();
+    if (!is_sound(item.info, flags)) return corrupt("list: the store answered no granule");
+    if (last && item.info.key <= *last) return corrupt("list: the store's keys do not ascend");
+    last = item.info.key;
+    item.on_host = (flags & kOnHost) != 0;
+    item.on_ssd = (flags & kOnSsd) != 0;
+    item.durable = (flags & kDurable) != 0;
+    page.items.push_back(item);
+  }
+  if (head.a == 1) page.next = ListCursor{*last, head.b};
+  return page;
 }
 
 Result<void> decode_empty_reply(Operation operation, std::span<const std::byte> header) {

@@ -2,9 +2,10 @@
 // Pure: encodes and decodes, knows no sockets. Everything decoded was checked against the limits
 // below: a store may trust it.
 //
-//   request   header: RequestHead                       payload: table of items, then (put) the
-//   bodies in order reply     header: ReplyHead, then a table           payload: (get) the present
-//   frames, in order, without gaps
+//   request  header: RequestHead
+//            payload: table of items, then (put) the bodies, in order; of a list: the query
+//   reply    header: ReplyHead, then a table
+//            payload: (get) the present frames, in order, without gaps
 #pragma once
 
 #include <cstdint>
@@ -29,7 +30,7 @@ constexpr uint32_t kBandsMax = 512;
 constexpr uint64_t kMessageBytesMax = 64 * kMiB;  ///< payload of one message
 constexpr uint64_t kHelloBytesMax = 4 * kKiB;
 
-enum class Operation : uint16_t { kPut = 1, kGet = 2, kDrop = 3, kStat = 4, kFlush = 5 };
+enum class Operation : uint16_t { kPut = 1, kGet = 2, kDrop = 3, kStat = 4, kFlush = 5, kList = 6 };
 const char* operation_name(Operation operation);
 
 /// What a client says about itself when it connects.
@@ -44,9 +45,9 @@ Result<Hello> decode_hello(std::span<const std::byte> bytes);
 
 struct RequestHead {
   Operation operation = Operation::kGet;
-  Epoch epoch;   ///< must be the one of the connection's hello
-  SeqId holder;  ///< of put and drop
-  uint32_t items = 0;
+  Epoch epoch;               ///< must be the one of the connection's hello
+  SeqId holder;              ///< of put, drop, and a list of one sequence
+  uint32_t items = 0;        ///< of the table; of a list: at most so many in the answer
   uint32_t deadline_ms = 0;  ///< the asker gives up after this long
 };
 std::vector<std::byte> encode_request(const RequestHead& head);
@@ -56,12 +57,15 @@ Result<RequestHead> decode_request(uint16_t operation, std::span<const std::byte
 std::vector<std::byte> encode_put_table(std::span<const PutItem> items);
 std::vector<std::byte> encode_get_table(std::span<const GetItem> items);
 std::vector<std::byte> encode_keys(std::span<const GranuleKey> keys);
+/// The sequence and the limit travel in the head (`holder`, `items`).
+std::vector<std::byte> encode_list_query(const ListQuery& query);
 
 /// Bodies point into `payload`. Checks sizes and counts, not the records. Errors: kInvalid with
 /// item and limit.
 Result<std::vector<PutItem>> decode_put(uint32_t items, std::span<const std::byte> payload);
 Result<std::vector<GetItem>> decode_get(uint32_t items, std::span<const std::byte> payload);
 Result<std::vector<GranuleKey>> decode_keys(uint32_t items, std::span<const std::byte> payload);
+Result<ListQuery> decode_list_query(const RequestHead& head, std::span<const std::byte> payload);
 
 /// Limits of one item, as the decoders check them; the client checks before it sends.
 Result<void> check_item(const PutItem& item);
@@ -70,6 +74,7 @@ Result<void> check_item(const GetItem& item);
 std::vector<std::byte> encode_put_reply(const PutReply& reply);
 std::vector<std::byte> encode_get_reply(const GetReply& reply);
 std::vector<std::byte> encode_stat_reply(std::span<const StatItem> items);
+std::vector<std::byte> encode_list_reply(const ListPage& page);
 std::vector<std::byte> encode_empty_reply(Operation operation);
 
 /// Errors: kCorrupt (a reply that no store of this version sends).
@@ -78,6 +83,8 @@ Result<PutReply> decode_put_reply(std::span<const std::byte> header);
 Result<GetReply> decode_get_reply(std::span<const GetItem> asked,
                                   std::span<const std::byte> header);
 Result<std::vector<StatItem>> decode_stat_reply(uint32_t items, std::span<const std::byte> header);
+/// Checks that the page answers `asked`: no more items, ascending keys behind its cursor.
+Result<ListPage> decode_list_reply(const ListQuery& asked, std::span<const std::byte> header);
 Result<void> decode_empty_reply(Operation operation, std::span<const std::byte> header);
 
 }  // namespace ebb::kvstore::wire

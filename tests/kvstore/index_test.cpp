@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <random>
 #include <set>
@@ -54,6 +55,22 @@ TEST(Index, AnErasedEntryTakesItsHoldsAlong) {
   EXPECT_EQ(index.held_in(TierKind::kHost), 0u);
 }
 
+std::vector<uint64_t> numbers(const std::vector<const IndexEntry*>& entries) {
+  std::vector<uint64_t> all;
+  for (const IndexEntry* entry : entries) all.push_back(number_of(entry->info.key));
+  return all;
+}
+
+TEST(Index, ListsInOrderOfKeysWhateverTheOrderOfUse) {
+  Index index;
+  for (uint64_t i : {3, 1, 4, 0, 2}) index.add(info_of(i), 10, 12);
+  EXPECT_EQ(numbers(index.by_key(nullptr, 10)), (std::vector<uint64_t>{0, 1, 2, 3, 4}));
+  const GranuleKey two = info_of(2).key;
+  EXPECT_EQ(numbers(index.by_key(&two, 1)), (std::vector<uint64_t>{3}));
+  index.erase(two);  // a place in a list outlives what stood there
+  EXPECT_EQ(numbers(index.by_key(&two, 10)), (std::vector<uint64_t>{3, 4}));
+}
+
 /// The same, plainly.
 struct Model {
   struct Entry {
@@ -74,6 +91,20 @@ struct Model {
     }
     return unheld;
   }
+  void expect_same_lists(const Index& index) const {
+    const uint64_t after = 7, limit = 20, sequence = 2;
+    std::vector<uint64_t> all, of_sequence;
+    for (const auto& [number, entry] : entries) {
+      if (number <= after) continue;
+      const bool held = std::any_of(entry.holders.begin(), entry.holders.end(),
+                                    [](const auto& holder) { return holder.second == sequence; });
+      if (all.size() < limit) all.push_back(number);
+      if (held && of_sequence.size() < limit) of_sequence.push_back(number);
+    }
+    const GranuleKey key = info_of(after).key;
+    ASSERT_EQ(numbers(index.by_key(&key, limit)), all);
+    ASSERT_EQ(numbers(index.held_by_key(SeqId{sequence}, &key, limit)), of_sequence);
+  }
   void expect_same(const Index& index) const {
     std::vector<uint64_t> host, ssd_unheld, without_copy;
     uint64_t ssd_bytes = 0, clean = 0, held_host = 0;
@@ -92,6 +123,7 @@ struct Model {
     ASSERT_EQ(index.ssd_bytes(), ssd_bytes);
     ASSERT_EQ(index.clean_host_bytes(), clean);
     ASSERT_EQ(index.held_in(TierKind::kHost), held_host);
+    expect_same_lists(index);
   }
 };
 

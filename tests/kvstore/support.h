@@ -23,6 +23,11 @@
     const auto& ebb_test_result = (expression);                                 \
     ASSERT_TRUE(ebb_test_result.has_value()) << ebb_test_result.error().text(); \
   } while (false)
+#define EXPECT_OK(expression)                                                   \
+  do {                                                                          \
+    const auto& ebb_test_result = (expression);                                 \
+    EXPECT_TRUE(ebb_test_result.has_value()) << ebb_test_result.error().text(); \
+  } while (false)
 #define EXPECT_CODE(expression, expected)                                                \
   do {                                                                                   \
     const auto& ebb_test_result = (expression);                                          \
