@@ -90,8 +90,10 @@ void add_coordinator(std::vector<Key>& keys, CoordinatorConfig& c) {
 
 void add_group(std::vector<Key>& keys, const std::string& at, GroupConfig& g) {
   keys.push_back({at + "name", &g.name, "Name of the group: a-z, 0-9 and -."});
-  keys.push_back({at + "tensor_parallel_size", &g.tensor_parallel_size,
-                  "Ranks that hold one instance of the model together.", 1, 16, "ranks"});
+  keys.push_back(
+      {at + "tensor_parallel_size", &g.tensor_parallel_size,
+       "Ranks that hold one instance of the model together; at most as many as it has query heads.",
+       1, 16, "ranks"});
   keys.push_back({at + "device_kv_size", Bytes{&g.device_kv_size},
                   "KV arena on the device, of all ranks together.", kMiB, 64 * kTiB});
 }

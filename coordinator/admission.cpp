@@ -8,11 +8,12 @@
 namespace ebb::coordinator {
 namespace {
 
-/// Tokens are dealt to ranks by KV heads, as the arena is; where they do not come out even, a rank
-/// has one more for each of its heads. Counting up to a multiple of the heads covers the fullest
-/// rank.
+/// Tokens are dealt to ranks by the heads that they keep, as the arena is; where they do not come
+/// out even, a rank has one more for each of its heads. Counting up to a multiple of the heads
+/// covers the fullest rank.
 uint64_t activation_blocks(const ArenaModel& arena, uint32_t tokens) {
-  const uint64_t dealt = (uint64_t{tokens} + arena.heads_kv - 1) / arena.heads_kv * arena.heads_kv;
+  const uint64_t heads = arena.kept_heads;
+  const uint64_t dealt = (tokens + heads - 1) / heads * heads;
   const uint64_t bytes = dealt * arena.width * sizeof(float);
   return (bytes + arena.block_bytes - 1) / arena.block_bytes;
 }
@@ -39,7 +40,7 @@ Result<ArenaModel> make_arena_model(const models::KvLayout& layout,
   arena.block_bytes = uint64_t{layout.granule_tokens} * layout.row_bytes_all();
   arena.blocks = device_kv_bytes / arena.block_bytes;
   arena.width = width;
-  arena.heads_kv = layout.heads_kv;
+  arena.kept_heads = layout.kept_heads();
   if (arena.blocks < arena.layers()) {
     return invalid("device_kv_size: " + format_bytes(device_kv_bytes) + " is less than " +
                    format_bytes(arena.layers() * arena.block_bytes) + ", one block of each layer");

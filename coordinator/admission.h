@@ -19,7 +19,8 @@
 //   H      = min(blocks(c + 2g), blocks(n))
 //   decode = resident layers * blocks(n) + follower layers * H
 // The bulk pass goes band by band; the activations of every token, [p, width] f32, wait between
-// bands, dealt to the ranks by KV heads (p' = p rounded up to a multiple of the heads).
+// bands, dealt to the ranks by the KV heads that they keep (p' = p rounded up to a multiple of
+// those heads, copies counted: with more ranks than heads several ranks keep the same head).
 //   at band i = sum over bands j < i of (resident: layers(j) * blocks(p), follower: layers(j) * H)
 //             + layers(i) * blocks(p)
 //             + ceil(p' * width * 4 / B)
@@ -50,7 +51,7 @@ struct ArenaModel {
   uint64_t block_bytes = 0;  ///< of all ranks together
   uint64_t blocks = 0;       ///< A
   uint32_t width = 0;        ///< elements of one token's activations
-  uint32_t heads_kv = 1;     ///< of all ranks together
+  uint32_t kept_heads = 1;   ///< KV heads of all ranks together, copies counted
 
   uint16_t layers() const { return bands.back().layers.end; }
   uint64_t blocks_of(uint64_t tokens) const {

@@ -24,6 +24,17 @@ TokenRange share(uint32_t count, uint32_t ranks, uint32_t rank) {
   return {begin, begin + each + (rank < extra ? 1 : 0)};
 }
 
+HeadRange heads(TokenRange range) {
+  return {static_cast<uint16_t>(range.begin), static_cast<uint16_t>(range.end)};
+}
+
+/// The one KV head of a rank where there are more ranks than heads.
+uint32_t head_of_rank(uint32_t heads_kv, uint32_t ranks, uint32_t rank) {
+  uint32_t head = 0;
+  while (share(ranks, heads_kv, head).end <= rank) ++head;
+  return head;
+}
+
 std::string range_text(const LayerRange& band) {
   return "[" + std::to_string(band.begin) + ", " + std::to_string(band.end) + ")";
 }
@@ -45,9 +56,20 @@ Result<void> check_bands(const std::vector<LayerRange>& bands, uint32_t layers) 
 }  // namespace
 
 HeadRange kv_heads_of_rank(uint32_t heads_kv, uint32_t ranks, uint32_t rank) {
-  EBB_CHECK(ranks <= heads_kv && heads_kv <= UINT16_MAX);
-  TokenRange part = share(heads_kv, ranks, rank);
-  return {static_cast<uint16_t>(part.begin), static_cast<uint16_t>(part.end)};
+  EBB_CHECK(heads_kv > 0 && heads_kv <= UINT16_MAX);
+  if (ranks <= heads_kv) return heads(share(heads_kv, ranks, rank));
+  const uint32_t head = head_of_rank(heads_kv, ranks, rank);
+  return heads({head, head + 1});
+}
+
+HeadRange query_heads_of_rank(uint32_t heads_q, uint32_t heads_kv, uint32_t ranks, uint32_t rank) {
+  EBB_CHECK(ranks <= heads_q && heads_q % heads_kv == 0 && heads_q <= UINT16_MAX);
+  const uint32_t group = heads_q / heads_kv;
+  const HeadRange kv = kv_heads_of_rank(heads_kv, ranks, rank);
+  if (ranks <= heads_kv) return heads({kv.begin * group, kv.end * group});
+  const TokenRange sharing = share(ranks, heads_kv, kv.begin);
+  const TokenRange mine = share(group, sharing.size(), rank - sharing.begin);
+  return heads({kv.begin * group + mine.begin, kv.begin * group + mine.end});
 }
 
 TokenRange columns_of_rank(uint32_t columns, uint32_t unit, uint32_t ranks, uint32_t rank) {
@@ -60,7 +82,14 @@ uint32_t KvLayout::row_bytes(uint32_t rank) const {
   return heads(rank).size() * 2 * head_size * kv_type_bytes(type);
 }
 
-uint32_t KvLayout::row_bytes_all() const { return heads_kv * 2 * head_size * kv_type_bytes(type); }
+uint32_t KvLayout::row_bytes_all() const {
+  return kept_heads() * 2 * head_size * kv_type_bytes(type);
+}
+
+uint32_t KvLayout::copy_of_head(uint32_t rank) const {
+  if (ranks <= heads_kv) return 0;
+  return rank - share(ranks, heads_kv, heads(rank).begin).begin;
+}
 
 uint32_t KvLayout::record_bytes(uint32_t rank, uint32_t band) const {
   EBB_CHECK(band < bands.size());
@@ -83,15 +112,23 @@ Digest KvLayout::digest() const {
   return builder.digest();
 }
 
+Digest KvLayout::name(uint32_t rank) const {
+  const uint32_t copy = copy_of_head(rank);
+  if (copy == 0) return digest();
+  DigestBuilder builder;
+  builder.add(std::string_view("ebb kv layout 1, copy of a head")).add(digest()).add_u64(copy);
+  return builder.digest();
+}
+
 Result<KvLayout> make_layout(const ModelShape& shape, std::vector<LayerRange> bands, uint32_t ranks,
                              uint32_t granule_tokens) {
   if (!std::has_single_bit(granule_tokens) || granule_tokens < kGranuleTokensMin ||
       granule_tokens > kGranuleTokensMax)
     return invalid("granule_tokens: " + std::to_string(granule_tokens) +
                    " is not a power of two from 8 to 32");
-  if (ranks < 1 || ranks > shape.heads_kv)
-    return invalid("ranks: " + std::to_string(ranks) + " is out of range (1 to " +
-                   std::to_string(shape.heads_kv) + ", the model's KV heads)");
+  if (ranks < 1 || ranks > shape.heads_q)
+    return invalid("tensor_parallel_size: " + std::to_string(ranks) + " is out of range (1 to " +
+                   std::to_string(shape.heads_q) + ", the model's query heads)");
   EBB_TRY_VOID(check_bands(bands, shape.layers));
   KvLayout layout;
   layout.model_digest = shape.digest;
@@ -100,8 +137,8 @@ Result<KvLayout> make_layout(const ModelShape& shape, std::vector<LayerRange> ba
   layout.heads_kv = shape.heads_kv;
   layout.head_size = shape.head_size;
   layout.granule_tokens = granule_tokens;
-  uint64_t token_bytes =
-      uint64_t{shape.layers} * shape.heads_kv * shape.head_size * 2 * kv_type_bytes(layout.type);
+  uint64_t token_bytes = uint64_t{shape.layers} * layout.kept_heads() * shape.head_size * 2 *
+                         kv_type_bytes(layout.type);
   if (token_bytes > kTokenBytesMax)
     return invalid("model: the KV of one token takes " + std::to_string(token_bytes) +
                    " bytes, over the limit of " + std::to_string(kTokenBytesMax));

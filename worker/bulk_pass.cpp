@@ -88,9 +88,8 @@ Result<void> BulkChunk::make_room() {
   }
   if (bulk_.layers.end < c_.model.shape().layers) {
     if (!sequence_.kept) {
-      const auto& share = c_.model.share();
       sequence_.kept = std::make_unique<KeptActivations>(
-          c_.arena, *c_.backend.device, share.heads_kv, c_.model.shape().heads_kv,
+          c_.arena, *c_.backend.device, c_.layout.kept_heads_of(c_.rank), c_.layout.kept_heads(),
           c_.model.shape().width * static_cast<uint32_t>(sizeof(float)));
     }
     const uint32_t before = sequence_.kept->blocks();

@@ -36,8 +36,9 @@ Result<std::unique_ptr<Engine>> Engine::make(EngineOptions options, kernels::Bac
   engine->kv_shape_.heads_kv = engine->share_.heads_kv.size();
   engine->kv_shape_.head_size = shape.head_size;
   auto weights = EBB_TRY(load_weights(files, shape, engine->share_, *engine->backend_.ops));
-  engine->model_ = EBB_TRY(Llama::make(shape, engine->share_, engine->backend_, std::move(weights),
-                                       options.rows_max, shape.context_length));
+  engine->model_ =
+      EBB_TRY(Transformer::make(shape, engine->share_, engine->backend_, std::move(weights),
+                                options.rows_max, shape.context_length));
   return engine;
 }
 

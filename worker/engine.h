@@ -78,7 +78,7 @@ class Engine {
   kernels::KvShape kv_shape_;
   data::Messenger* messenger_;
   Metrics& metrics_;
-  std::unique_ptr<Llama> model_;
+  std::unique_ptr<Transformer> model_;
   std::unique_ptr<Arena> arena_;
   std::unique_ptr<Incarnation> group_;
   std::mutex abort_mutex_;  ///< guards collective_ against abort()

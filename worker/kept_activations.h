@@ -1,6 +1,6 @@
 // The residual stream of a prompt between the bands of a band-by-band bulk pass, kept in arena
 // blocks so that it is accounted like KV. Dealt over the ranks by token position in proportion to
-// their KV heads, as the arena is.
+// the heads that they keep, as the arena is.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +18,8 @@ namespace ebb::worker {
 /// Owned by the engine thread; gives its blocks back when destroyed.
 class KeptActivations {
  public:
-  /// `row_bytes`: of one token's activations. Token p belongs to the rank whose KV heads contain p
-  /// mod heads.
+  /// `row_bytes`: of one token's activations. `heads` of `heads_all`: KvLayout::kept_heads_of the
+  /// rank. Token p belongs to the rank whose heads contain p mod heads_all.
   KeptActivations(Arena& arena, kernels::Device& device, HeadRange heads, uint32_t heads_all,
                   uint32_t row_bytes);
   ~KeptActivations();

@@ -39,7 +39,7 @@ KvMover::KvMover(const models::KvLayout& layout, const kernels::KvShape& shape, 
       shape_(shape),
       ops_(ops),
       options_(options),
-      layout_digest_(layout.digest()) {}
+      layout_digest_(layout.name(options.rank)) {}
 
 KvMover::~KvMover() = default;
 

@@ -7,14 +7,14 @@
 #include "worker/arena.h"
 #include "worker/exchange.h"
 #include "worker/kv_mover.h"
-#include "worker/model/llama.h"
+#include "worker/model/transformer.h"
 #include "worker/sequence.h"
 
 namespace ebb::worker {
 
 /// Everything belongs to the engine thread and outlives the steps that use it.
 struct StepContext {
-  Llama& model;
+  Transformer& model;
   kernels::Backend& backend;
   const models::KvLayout& layout;
   const models::SelectionProfile& profile;

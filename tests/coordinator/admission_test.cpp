@@ -133,6 +133,33 @@ TEST(Admission, PeakIsWhatASimulatedPassUses) {
   }
 }
 
+TEST(Admission, CountsActivationsAsTheyAreDealtToTheFullestRank) {
+  for (uint32_t ranks = 1; ranks <= 6; ++ranks) {
+    const models::KvLayout layout = small_layout(ranks);
+    const auto arena = make_arena_model(layout, small_profile(), 1 << 30, small_shape().width);
+    ASSERT_TRUE(arena);
+    ArenaModel without = *arena;
+    without.width = 0;
+    for (uint32_t tokens = 1; tokens <= 200; ++tokens) {
+      const SequenceSize size{tokens, tokens, 1};
+      const uint64_t counted = hot_peak_blocks(*arena, size) - hot_peak_blocks(without, size);
+      uint64_t fullest = 0;
+      for (uint32_t rank = 0; rank < ranks; ++rank) {
+        const HeadRange heads = layout.kept_heads_of(rank);
+        uint64_t rows = 0;
+        for (uint32_t p = 0; p < tokens; ++p) {
+          const uint32_t head = p % layout.kept_heads();
+          rows += head >= heads.begin && head < heads.end;
+        }
+        const uint64_t block = uint64_t{layout.granule_tokens} * layout.row_bytes(rank);
+        fullest = std::max(fullest, (rows * arena->width * 4 + block - 1) / block);
+      }
+      EXPECT_GE(counted, fullest) << tokens << " tokens on " << ranks << " ranks";
+      EXPECT_LE(counted, fullest + 1);
+    }
+  }
+}
+
 // --- From request to policy -------------------------------------------------------------------
 
 Result<CheckedRequest> check(GenerateRequest request, RequestRules rules = small_rules()) {

@@ -462,10 +462,10 @@ TEST_F(EngineTest, NamesWhatContradictsTheModelAtStart) {
   ASSERT_FALSE(started);
   EXPECT_THAT(started.error().message, HasSubstr("max_model_len"));
   config.model.max_model_len = 0;
-  config.groups[0].tensor_parallel_size = 4;
+  config.groups[0].tensor_parallel_size = 10;
   started = EngineImpl::start(config, small_shape(), small_profile(), metrics);
   ASSERT_FALSE(started);
-  EXPECT_EQ(started.error().code, Code::kInvalid);
+  EXPECT_THAT(started.error().message, HasSubstr("tensor_parallel_size: 10"));
 }
 
 }  // namespace

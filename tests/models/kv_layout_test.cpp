@@ -40,6 +40,49 @@ TEST(KvLayout, DealsEveryHeadOnceAndEvenly) {
     }
 }
 
+TEST(KvLayout, CopiesHeadsWhenThereAreMoreRanks) {
+  const HeadRange expected[] = {{0, 1}, {0, 1}, {1, 2}, {2, 3}};
+  const HeadRange queries[] = {{0, 2}, {2, 3}, {3, 6}, {6, 9}};
+  KvLayout layout = *make_layout(shape_with(10, 3), {{0, 10}}, 4, 16);
+  for (uint32_t rank = 0; rank < 4; ++rank) {
+    EXPECT_EQ(kv_heads_of_rank(3, 4, rank), expected[rank]);
+    EXPECT_EQ(query_heads_of_rank(9, 3, 4, rank), queries[rank]);
+    EXPECT_EQ(layout.copy_of_head(rank), rank == 1 ? 1u : 0u);
+    EXPECT_EQ(layout.kept_heads_of(rank),
+              (HeadRange{static_cast<uint16_t>(rank), static_cast<uint16_t>(rank + 1)}));
+    EXPECT_EQ(layout.row_bytes(rank), 2u * 64 * 2);
+  }
+  EXPECT_EQ(layout.kept_heads(), 4u);
+  EXPECT_EQ(layout.row_bytes_all(), 4 * layout.row_bytes(0));
+}
+
+TEST(KvLayout, DealsEveryQueryHeadOnceBesideItsKvHead) {
+  for (uint32_t heads_kv : {1u, 2u, 3u, 5u, 8u})
+    for (uint32_t group : {1u, 2u, 3u, 7u})
+      for (uint32_t ranks = 1; ranks <= std::min(16u, heads_kv * group); ++ranks) {
+        uint32_t next = 0;
+        for (uint32_t rank = 0; rank < ranks; ++rank) {
+          const HeadRange kv = kv_heads_of_rank(heads_kv, ranks, rank);
+          const HeadRange q = query_heads_of_rank(heads_kv * group, heads_kv, ranks, rank);
+          ASSERT_GT(q.size(), 0) << heads_kv << " x " << group << " over " << ranks;
+          EXPECT_EQ(q.begin, next);
+          EXPECT_EQ(q.begin / group, kv.begin);
+          EXPECT_EQ((q.end - 1u) / group, kv.end - 1u);
+          EXPECT_EQ(q.size() % kv.size(), 0) << "kernels want whole groups";
+          next = q.end;
+        }
+        EXPECT_EQ(next, heads_kv * group);
+      }
+}
+
+TEST(KvLayout, NamesTheRecordsOfEachCopyApart) {
+  KvLayout layout = *make_layout(shape_with(10, 2), {{0, 10}}, 6, 16);
+  EXPECT_EQ(layout.name(0), layout.digest());
+  EXPECT_EQ(layout.name(3), layout.digest()) << "the first copy of head 1";
+  std::set<Digest> names = {layout.name(0), layout.name(1), layout.name(2)};
+  EXPECT_EQ(names.size(), 3u);
+}
+
 TEST(KvLayout, DealsColumnsInWholeUnits) {
   EXPECT_EQ(columns_of_rank(1536, 32, 2, 0), (TokenRange{0, 768}));
   EXPECT_EQ(columns_of_rank(1536, 32, 2, 1), (TokenRange{768, 1536}));
@@ -91,8 +134,11 @@ TEST(KvLayout, RefusesWhatCannotBeLaidOut) {
       {{{0, 10}}, 1, 12, "granule_tokens: 12 is not a power of two from 8 to 32"},
       {{{0, 10}}, 1, 64, "granule_tokens: 64"},
       {{{0, 10}}, 1, 0, "granule_tokens: 0"},
-      {{{0, 10}}, 0, 16, "ranks: 0 is out of range (1 to 4, the model's KV heads)"},
-      {{{0, 10}}, 5, 16, "ranks: 5 is out of range"},
+      {{{0, 10}},
+       0,
+       16,
+       "tensor_parallel_size: 0 is out of range (1 to 12, the model's query heads)"},
+      {{{0, 10}}, 13, 16, "tensor_parallel_size: 13 is out of range"},
       {{}, 1, 16, "bands: they end at layer 0 but the model has 10"},
       {{{0, 9}}, 1, 16, "bands: they end at layer 9 but the model has 10"},
       {{{0, 11}}, 1, 16, "bands: they end at layer 11 but the model has 10"},

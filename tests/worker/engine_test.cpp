@@ -114,17 +114,43 @@ double distance(const control::TokenLogprob& a, const control::TokenLogprob& b) 
   return worst;
 }
 
-TEST_F(EngineTest, TwoAndThreeRanksGiveTheSameTokensAsOne) {
+TEST_F(EngineTest, AnyNumberOfRanksGivesTheSameTokensAsOne) {
   const auto prompt = random_prompt(1, 100);
   RankGroup one(setup(1));
   const auto expected = generate(one, open_unit(1, prompt, 24), 20);
-  for (uint32_t ranks : {2u, 3u}) {
+  // 3 KV heads: from 4 ranks on heads are copied; 9 query heads of 32, blocks of 32, FFN of 192.
+  for (uint32_t ranks : {2u, 3u, 4u, 5u, 9u}) {
     RankGroup many(setup(ranks));
     const auto got = generate(many, open_unit(1, prompt, 24), 20);
     ASSERT_EQ(got.size(), expected.size());
     for (size_t i = 0; i < got.size(); ++i) {
       EXPECT_EQ(got[i].token, expected[i].token) << "ranks " << ranks << " token " << i;
       EXPECT_LT(distance(got[i], expected[i]), kRounding);
+    }
+  }
+}
+
+TEST_F(EngineTest, SharesThatEndInsideABlockOfWeightsAreExact) {
+  // Heads of 16 in blocks of 32, and an FFN of 96 over 4 ranks: 24 columns each.
+  ebb::testing::TinyLlamaOptions options;
+  options.heads_q = 6;
+  options.heads_kv = 2;
+  options.head_size = 16;
+  options.weights = models::WeightType::kQ8_0;
+  GroupSetup s = setup(1);
+  s.model_path = dir_.path("cut.gguf");
+  s.profile = models::dense_profile(options.layers, "tiny llama");
+  ebb::testing::write_tiny_llama(s.model_path, options);
+  const auto prompt = random_prompt(13, 50);
+  RankGroup one(s);
+  const auto expected = generate(one, open_unit(1, prompt, 24), 10);
+  for (uint32_t ranks : {2u, 3u, 4u, 6u}) {
+    s.ranks = ranks;
+    RankGroup many(s);
+    const auto got = generate(many, open_unit(1, prompt, 24), 10);
+    for (size_t i = 0; i < got.size(); ++i) {
+      EXPECT_EQ(got[i].token, expected[i].token) << "ranks " << ranks << " token " << i;
+      EXPECT_LT(distance(got[i], expected[i]), kRounding) << "ranks " << ranks;
     }
   }
 }
@@ -162,7 +188,7 @@ TEST_F(EngineTest, TheDecodePathScoresThePromptAsTheBulkPathDoes) {
 
 TEST_F(EngineTest, BandByBandGivesTheSameBitsAsChunkByChunk) {
   const auto prompt = random_prompt(3, 130);
-  for (uint32_t ranks : {1u, 2u}) {
+  for (uint32_t ranks : {1u, 2u, 4u}) {
     RankGroup group(setup(ranks));
     const auto expected = generate(group, open_unit(1, prompt, 8), 6);
     group.open(open_unit(2, prompt, 8));

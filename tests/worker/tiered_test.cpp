@@ -114,7 +114,7 @@ void expect_same_bits(const control::TokenLogprob& a, const control::TokenLogpro
 }
 
 TEST_F(TieredTest, ReleasedAndResidentRowsGiveTheSameLogitsBitForBit) {
-  for (uint32_t ranks : {1u, 2u}) {
+  for (uint32_t ranks : {1u, 2u, 4u}) {  // with 4, two ranks hold copies of one KV head
     GroupSetup many = setup(ranks);
     many.epochs_before = ranks;
     RankGroup group(many);

@@ -1,5 +1,6 @@
 #include "worker/model/weights.h"
 
+#include <algorithm>
 #include <string>
 
 namespace ebb::worker {
@@ -9,8 +10,6 @@ using kernels::Weight;
 using kernels::WeightFormat;
 using kernels::WeightSource;
 using models::TensorRole;
-
-constexpr uint32_t kFfnUnit = 32;  // elements of a quantised block
 
 Result<WeightFormat> format_of(models::WeightType type) {
   switch (type) {
@@ -44,9 +43,16 @@ class Loader {
     const auto tensor = EBB_TRY(files_.tensor(role, layer));
     return cut(tensor, rows, {0, static_cast<uint32_t>(tensor.columns)});
   }
-  Result<std::unique_ptr<Weight>> columns(TensorRole role, uint32_t layer, TokenRange columns) {
+  /// Columns that may begin and end inside a block.
+  Result<InputCut> inputs(TensorRole role, uint32_t layer, TokenRange columns) {
     const auto tensor = EBB_TRY(files_.tensor(role, layer));
-    return cut(tensor, {0, static_cast<uint32_t>(tensor.rows)}, columns);
+    const uint32_t block = models::block_elements(tensor.type);
+    const TokenRange blocks = {columns.begin / block * block,
+                               (columns.end + block - 1) / block * block};
+    InputCut cut_out;
+    cut_out.lead = columns.begin - blocks.begin;
+    cut_out.weight = EBB_TRY(cut(tensor, {0, static_cast<uint32_t>(tensor.rows)}, blocks));
+    return cut_out;
   }
 
  private:
@@ -55,12 +61,7 @@ class Loader {
     EBB_CHECK(rows.end <= tensor.rows && columns.end <= tensor.columns);
     const uint64_t block = models::block_elements(tensor.type);
     const uint64_t bytes = models::block_bytes(tensor.type);
-    if (columns.begin % block != 0 || columns.end % block != 0) {
-      return unsupported("tensor " + std::string(tensor.name) + ": columns [" +
-                         std::to_string(columns.begin) + ", " + std::to_string(columns.end) +
-                         ") do not fall on the borders of " + std::to_string(block) +
-                         "-element blocks; use another tensor_parallel_size");
-    }
+    EBB_CHECK(columns.begin % block == 0 && columns.end % block == 0);
     WeightSource source;
     source.format = EBB_TRY(format_of(tensor.type));
     source.rows = rows.size();
@@ -73,6 +74,16 @@ class Loader {
   const models::ModelFiles& files_;
   kernels::Ops& ops_;
 };
+
+/// The largest block size of which every rank gets enough units that one more or less matters
+/// little.
+uint32_t ffn_unit(uint32_t columns, uint32_t ranks) {
+  constexpr uint32_t kUnitsOfRank = 8;
+  for (uint32_t unit = 256; unit > 1; unit /= 2) {
+    if (columns % unit == 0 && columns / unit >= ranks * kUnitsOfRank) return unit;
+  }
+  return 1;
+}
 
 TokenRange elements(HeadRange heads, uint32_t head_size) {
   return {heads.begin * head_size, heads.end * head_size};
@@ -87,30 +98,30 @@ Result<LayerWeights> load_layer(Loader& load, uint32_t layer, const models::Mode
   w.q = EBB_TRY(load.rows(TensorRole::kQ, layer, q));
   w.k = EBB_TRY(load.rows(TensorRole::kK, layer, kv));
   w.v = EBB_TRY(load.rows(TensorRole::kV, layer, kv));
-  w.attention_out = EBB_TRY(load.columns(TensorRole::kAttentionOut, layer, q));
+  w.attention_out = EBB_TRY(load.inputs(TensorRole::kAttentionOut, layer, q));
   w.ffn_norm = EBB_TRY(load.whole(TensorRole::kFfnNorm, layer));
   w.gate = EBB_TRY(load.rows(TensorRole::kGate, layer, share.ffn));
   w.up = EBB_TRY(load.rows(TensorRole::kUp, layer, share.ffn));
-  w.down = EBB_TRY(load.columns(TensorRole::kDown, layer, share.ffn));
+  w.down = EBB_TRY(load.inputs(TensorRole::kDown, layer, share.ffn));
   return w;
 }
 
 }  // namespace
 
 Result<RankShare> share_of_rank(const models::ModelShape& shape, uint32_t ranks, uint32_t rank) {
-  if (ranks == 0 || rank >= ranks || ranks > shape.heads_kv) {
-    return invalid("tensor_parallel_size " + std::to_string(ranks) + ": the model has " +
-                   std::to_string(shape.heads_kv) + " KV heads, so 1 to " +
-                   std::to_string(shape.heads_kv) + " ranks are possible");
+  const uint32_t most = std::min({shape.heads_q, shape.ffn_width, shape.vocabulary});
+  if (ranks == 0 || rank >= ranks || ranks > most) {
+    return invalid("tensor_parallel_size: rank " + std::to_string(rank) + " of " +
+                   std::to_string(ranks) + ", but this model can be dealt to 1 to " +
+                   std::to_string(most) + " ranks");
   }
   RankShare share;
   share.rank = rank;
   share.ranks = ranks;
   share.heads_kv = models::kv_heads_of_rank(shape.heads_kv, ranks, rank);
-  const auto group = static_cast<uint16_t>(shape.heads_q / shape.heads_kv);
-  share.heads_q = {static_cast<uint16_t>(share.heads_kv.begin * group),
-                   static_cast<uint16_t>(share.heads_kv.end * group)};
-  share.ffn = models::columns_of_rank(shape.ffn_width, kFfnUnit, ranks, rank);
+  share.heads_q = models::query_heads_of_rank(shape.heads_q, shape.heads_kv, ranks, rank);
+  share.ffn =
+      models::columns_of_rank(shape.ffn_width, ffn_unit(shape.ffn_width, ranks), ranks, rank);
   share.vocabulary = models::columns_of_rank(shape.vocabulary, 1, ranks, rank);
   return share;
 }

@@ -14,8 +14,8 @@
 namespace ebb::worker {
 
 /// What one rank holds of every layer. Query heads follow their KV heads; FFN columns are dealt in
-/// blocks of 32, so that quantised rows are cut on block borders; the head's rows (vocabulary)
-/// evenly.
+/// units, so that cuts fall on the borders of quantised blocks where that costs no balance; the
+/// head's rows (vocabulary) evenly.
 struct RankShare {
   uint32_t rank = 0;
   uint32_t ranks = 1;
@@ -25,16 +25,24 @@ struct RankShare {
   TokenRange vocabulary;  ///< rows of the output head
 };
 
-/// Errors: kInvalid (more ranks than KV heads).
+/// Errors: kInvalid (more ranks than query heads, FFN columns or tokens).
 Result<RankShare> share_of_rank(const models::ModelShape& shape, uint32_t ranks, uint32_t rank);
+
+/// A matrix cut by columns, its inputs. Quantised rows can be cut between blocks only, heads and
+/// FFN shares end where they end: the weight then holds every block that the share touches, and
+/// takes zeros for the inputs that are other ranks'. Exact: a product with zero adds nothing.
+struct InputCut {
+  std::unique_ptr<kernels::Weight> weight;
+  uint32_t lead = 0;  ///< inputs of the weight before the rank's first
+};
 
 struct LayerWeights {
   std::unique_ptr<kernels::Weight> attention_norm;  ///< [1, width]
   std::unique_ptr<kernels::Weight> q, k, v;         ///< [heads * head_size, width]
-  std::unique_ptr<kernels::Weight> attention_out;   ///< [width, heads_q * head_size]
+  InputCut attention_out;                           ///< [width, heads_q * head_size]
   std::unique_ptr<kernels::Weight> ffn_norm;        ///< [1, width]
   std::unique_ptr<kernels::Weight> gate, up;        ///< [ffn, width]
-  std::unique_ptr<kernels::Weight> down;            ///< [width, ffn]
+  InputCut down;                                    ///< [width, ffn]
 };
 
 struct ModelWeights {
@@ -44,8 +52,7 @@ struct ModelWeights {
   std::unique_ptr<kernels::Weight> head;         ///< [vocabulary share, width]
 };
 
-/// `files` must outlive the weights. Errors: of the file (a tensor missing), kUnsupported (a cut
-/// inside a block).
+/// `files` must outlive the weights. Errors: of the files (a tensor missing).
 Result<ModelWeights> load_weights(const models::ModelFiles& files, const models::ModelShape& shape,
                                   const RankShare& share, kernels::Ops& ops);
 

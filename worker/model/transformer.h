@@ -1,4 +1,4 @@
-// The Llama forward pass in pieces, in reading order: what happens to `rows` rows of activations
+// The forward pass in pieces, in reading order: what happens to `rows` rows of activations
 // between the attention calls. It knows weights, ranks and the collective; it knows nothing of
 // sequences, residency or policies: the steps above it say where rows stand and what they attend
 // to.
@@ -22,12 +22,12 @@
 namespace ebb::worker {
 
 /// All on the engine thread. Buffers hold at most `rows_max` rows; activations are f32.
-class Llama {
+class Transformer {
  public:
-  static Result<std::unique_ptr<Llama>> make(const models::ModelShape& shape,
-                                             const RankShare& share, kernels::Backend& backend,
-                                             ModelWeights weights, uint32_t rows_max,
-                                             uint32_t positions_max);
+  static Result<std::unique_ptr<Transformer>> make(const models::ModelShape& shape,
+                                                   const RankShare& share,
+                                                   kernels::Backend& backend, ModelWeights weights,
+                                                   uint32_t rows_max, uint32_t positions_max);
 
   /// The collective in force; may change with the epoch.
   void set_collective(collective::Collective* collective) { collective_ = collective; }
@@ -71,9 +71,11 @@ class Llama {
  private:
   /// Sums [rows, width] over ranks in place, with the error count behind it.
   Result<uint32_t> all_reduce_rows(float* d_rows, uint32_t rows, uint32_t errors);
-  Llama(const models::ModelShape& shape, const RankShare& share, kernels::Backend& backend,
-        ModelWeights weights, uint32_t rows_max);
+  Transformer(const models::ModelShape& shape, const RankShare& share, kernels::Backend& backend,
+              ModelWeights weights, uint32_t rows_max);
   Result<void> allocate();
+  /// What `cut` takes of [rows, columns]: `d_x` itself, or a copy with zeros around the columns.
+  const float* inputs_of(const InputCut& cut, const float* d_x, uint32_t rows, uint32_t columns);
   uint64_t kv_columns() const { return uint64_t{share_.heads_kv.size()} * shape_.head_size; }
   Result<uint32_t> add_over_ranks(uint32_t rows, uint32_t errors);
 
@@ -91,8 +93,10 @@ class Llama {
   kernels::Buffer lse_;        ///< [rows, heads_q]
   kernels::Buffer gate_up_;    ///< [rows, 2 * ffn]
   kernels::Buffer act_;        ///< [rows, ffn]
-  kernels::Buffer part_;       ///< [rows, width] and one element: what is summed over ranks
-  kernels::Buffer logits_;     ///< [kLogitRows, vocabulary share]
+  kernels::Buffer padded_;     ///< [rows, the widest input that needs zeros around it]
+  std::vector<float> zeros_;
+  kernels::Buffer part_;    ///< [rows, width] and one element: what is summed over ranks
+  kernels::Buffer logits_;  ///< [kLogitRows, vocabulary share]
 };
 
 }  // namespace ebb::worker

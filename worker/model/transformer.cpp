@@ -1,4 +1,4 @@
-#include "worker/model/llama.h"
+#include "worker/model/transformer.h"
 
 #include <algorithm>
 #include <cstring>
@@ -8,10 +8,13 @@ namespace {
 constexpr uint32_t kLogitRows = 32;  // rows of logits at once: 32 x 49152 floats are 6 MiB
 }
 
-Result<std::unique_ptr<Llama>> Llama::make(const models::ModelShape& shape, const RankShare& share,
-                                           kernels::Backend& backend, ModelWeights weights,
-                                           uint32_t rows_max, uint32_t positions_max) {
-  std::unique_ptr<Llama> model(new Llama(shape, share, backend, std::move(weights), rows_max));
+Result<std::unique_ptr<Transformer>> Transformer::make(const models::ModelShape& shape,
+                                                       const RankShare& share,
+                                                       kernels::Backend& backend,
+                                                       ModelWeights weights, uint32_t rows_max,
+                                                       uint32_t positions_max) {
+  std::unique_ptr<Transformer> model(
+      new Transformer(shape, share, backend, std::move(weights), rows_max));
   EBB_TRY_VOID(model->allocate());
   kernels::RopeArgs rope;
   rope.base = shape.rope_base;
@@ -22,15 +25,15 @@ Result<std::unique_ptr<Llama>> Llama::make(const models::ModelShape& shape, cons
   return model;
 }
 
-Llama::Llama(const models::ModelShape& shape, const RankShare& share, kernels::Backend& backend,
-             ModelWeights weights, uint32_t rows_max)
+Transformer::Transformer(const models::ModelShape& shape, const RankShare& share,
+                         kernels::Backend& backend, ModelWeights weights, uint32_t rows_max)
     : shape_(shape),
       share_(share),
       backend_(backend),
       weights_(std::move(weights)),
       rows_max_(rows_max) {}
 
-Result<void> Llama::allocate() {
+Result<void> Transformer::allocate() {
   const uint64_t rows = rows_max_;
   const uint64_t q_columns = uint64_t{share_.heads_q.size()} * shape_.head_size;
   const auto floats = [&](kernels::Buffer& buffer, uint64_t count) -> Result<void> {
@@ -46,18 +49,27 @@ Result<void> Llama::allocate() {
   EBB_TRY_VOID(floats(lse_, rows * share_.heads_q.size()));
   EBB_TRY_VOID(floats(gate_up_, rows * 2 * share_.ffn.size()));
   EBB_TRY_VOID(floats(act_, rows * share_.ffn.size()));
+  uint64_t padded = 0;
+  for (const LayerWeights& layer : weights_.layers) {
+    for (const InputCut* cut : {&layer.attention_out, &layer.down}) {
+      const uint64_t own = cut == &layer.down ? share_.ffn.size() : q_columns;
+      if (cut->weight->columns() > own) padded = std::max(padded, cut->weight->columns());
+    }
+  }
+  zeros_.resize(padded);
+  EBB_TRY_VOID(floats(padded_, rows * padded));
   EBB_TRY_VOID(floats(part_, rows * shape_.width + 1));
   EBB_TRY_VOID(
       floats(logits_, uint64_t{std::min(kLogitRows, rows_max_)} * share_.vocabulary.size()));
   return {};
 }
 
-void Llama::embed(std::span<const TokenId> ids) {
+void Transformer::embed(std::span<const TokenId> ids) {
   EBB_CHECK(ids.size() <= rows_max_);
   backend_.ops->embed(*weights_.embedding, ids, x_.floats());
 }
 
-void Llama::project(uint32_t layer, std::span<const Position> positions) {
+void Transformer::project(uint32_t layer, std::span<const Position> positions) {
   const LayerWeights& w = weights_.layers[layer];
   const auto rows = static_cast<uint32_t>(positions.size());
   const uint64_t q_columns = uint64_t{share_.heads_q.size()} * shape_.head_size;
@@ -70,13 +82,15 @@ void Llama::project(uint32_t layer, std::span<const Position> positions) {
   ops.rope(d_k(), kv_stride(), share_.heads_kv.size(), shape_.head_size, positions);
 }
 
-Result<uint32_t> Llama::attention_output(uint32_t layer, uint32_t rows, uint32_t errors) {
-  backend_.ops->matmul(attention_.floats(), rows, *weights_.layers[layer].attention_out,
+Result<uint32_t> Transformer::attention_output(uint32_t layer, uint32_t rows, uint32_t errors) {
+  const InputCut& out = weights_.layers[layer].attention_out;
+  const uint32_t columns = uint32_t{share_.heads_q.size()} * shape_.head_size;
+  backend_.ops->matmul(inputs_of(out, attention_.floats(), rows, columns), rows, *out.weight,
                        part_.floats(), shape_.width);
   return add_over_ranks(rows, errors);
 }
 
-Result<uint32_t> Llama::feed_forward(uint32_t layer, uint32_t rows, uint32_t errors) {
+Result<uint32_t> Transformer::feed_forward(uint32_t layer, uint32_t rows, uint32_t errors) {
   const LayerWeights& w = weights_.layers[layer];
   const uint32_t ffn = share_.ffn.size();
   kernels::Ops& ops = *backend_.ops;
@@ -84,17 +98,33 @@ Result<uint32_t> Llama::feed_forward(uint32_t layer, uint32_t rows, uint32_t err
   ops.matmul(normed_.floats(), rows, *w.gate, gate_up_.floats(), 2 * uint64_t{ffn});
   ops.matmul(normed_.floats(), rows, *w.up, gate_up_.floats() + ffn, 2 * uint64_t{ffn});
   ops.silu_mul(gate_up_.floats(), rows, ffn, act_.floats());
-  ops.matmul(act_.floats(), rows, *w.down, part_.floats(), shape_.width);
+  ops.matmul(inputs_of(w.down, act_.floats(), rows, ffn), rows, *w.down.weight, part_.floats(),
+             shape_.width);
   return add_over_ranks(rows, errors);
 }
 
-Result<uint32_t> Llama::add_over_ranks(uint32_t rows, uint32_t errors) {
+const float* Transformer::inputs_of(const InputCut& cut, const float* d_x, uint32_t rows,
+                                    uint32_t columns) {
+  const uint64_t width = cut.weight->columns();
+  if (width == columns) return d_x;
+  const uint64_t tail = width - cut.lead - columns;
+  kernels::Device& device = *backend_.device;
+  for (uint64_t row = 0; row < rows; ++row) {
+    float* to = padded_.floats() + row * width;
+    device.copy_to_device(to, zeros_.data(), cut.lead * sizeof(float));
+    device.copy_on_device(to + cut.lead, d_x + row * columns, columns * sizeof(float));
+    device.copy_to_device(to + cut.lead + columns, zeros_.data(), tail * sizeof(float));
+  }
+  return padded_.floats();
+}
+
+Result<uint32_t> Transformer::add_over_ranks(uint32_t rows, uint32_t errors) {
   const uint32_t total = EBB_TRY(all_reduce_rows(part_.floats(), rows, errors));
   if (total == 0) backend_.ops->add(x_.floats(), part_.floats(), uint64_t{rows} * shape_.width);
   return total;
 }
 
-Result<uint32_t> Llama::all_reduce_rows(float* d_rows, uint32_t rows, uint32_t errors) {
+Result<uint32_t> Transformer::all_reduce_rows(float* d_rows, uint32_t rows, uint32_t errors) {
   if (collective_ == nullptr || collective_->size() == 1) return errors;
   const uint64_t count = uint64_t{rows} * shape_.width;
   const float mine = static_cast<float>(errors);
@@ -106,7 +136,8 @@ Result<uint32_t> Llama::all_reduce_rows(float* d_rows, uint32_t rows, uint32_t e
   return static_cast<uint32_t>(total);
 }
 
-Result<void> Llama::gather_rows(uint32_t rows, const std::function<void(float* d_rows)>& fill) {
+Result<void> Transformer::gather_rows(uint32_t rows,
+                                      const std::function<void(float* d_rows)>& fill) {
   fill(part_.floats());
   EBB_TRY(all_reduce_rows(part_.floats(), rows, 0));
   backend_.device->copy_on_device(x_.data(), part_.data(),
@@ -114,19 +145,19 @@ Result<void> Llama::gather_rows(uint32_t rows, const std::function<void(float* d
   return {};
 }
 
-Result<uint32_t> Llama::agree(uint32_t errors) {
+Result<uint32_t> Transformer::agree(uint32_t errors) {
   if (collective_ == nullptr || collective_->size() == 1) return errors;
   float total = static_cast<float>(errors);
   EBB_TRY_VOID(collective_->all_reduce_sum(&total, 1));
   return static_cast<uint32_t>(total);
 }
 
-Result<void> Llama::broadcast_tokens(std::span<TokenId> tokens) {
+Result<void> Transformer::broadcast_tokens(std::span<TokenId> tokens) {
   if (collective_ == nullptr || collective_->size() == 1) return {};
   return collective_->broadcast(std::as_writable_bytes(tokens), 0);
 }
 
-Result<std::vector<float>> Llama::logits(uint32_t first, uint32_t count) {
+Result<std::vector<float>> Transformer::logits(uint32_t first, uint32_t count) {
   const uint64_t mine = share_.vocabulary.size();
   const uint64_t widest = models::columns_of_rank(shape_.vocabulary, 1, share_.ranks, 0).size();
   const bool root = share_.rank == 0;
