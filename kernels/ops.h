@@ -35,7 +35,9 @@ class Weight {
   virtual ~Weight() = default;
   virtual uint64_t rows() const = 0;
   virtual uint64_t columns() const = 0;
-  virtual uint64_t resident_bytes() const = 0;  ///< memory beyond the mapping
+  /// Memory of the backend's own copy; 0: there is none, the source is read at every use. Above 0
+  /// the source is not read again, and the pages of its mapping may be forgotten.
+  virtual uint64_t resident_bytes() const = 0;
 };
 
 /// Decode: few rows, latency matters. Bulk: many rows, throughput matters (may use more threads).
@@ -66,10 +68,12 @@ enum class ListScope : uint8_t { kLayer, kKvHead, kQueryHead };
 /// Attention of `rows` consecutive query positions of one sequence in one layer:
 ///   out[i, h] = sum_{e in S(i)} softmax_e(q[i, h] . k_e / sqrt(head_size)) v_e,  lse[i, h] = log
 ///   sum_e exp(logit)
-/// S(i), dense (lists empty): slots [0, count - rows + 1 + i), the causal bound of row i;
+/// S(i), dense (lists empty): slots [0, p], p = count - rows + i being the slot of row i itself
+/// (the causal bound); with a `window`, slots (p - window, p].
 /// S(i), listed: entries [0, count) of the list, in the order given (callers pass ascending
 /// positions; that order, and nothing about slots, decides the bits). Listed attention takes rows
-/// == 1. Empty S: out = 0, lse = -inf. Query head h reads KV head h / (heads_q / heads_kv).
+/// == 1 and no window. Empty S: out = 0, lse = -inf. Query head h reads KV head h / (heads_q /
+/// heads_kv). One row over slots [a, b), by window or by a list of them, has the same bits.
 struct AttendArgs {
   const float* d_q = nullptr;  ///< [rows, heads_q, head_size]
   uint32_t rows = 1;
@@ -78,13 +82,16 @@ struct AttendArgs {
   /// slots: [count], [heads_kv, count] or [heads_q, count] by `scope`; empty: dense
   std::span<const uint32_t> list;
   ListScope scope = ListScope::kLayer;
+  /// Entries a row sees at most, its own included: dense only; 0: all up to the causal bound.
+  uint32_t window = 0;
   /// Query variant: entries [0, alt_count) are scored with d_q_alt instead (as StreamingLLM wants
   /// it for its sinks); null: none.
   const float* d_q_alt = nullptr;  ///< [rows, heads_q, head_size]
   uint32_t alt_count = 0;
   float* d_out = nullptr;  ///< [rows, heads_q, head_size]
   float* d_lse = nullptr;  ///< [rows, heads_q]; null: not wanted
-  /// [heads_q, count] of the LAST row, scaled, before softmax; null: not wanted
+  /// [heads_q, count] of the LAST row, scaled, before softmax; -inf before the row's window; null:
+  /// not wanted
   float* d_logits = nullptr;
 };
 
@@ -94,12 +101,17 @@ struct Scored {
   float score = 0;
 };
 
-/// cos and sin of every position, formed in double, kept in float. Made once per model.
+/// Pair i of a head at position p turns by the angle p * frequencies[i] (RoFormer,
+/// arXiv:2104.09864; scalings are in the frequencies):
+///   (a, b) -> magnitude * (a cos - b sin, a sin + b cos),
+/// cos and sin formed in double and rounded to f32 with the magnitude applied. Once per model.
 struct RopeArgs {
-  double base = 10000.0;
-  uint32_t dims = 0;        ///< rotated dims of a head; the rest pass through
-  bool interleaved = true;  ///< pairs (2i, 2i+1); false: (i, i + dims/2)
-  uint32_t positions_max = 0;
+  std::vector<double> frequencies;  ///< [dims / 2], radians per position
+  float magnitude = 1;              ///< yarn's factor; 1: a pure rotation
+  bool interleaved = true;          ///< pairs (2i, 2i+1); false: (i, i + dims/2)
+  uint32_t positions_max = 0;       ///< positions are below this
+  /// Rotated dims of a head, the first ones; the rest pass through.
+  uint32_t dims() const { return static_cast<uint32_t>(2 * frequencies.size()); }
 };
 
 class Ops {
@@ -108,10 +120,11 @@ class Ops {
 
   virtual void set_phase(Phase phase) = 0;
 
+  /// A vector of `columns` elements (a norm's gain, a bias) is a weight of one row, in any format.
   /// Errors: kUnsupported (format), kInvalid (columns not a multiple of the block).
   virtual Result<std::unique_ptr<Weight>> load_weight(const WeightSource& source) = 0;
-  /// A vector of `columns` floats (a norm's gain) as a 1-row weight is loaded with load_weight too.
 
+  /// Errors: kInvalid (no frequencies, more than 128 of them, a number that is not finite).
   virtual Result<void> prepare_rope(const RopeArgs& args) = 0;
 
   /// out [ids, columns] = rows `ids` of `table`. Ids outside the table are a broken invariant.
@@ -121,6 +134,15 @@ class Ops {
   /// arXiv:1910.07467.)
   virtual void rms_norm(const float* d_x, uint32_t rows, const Weight& gain, float epsilon,
                         float* d_out) = 0;
+
+  /// The same over each head by itself, in place: x [rows, heads, head_size], rows `row_stride`
+  /// floats apart, gain [1, head_size] (query and key norms).
+  virtual void rms_norm_heads(float* d_x, uint64_t row_stride, uint32_t rows, uint32_t heads,
+                              uint32_t head_size, const Weight& gain, float epsilon) = 0;
+
+  /// x[r, c] += bias[c] for r < rows, c < bias.columns(); rows `row_stride` floats apart, bias one
+  /// row.
+  virtual void add_bias(float* d_x, uint64_t row_stride, uint32_t rows, const Weight& bias) = 0;
 
   /// out [rows, out_stride], first w.rows() columns of each row: x [rows, w.columns()] times w
   /// transposed. f32 accumulation; each row's bits do not depend on how many rows there are while
@@ -134,8 +156,8 @@ class Ops {
   /// out [rows, width] = silu(gate) * up, with gate_up [rows, 2 * width]: gate first.
   virtual void silu_mul(const float* d_gate_up, uint32_t rows, uint32_t width, float* d_out) = 0;
 
-  /// Rotates x [rows, heads, head_size] in place; x's rows are `row_stride` floats apart; row i
-  /// stands at positions[i].
+  /// Rotates x [rows, heads, head_size] in place as prepare_rope said; x's rows are `row_stride`
+  /// floats apart; row i stands at positions[i].
   virtual void rope(float* d_x, uint64_t row_stride, uint32_t heads, uint32_t head_size,
                     std::span<const Position> positions) = 0;
 

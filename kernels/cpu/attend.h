@@ -15,14 +15,22 @@ struct QueryRow {
   const float* q = nullptr;      ///< [heads_q, head_size]
   const float* q_alt = nullptr;  ///< null: none
   uint32_t alt_count = 0;
-  uint32_t count = 0;  ///< entries this row sees
+  uint32_t first = 0;  ///< entries before this one are outside the window
+  uint32_t count = 0;  ///< end of the entries this row sees
   KvRows kv;
   std::span<const uint32_t> list;  ///< as in AttendArgs
   ListScope scope = ListScope::kLayer;
   float* out = nullptr;  ///< null: only the logits are wanted
   float* lse = nullptr;
-  float* logits = nullptr;  ///< [heads_q, count]
+  float* logits = nullptr;  ///< [heads_q, count]; -inf in [0, first)
 };
+
+/// Entries [begin, end) of the rows before `item.count` that row `row` of `item` sees.
+struct Seen {
+  uint32_t begin;
+  uint32_t end;
+};
+Seen seen_by(const AttendArgs& item, uint32_t row);
 
 /// Row `row` of `item`. Logits only where the item wants them: for its last row.
 QueryRow query_row(const KvShape& shape, const AttendArgs& item, uint32_t row);

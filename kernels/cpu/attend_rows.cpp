@@ -50,6 +50,7 @@ class RowAttention {
     const uint32_t wanted = pairs_ < kParallelPairs ? 1 : threads;
     team.run(wanted, bundles_.size(), [&](uint64_t i) { run_bundle(bundles_[i]); });
     for (uint32_t r = 0; r < rows_.size(); ++r) {
+      if (rows_[r].logits != nullptr) blank_logits(rows_[r]);
       if (rows_[r].out != nullptr) finish_row(r);
     }
   }
@@ -78,7 +79,7 @@ class RowAttention {
   /// chunk for all heads, so that it reads whole rows once, in order. Otherwise, and where each
   /// head has its own list, one task is a bundle.
   void plan_bundles(const QueryRow& row, size_t first, uint32_t threads) {
-    const uint32_t chunks = (row.count + kChunkEntries - 1) / kChunkEntries;
+    const uint32_t chunks = (row.count - row.first + kChunkEntries - 1) / kChunkEntries;
     const size_t tasks = tasks_.size() - first;
     const bool shared = row.list.empty() || row.scope == ListScope::kLayer;
     if (!shared || chunks < kChunksPerThread * threads) {
@@ -99,7 +100,7 @@ class RowAttention {
   }
 
   uint64_t plan_heads(uint32_t r, uint32_t head, uint32_t heads, uint64_t state) {
-    for (uint32_t e = 0; e < rows_[r].count; e += kChunkEntries) {
+    for (uint32_t e = rows_[r].first; e < rows_[r].count; e += kChunkEntries) {
       const uint32_t entries = std::min(kChunkEntries, rows_[r].count - e);
       tasks_.push_back({r, head, heads, e, entries, state});
       state += heads * state_size();
@@ -180,9 +181,17 @@ class RowAttention {
     while (next_ < tasks_.size() && tasks_[next_].row < r) ++next_;
     while (next_ < tasks_.size() && tasks_[next_].row == r) {
       size_t end = next_ + 1;
-      while (end < tasks_.size() && tasks_[end].row == r && tasks_[end].first_entry > 0) ++end;
+      while (end < tasks_.size() && tasks_[end].row == r && tasks_[end].first_entry > row.first) {
+        ++end;
+      }
       for (uint32_t h = 0; h < tasks_[next_].heads; ++h) merge_head(row, next_, end, h);
       next_ = end;
+    }
+  }
+
+  void blank_logits(const QueryRow& row) const {
+    for (uint64_t h = 0; h < shape_.heads_q; ++h) {
+      std::fill_n(row.logits + h * row.count, row.first, -std::numeric_limits<float>::infinity());
     }
   }
 
@@ -218,14 +227,22 @@ class RowAttention {
 
 }  // namespace
 
+Seen seen_by(const AttendArgs& item, uint32_t row) {
+  const int64_t bound = int64_t{item.count} - item.rows + 1 + row;
+  const uint32_t end = bound > 0 ? static_cast<uint32_t>(bound) : 0;
+  const uint32_t begin = item.window > 0 && item.window < end ? end - item.window : 0;
+  return {begin, end};
+}
+
 QueryRow query_row(const KvShape& shape, const AttendArgs& item, uint32_t row) {
   const uint64_t vector = uint64_t{row} * shape.heads_q * shape.head_size;
   QueryRow query;
   query.q = item.d_q + vector;
   query.q_alt = item.d_q_alt == nullptr ? nullptr : item.d_q_alt + vector;
   query.alt_count = item.alt_count;
-  const int64_t bound = int64_t{item.count} - item.rows + 1 + row;
-  query.count = bound > 0 ? static_cast<uint32_t>(bound) : 0;
+  const Seen seen = seen_by(item, row);
+  query.first = seen.begin;
+  query.count = seen.end;
   query.kv = item.kv;
   query.list = item.list;
   query.scope = item.scope;

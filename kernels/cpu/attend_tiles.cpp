@@ -49,7 +49,8 @@ class TileAttention {
           rows_(std::min(all.tile_rows_, all.item_.rows - first_row_)),
           size_(all.shape_.head_size),
           stacked_(rows_ * all.group_),
-          valid_(stacked_),
+          begin_(stacked_),
+          end_(stacked_),
           scratch_(std::make_unique_for_overwrite<float[]>(uint64_t{stacked_} *
                                                                (3 * size_ + kTileEntries + 2) +
                                                            uint64_t{kTileEntries} * size_ * 2)) {
@@ -69,10 +70,11 @@ class TileAttention {
       std::fill_n(out_, uint64_t{stacked_} * size_, 0.0f);
       std::fill_n(maximum_, stacked_, -std::numeric_limits<float>::infinity());
       std::fill_n(sum_, stacked_, 0.0f);
-      const uint32_t end = entries_of(first_row_ + rows_ - 1);
+      // The first row's window begins first, the last row sees furthest.
+      const uint32_t end = seen_by(all_.item_, first_row_ + rows_ - 1).end;
       const uint32_t alternative =
           all_.item_.d_q_alt == nullptr ? 0 : std::min(all_.item_.alt_count, end);
-      for (uint32_t e = 0; e < end;) {
+      for (uint32_t e = seen_by(all_.item_, first_row_).begin; e < end;) {
         const bool alt = e < alternative;
         const uint32_t stop = std::min(e + kTileEntries, alt ? alternative : end);
         attend_tile(alt ? q_alt_ : q_, e, stop);
@@ -82,10 +84,6 @@ class TileAttention {
     }
 
    private:
-    uint32_t entries_of(uint32_t row) const {
-      const int64_t bound = int64_t{all_.item_.count} - all_.item_.rows + 1 + row;
-      return bound > 0 ? static_cast<uint32_t>(bound) : 0;
-    }
     uint64_t vector_of(uint32_t row) const {
       const uint64_t head =
           uint64_t{first_row_ + row} * all_.shape_.heads_q + kv_head_ * all_.group_;
@@ -110,11 +108,12 @@ class TileAttention {
       product({stacked_, entries, size_, size_, size_, kTileEntries}, q, k_, Transposed::kYes, 0.0f,
               scores_);
       for (uint32_t i = 0; i < stacked_; ++i) {
-        const uint32_t bound = entries_of(first_row_ + i / all_.group_);
-        valid_[i] = bound > begin ? std::min(bound - begin, entries) : 0;
+        const Seen seen = seen_by(all_.item_, first_row_ + i / all_.group_);
+        begin_[i] = std::clamp(seen.begin, begin, end) - begin;
+        end_[i] = std::clamp(seen.end, begin, end) - begin;
       }
-      all_.inner_.softmax_tile(
-          {scores_, kTileEntries, stacked_, entries, valid_.data(), out_, size_, maximum_, sum_});
+      all_.inner_.softmax_tile({scores_, kTileEntries, stacked_, entries, begin_.data(),
+                                end_.data(), out_, size_, maximum_, sum_});
       product({stacked_, size_, entries, kTileEntries, size_, size_}, scores_, v_, Transposed::kNo,
               1.0f, out_);
     }
@@ -140,7 +139,8 @@ class TileAttention {
     const uint32_t rows_;
     const uint32_t size_;
     const uint32_t stacked_;
-    std::vector<uint32_t> valid_;       ///< [stacked]: columns of the current tile that a row sees
+    std::vector<uint32_t> begin_;  ///< [stacked]: columns of the current tile that a row sees
+    std::vector<uint32_t> end_;
     std::unique_ptr<float[]> scratch_;  ///< all of the following, not zeroed first
     float* q_;
     float* q_alt_;

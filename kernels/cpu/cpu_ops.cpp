@@ -41,30 +41,15 @@ void CpuOps::parallel_ranges(uint64_t count, uint64_t grain, const Body& body) {
 
 Result<std::unique_ptr<Weight>> CpuOps::load_weight(const WeightSource& source) {
   EBB_TRY_VOID(check_weight_source(source));
-  auto weight = std::make_unique<CpuWeight>(source);
-  if (source.rows == 1) {
-    weight->vector().resize(source.columns);
-    inner_.dequantize(source.format, source.data, source.columns, weight->vector().data());
-  }
-  return std::unique_ptr<Weight>(std::move(weight));
+  if (source.rows > 1) return std::unique_ptr<Weight>(std::make_unique<CpuWeight>(source));
+  std::vector<float> values(source.columns);
+  inner_.dequantize(source.format, source.data, source.columns, values.data());
+  return std::unique_ptr<Weight>(std::make_unique<CpuWeight>(std::move(values)));
 }
 
 Result<void> CpuOps::prepare_rope(const RopeArgs& args) {
-  if (args.dims == 0 || args.dims % 2 != 0) {
-    return invalid("rope dims " + std::to_string(args.dims) + ": must be even, at least 2");
-  }
-  if (!(args.base > 0)) return invalid("rope base: must be above 0");
-  rope_ = args;
-  const uint32_t half = args.dims / 2;
-  rope_cos_.resize(uint64_t{args.positions_max} * half);
-  rope_sin_.resize(uint64_t{args.positions_max} * half);
-  for (uint32_t i = 0; i < half; ++i) {
-    const double frequency = std::pow(args.base, -2.0 * i / args.dims);
-    for (uint64_t p = 0; p < args.positions_max; ++p) {
-      rope_cos_[p * half + i] = static_cast<float>(std::cos(static_cast<double>(p) * frequency));
-      rope_sin_[p * half + i] = static_cast<float>(std::sin(static_cast<double>(p) * frequency));
-    }
-  }
+  EBB_TRY_VOID(check_rope(args));
+  rotation_ = Rotation(args);
   return {};
 }
 
@@ -80,11 +65,35 @@ void CpuOps::embed(const Weight& table, std::span<const TokenId> ids, float* d_o
 void CpuOps::rms_norm(const float* d_x, uint32_t rows, const Weight& gain, float epsilon,
                       float* d_out) {
   const std::vector<float>& factors = own(gain).vector();
-  EBB_CHECK(!factors.empty());
   const uint64_t n = factors.size();
   parallel_ranges(rows, kGrainFloats / n, [&](uint64_t begin, uint64_t end) {
     for (uint64_t r = begin; r < end; ++r) {
       inner_.rms_norm(d_x + r * n, factors.data(), n, epsilon, d_out + r * n);
+    }
+  });
+}
+
+void CpuOps::rms_norm_heads(float* d_x, uint64_t row_stride, uint32_t rows, uint32_t heads,
+                            uint32_t head_size, const Weight& gain, float epsilon) {
+  const std::vector<float>& factors = own(gain).vector();
+  EBB_CHECK(factors.size() == head_size && row_stride >= uint64_t{heads} * head_size);
+  const uint64_t width = std::max<uint64_t>(uint64_t{heads} * head_size, 1);
+  parallel_ranges(rows, kGrainFloats / width, [&](uint64_t begin, uint64_t end) {
+    for (uint64_t r = begin; r < end; ++r) {
+      for (uint64_t h = 0; h < heads; ++h) {
+        float* head = d_x + r * row_stride + h * head_size;
+        inner_.rms_norm(head, factors.data(), head_size, epsilon, head);
+      }
+    }
+  });
+}
+
+void CpuOps::add_bias(float* d_x, uint64_t row_stride, uint32_t rows, const Weight& bias) {
+  const std::vector<float>& values = own(bias).vector();
+  EBB_CHECK(row_stride >= values.size());
+  parallel_ranges(rows, kGrainFloats / values.size(), [&](uint64_t begin, uint64_t end) {
+    for (uint64_t r = begin; r < end; ++r) {
+      inner_.add(d_x + r * row_stride, values.data(), values.size());
     }
   });
 }
@@ -104,47 +113,18 @@ void CpuOps::silu_mul(const float* d_gate_up, uint32_t rows, uint32_t width, flo
   });
 }
 
-namespace {
-
-struct Rotation {
-  const float* cosine;  ///< [half]
-  const float* sine;
-  uint32_t half;
-};
-
-void rotate_interleaved(float* x, const Rotation& r) {
-  for (uint32_t i = 0; i < r.half; ++i) {
-    const float a = x[2 * i];
-    const float b = x[2 * i + 1];
-    x[2 * i] = a * r.cosine[i] - b * r.sine[i];
-    x[2 * i + 1] = a * r.sine[i] + b * r.cosine[i];
-  }
-}
-
-void rotate_halves(float* x, const Rotation& r) {
-  for (uint32_t i = 0; i < r.half; ++i) {
-    const float a = x[i];
-    const float b = x[i + r.half];
-    x[i] = a * r.cosine[i] - b * r.sine[i];
-    x[i + r.half] = a * r.sine[i] + b * r.cosine[i];
-  }
-}
-
-}  // namespace
-
 void CpuOps::rope(float* d_x, uint64_t row_stride, uint32_t heads, uint32_t head_size,
                   std::span<const Position> positions) {
-  EBB_CHECK(rope_.dims > 0 && rope_.dims <= head_size);
-  const auto rotate = rope_.interleaved ? rotate_interleaved : rotate_halves;
-  const uint32_t half = rope_.dims / 2;
+  EBB_CHECK(rotation_.dims() > 0 && rotation_.dims() <= head_size);
   const uint64_t width = uint64_t{heads} * head_size;
   const uint64_t grain = kGrainFloats / 4 / std::max<uint64_t>(width, 1);
   parallel_ranges(positions.size(), grain, [&](uint64_t begin, uint64_t end) {
+    Rotation::Angles angles;
     for (uint64_t r = begin; r < end; ++r) {
-      EBB_CHECK(positions[r] < rope_.positions_max);
-      const uint64_t at = uint64_t{positions[r]} * half;
-      const Rotation rotation{rope_cos_.data() + at, rope_sin_.data() + at, half};
-      for (uint64_t h = 0; h < heads; ++h) rotate(d_x + r * row_stride + h * head_size, rotation);
+      rotation_.find(positions[r], angles);
+      for (uint64_t h = 0; h < heads; ++h) {
+        rotation_.turn(angles, d_x + r * row_stride + h * head_size);
+      }
     }
   });
 }
@@ -165,7 +145,7 @@ void CpuOps::append_kv(const KvShape& shape, const KvRows& kv, const float* d_k,
 void CpuOps::attend(const KvShape& shape, std::span<const AttendArgs> items) {
   std::vector<QueryRow> rows;
   for (const AttendArgs& item : items) {
-    EBB_CHECK(item.list.empty() || item.rows == 1);
+    EBB_CHECK(item.list.empty() || (item.rows == 1 && item.window == 0));
     if (item.rows < kTileRowsMin) {
       for (uint32_t r = 0; r < item.rows; ++r) rows.push_back(query_row(shape, item, r));
       continue;

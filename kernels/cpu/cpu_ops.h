@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/cpu/inner.h"
+#include "kernels/cpu/rotation.h"
 #include "kernels/cpu/thread_team.h"
 #include "kernels/ops.h"
 
@@ -23,6 +24,9 @@ class CpuOps final : public Ops {
   void embed(const Weight& table, std::span<const TokenId> ids, float* d_out) override;
   void rms_norm(const float* d_x, uint32_t rows, const Weight& gain, float epsilon,
                 float* d_out) override;
+  void rms_norm_heads(float* d_x, uint64_t row_stride, uint32_t rows, uint32_t heads,
+                      uint32_t head_size, const Weight& gain, float epsilon) override;
+  void add_bias(float* d_x, uint64_t row_stride, uint32_t rows, const Weight& bias) override;
   void matmul(const float* d_x, uint32_t rows, const Weight& w, float* d_out,
               uint64_t out_stride) override;
   void add(float* d_x, const float* d_y, uint64_t count) override;
@@ -59,9 +63,7 @@ class CpuOps final : public Ops {
   const InnerKernels& inner_;
   ThreadTeam team_;
   uint32_t threads_;
-  RopeArgs rope_;
-  std::vector<float> rope_cos_;  ///< [positions_max, dims / 2]
-  std::vector<float> rope_sin_;
+  Rotation rotation_;
 };
 
 }  // namespace ebb::kernels::cpu

@@ -44,7 +44,7 @@ struct AttendChunk {
   /// in groups: the pointers past the end must be readable rows too (any), their values are not
   /// used.
   const std::byte* const* rows = nullptr;
-  uint32_t entries = 0;    ///< at least 1
+  uint32_t entries = 0;  ///< at least 1
   /// Bytes from each pointer on that are worth asking for ahead of use (a hint; 0: none).
   uint32_t prefetch_bytes = 0;
   uint32_t heads = 0;      ///< 1 to kChunkHeadsMax
@@ -61,11 +61,12 @@ struct AttendChunk {
 /// A tile of scores in the online softmax (Alg. 3 of arXiv:1805.02867), many rows at a time.
 struct SoftmaxTile {
   float* scores =
-      nullptr;  ///< [rows, stride]: replaced by exp(score - new maximum); 0 from `valid` on
+      nullptr;  ///< [rows, stride]: replaced by exp(score - new maximum); 0 where not seen
   uint64_t stride = 0;
   uint32_t rows = 0;
   uint32_t columns = 0;
-  const uint32_t* valid = nullptr;  ///< [rows]: columns that this row sees, at most `columns`
+  const uint32_t* begin = nullptr;  ///< [rows]: this row sees columns [begin, end), none if equal
+  const uint32_t* end = nullptr;    ///< [rows]: at most `columns`
   float* out = nullptr;             ///< [rows, head_size], rescaled to the new maximum
   uint32_t head_size = 0;
   float* maximum = nullptr;  ///< [rows], running; -inf at first

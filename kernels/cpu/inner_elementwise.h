@@ -151,10 +151,10 @@ void softmax_tile(const SoftmaxTile& t) {
     for (uint32_t i = 0; i < rows; ++i) {
       const uint64_t r = first + i;
       const float most = t.maximum[r];
-      // A row with nothing valid in this tile stays as it is: exp(0) = 1. (-inf minus -inf would be
+      // A row that sees nothing of this tile stays as it is: exp(0) = 1. (-inf minus -inf would be
       // NaN.)
-      if (t.valid[r] == 0) continue;
-      const float found = max_of(t.scores + r * t.stride, t.valid[r]);
+      if (t.begin[r] == t.end[r]) continue;
+      const float found = max_of(t.scores + r * t.stride + t.begin[r], t.end[r] - t.begin[r]);
       t.maximum[r] = found > most ? found : most;
       rescale[i] = most - t.maximum[r];
     }
@@ -162,10 +162,12 @@ void softmax_tile(const SoftmaxTile& t) {
     for (uint32_t i = 0; i < rows; ++i) {
       const uint64_t r = first + i;
       float* scores = t.scores + r * t.stride;
-      const float added =
-          t.valid[r] == 0 ? 0.0f : exp_all(scores, t.valid[r], t.maximum[r], scores);
+      const uint32_t seen = t.end[r] - t.begin[r];
+      float* within = scores + t.begin[r];
+      const float added = seen == 0 ? 0.0f : exp_all(within, seen, t.maximum[r], within);
       t.sum[r] = t.sum[r] * rescale[i] + added;
-      for (uint32_t c = t.valid[r]; c < t.columns; ++c) scores[c] = 0;
+      for (uint32_t c = 0; c < t.begin[r]; ++c) scores[c] = 0;
+      for (uint32_t c = t.end[r]; c < t.columns; ++c) scores[c] = 0;
       if (rescale[i] == 1.0f) continue;
       for (uint32_t j = 0; j < t.head_size; ++j) t.out[r * t.head_size + j] *= rescale[i];
     }

@@ -1,134 +1,23 @@
 // Products with weights that stay in their stored format, and their conversion to f32. Part of
 // inner.cpp.
 //
-// A thread owns a range of weight rows. A block of 32 weights is expanded in registers (scale and
-// minimum applied), then multiplied with every row of x while it is there. A row's sum is one
-// vector of partial sums over the blocks in ascending order, folded by a fixed tree: its bits
-// depend on nothing but its own inputs.
+// A thread owns a range of weight rows. Weights are expanded (scale and minimum applied) and then
+// multiplied with every row of x while they are near. A row's sum is one vector of partial sums
+// over the columns in ascending order, folded by a fixed tree: its bits depend on nothing but its
+// own inputs.
+//
+// Two ways. The formats that are cheap to expand stay in registers, block by block. The others are
+// arithmetic and not memory bound: they go through a tile of a few rows in the first-level cache,
+// whose stores and loads cost nothing beside the expansion, and which every row of x then shares.
 #pragma once
 
 #include "kernels/cpu/inner.h"
+#include "kernels/cpu/inner_formats.h"
+#include "kernels/cpu/inner_superblocks.h"
 #include "kernels/cpu/simd.h"
 
 namespace ebb::kernels::cpu {
 namespace {
-
-constexpr uint32_t kStep = 32;  // elements expanded at a time, in every format
-constexpr uint32_t kStepVectors = kStep / kLanes;
-
-struct Expanded {
-  Floats part[kStepVectors];
-};
-
-/// What the scale fields of a block say, as floats.
-struct Scale {
-  float factor;
-  float minimum;
-};
-
-struct F32Format {
-  static constexpr uint32_t kBytes = 128;
-  static constexpr bool kScaled = false;
-  static EBB_INLINE Scale scale(const std::byte*) { return {}; }
-  static EBB_INLINE Expanded expand(const std::byte* from, const Scale&) {
-    Expanded e;
-    for (uint32_t i = 0; i < kStepVectors; ++i) e.part[i] = load_as<Floats>(from + i * kLanes * 4);
-    return e;
-  }
-  static EBB_INLINE float scalar(const std::byte* from) { return load_as<float>(from); }
-};
-
-struct F16Format {
-  static constexpr uint32_t kBytes = 64;
-  static constexpr bool kScaled = false;
-  static EBB_INLINE Scale scale(const std::byte*) { return {}; }
-  static EBB_INLINE Expanded expand(const std::byte* from, const Scale&) {
-    Expanded e;
-    for (uint32_t i = 0; i < kStepVectors; ++i) e.part[i] = load_f16(from + i * kLanes * 2);
-    return e;
-  }
-  static EBB_INLINE float scalar(const std::byte* from) { return load_f16_scalar(from); }
-};
-
-struct BF16Format {
-  static constexpr uint32_t kBytes = 64;
-  static constexpr bool kScaled = false;
-  static EBB_INLINE Scale scale(const std::byte*) { return {}; }
-  static EBB_INLINE Expanded expand(const std::byte* from, const Scale&) {
-    Expanded e;
-    for (uint32_t i = 0; i < kStepVectors; ++i) e.part[i] = load_bf16(from + i * kLanes * 2);
-    return e;
-  }
-  static EBB_INLINE float scalar(const std::byte* from) {
-    const uint32_t bits = uint32_t{load_as<uint16_t>(from)} << 16;
-    return load_as<float>(&bits);
-  }
-};
-
-struct Q8_0Format {
-  static constexpr uint32_t kBytes = 34;
-  static constexpr bool kScaled = true;
-  static EBB_INLINE Scale scale(const std::byte* from) { return {load_f16_pair(from).first, 0}; }
-  static EBB_INLINE Expanded expand(const std::byte* from, const Scale& scale) {
-    Expanded e;
-    for (uint32_t i = 0; i < kStepVectors; ++i) {
-      e.part[i] = to_floats(load_i8(from + 2 + i * kLanes)) * scale.factor;
-    }
-    return e;
-  }
-};
-
-/// Low nibbles are elements 0-15, high nibbles 16-31. With 16 lanes one permutation of the table of
-/// all 16 possible values replaces mask, conversion and multiply-add.
-EBB_INLINE Expanded expand_nibbles(const std::byte* from, const Scale& scale) {
-  Expanded e;
-  if constexpr (kLanes == 16) {
-    const Floats table = to_floats(lane_numbers()) * scale.factor + scale.minimum;
-    const Ints bytes = load_u8(from);
-    e.part[0] = __builtin_shuffle(table, bytes);
-    e.part[kStepVectors - 1] = __builtin_shuffle(table, bytes >> 4);
-    return e;
-  }
-  for (uint32_t i = 0; i < kStepVectors / 2; ++i) {
-    const Ints bytes = load_u8(from + i * kLanes);
-    e.part[i] = to_floats(bytes & 15) * scale.factor + scale.minimum;
-    e.part[i + kStepVectors / 2] = to_floats(bytes >> 4) * scale.factor + scale.minimum;
-  }
-  return e;
-}
-
-struct Q4_0Format {
-  static constexpr uint32_t kBytes = 18;
-  static constexpr bool kScaled = true;
-  static EBB_INLINE Scale scale(const std::byte* from) {
-    const float factor = load_f16_pair(from).first;
-    return {factor, factor * -8.0f};
-  }
-  static EBB_INLINE Expanded expand(const std::byte* from, const Scale& scale) {
-    return expand_nibbles(from + 2, scale);
-  }
-};
-
-struct Q4_1Format {
-  static constexpr uint32_t kBytes = 20;
-  static constexpr bool kScaled = true;
-  static EBB_INLINE Scale scale(const std::byte* from) {
-    const FloatPair pair = load_f16_pair(from);
-    return {pair.first, pair.second};
-  }
-  static EBB_INLINE Expanded expand(const std::byte* from, const Scale& scale) {
-    return expand_nibbles(from + 4, scale);
-  }
-};
-
-template <class Format>
-concept HasTail = requires(const std::byte* from) {
-  Format::scalar(from);
-};
-
-/// Steps whose scales are converted ahead. A scale that comes from memory is broadcast by the load;
-/// converted in place it would cost two more shuffles a block, on the port that is busy already.
-constexpr uint32_t kScalesAhead = 64;
 
 /// `weight_rows` weight rows from row `n` on against `x_rows` rows of x.
 template <class Format, uint32_t weight_rows, uint32_t x_rows>
@@ -204,52 +93,114 @@ void gemv_format(const GemvTask& t) {
   while (t.rows - done >= 1) gemv_panel<Format, 1>(t, done), done += 1;
 }
 
-void gemv(const GemvTask& t) {
-  switch (t.format) {
-    case WeightFormat::kF32:
-      return gemv_format<F32Format>(t);
-    case WeightFormat::kF16:
-      return gemv_format<F16Format>(t);
-    case WeightFormat::kBF16:
-      return gemv_format<BF16Format>(t);
-    case WeightFormat::kQ8_0:
-      return gemv_format<Q8_0Format>(t);
-    case WeightFormat::kQ4_0:
-      return gemv_format<Q4_0Format>(t);
-    case WeightFormat::kQ4_1:
-      return gemv_format<Q4_1Format>(t);
+/// Columns of a tile, and the weight rows in it.
+constexpr uint32_t kTileColumns = 512;
+constexpr uint32_t kTileRows = 4;
+
+/// Sums of a tile's rows with every row of x, carried from tile to tile.
+struct TileSums {
+  Floats sum[kTileRows][kGemvRowsMax];
+};
+
+/// Adds `columns` of `weight_rows` rows of the tile, from row `w` on, times `x_rows` rows of x,
+/// from row `r` on.
+template <uint32_t weight_rows, uint32_t x_rows>
+EBB_INLINE void add_tile(const float* tile, const GemvTask& t, uint64_t begin, uint64_t columns,
+                         uint32_t w, uint32_t r, TileSums& to) {
+  Floats sums[weight_rows][x_rows];
+  for (uint32_t i = 0; i < weight_rows; ++i) {
+    for (uint32_t k = 0; k < x_rows; ++k) sums[i][k] = to.sum[w + i][r + k];
+  }
+  const float* x = t.x + r * t.columns + begin;
+  tile += w * kTileColumns;
+  for (uint64_t c = 0; c < columns; c += kLanes) {
+    Floats values[x_rows];
+#pragma GCC unroll 4
+    for (uint32_t k = 0; k < x_rows; ++k) values[k] = load(x + k * t.columns + c);
+#pragma GCC unroll 4
+    for (uint32_t i = 0; i < weight_rows; ++i) {
+      const Floats weights = load(tile + i * kTileColumns + c);
+#pragma GCC unroll 4
+      for (uint32_t k = 0; k < x_rows; ++k) sums[i][k] += weights * values[k];
+    }
+  }
+  for (uint32_t i = 0; i < weight_rows; ++i) {
+    for (uint32_t k = 0; k < x_rows; ++k) to.sum[w + i][r + k] = sums[i][k];
   }
 }
 
-template <class Format>
-void dequantize_format(const std::byte* from, uint64_t count, float* out) {
-  const uint64_t steps = count / kStep;
-  for (uint64_t s = 0; s < steps; ++s) {
-    const std::byte* block = from + s * Format::kBytes;
-    const Expanded e = Format::expand(block, Format::scale(block));
-    for (uint32_t v = 0; v < kStepVectors; ++v) store(out + s * kStep + v * kLanes, e.part[v]);
+/// A tile of kTileRows rows (what is missing of them holds anything) times every row of x, in
+/// shapes whose sums stay in registers.
+void add_tile_to_all(const float* tile, const GemvTask& t, uint64_t begin, uint64_t columns,
+                     TileSums& to) {
+  uint32_t r = 0;
+  for (; r + 4 <= t.rows; r += 4) {
+    add_tile<2, 4>(tile, t, begin, columns, 0, r, to);
+    add_tile<2, 4>(tile, t, begin, columns, 2, r, to);
   }
-  if constexpr (HasTail<Format>) {
-    constexpr uint32_t element = Format::kBytes / kStep;
-    for (uint64_t k = steps * kStep; k < count; ++k) out[k] = Format::scalar(from + k * element);
+  if (r + 2 <= t.rows) {
+    add_tile<4, 2>(tile, t, begin, columns, 0, r, to);
+    r += 2;
   }
+  if (r < t.rows) add_tile<4, 1>(tile, t, begin, columns, 0, r, to);
+}
+
+using ExpandElements = void (*)(const std::byte* from, uint64_t count, float* out);
+
+void gemv_tiled(const GemvTask& t, ExpandElements expand, WeightBlock block) {
+  alignas(64) float tile[kTileRows * kTileColumns] = {};
+  for (uint64_t n = t.row_begin; n < t.row_end; n += kTileRows) {
+    const uint64_t left = t.row_end - n;
+    const uint32_t rows = left < kTileRows ? static_cast<uint32_t>(left) : kTileRows;
+    const std::byte* weight = t.weight + n * t.weight_stride;
+    TileSums sums = {};
+    for (uint64_t c = 0; c < t.columns; c += kTileColumns) {
+      const uint64_t columns = t.columns - c < kTileColumns ? t.columns - c : kTileColumns;
+      const std::byte* from = weight + c / block.elements * block.bytes;
+      for (uint32_t i = 0; i < rows; ++i) {
+        expand(from + i * t.weight_stride, columns, tile + i * kTileColumns);
+      }
+      add_tile_to_all(tile, t, c, columns, sums);
+    }
+    for (uint32_t i = 0; i < rows; ++i) {
+      for (uint32_t r = 0; r < t.rows; ++r) {
+        t.out[r * t.out_stride + n + i] = sum_lanes(sums.sum[i][r]);
+      }
+    }
+  }
+}
+
+/// The formats of the first way are marked by `gemv`.
+struct FormatKernels {
+  ExpandElements expand;
+  void (*gemv)(const GemvTask& task);
+};
+constexpr FormatKernels kFormatKernels[kWeightFormats] = {
+    {expand_elements<F32Format>, gemv_format<F32Format>},
+    {expand_elements<F16Format>, gemv_format<F16Format>},
+    {expand_elements<BF16Format>, gemv_format<BF16Format>},
+    {expand_elements<Q8_0Format>, gemv_format<Q8_0Format>},
+    {expand_elements<Q4_0Format>, gemv_format<Q4_0Format>},
+    {expand_elements<Q4_1Format>, gemv_format<Q4_1Format>},
+    {expand_elements<Q5_0Format>, nullptr},
+    {expand_elements<Q5_1Format>, nullptr},
+    {expand_superblocks<Q2_KFormat>, nullptr},
+    {expand_superblocks<Q3_KFormat>, nullptr},
+    {expand_superblocks<Q4_KFormat>, nullptr},
+    {expand_superblocks<Q5_KFormat>, nullptr},
+    {expand_superblocks<Q6_KFormat>, nullptr},
+    {expand_elements<IQ4_NLFormat>, nullptr},
+};
+
+void gemv(const GemvTask& t) {
+  const auto index = static_cast<uint32_t>(t.format);
+  const FormatKernels& kernels = kFormatKernels[index];
+  if (kernels.gemv != nullptr) return kernels.gemv(t);
+  gemv_tiled(t, kernels.expand, kWeightBlocks[index]);
 }
 
 void dequantize(WeightFormat format, const std::byte* from, uint64_t count, float* out) {
-  switch (format) {
-    case WeightFormat::kF32:
-      return dequantize_format<F32Format>(from, count, out);
-    case WeightFormat::kF16:
-      return dequantize_format<F16Format>(from, count, out);
-    case WeightFormat::kBF16:
-      return dequantize_format<BF16Format>(from, count, out);
-    case WeightFormat::kQ8_0:
-      return dequantize_format<Q8_0Format>(from, count, out);
-    case WeightFormat::kQ4_0:
-      return dequantize_format<Q4_0Format>(from, count, out);
-    case WeightFormat::kQ4_1:
-      return dequantize_format<Q4_1Format>(from, count, out);
-  }
+  kFormatKernels[static_cast<uint32_t>(format)].expand(from, count, out);
 }
 
 }  // namespace

@@ -25,6 +25,12 @@ constexpr uint32_t kLanes = 4;
 typedef float Floats __attribute__((vector_size(kLanes * 4)));
 typedef int32_t Ints __attribute__((vector_size(kLanes * 4)));
 
+typedef uint8_t Bytes __attribute__((vector_size(kLanes * 4)));
+typedef uint16_t Halves __attribute__((vector_size(kLanes * 4)));
+typedef uint8_t Bytes16 __attribute__((vector_size(16)));
+typedef uint16_t Halves8 __attribute__((vector_size(16)));
+typedef uint32_t Words4 __attribute__((vector_size(16)));
+
 #define EBB_INLINE inline __attribute__((always_inline))
 
 template <class T>
@@ -145,6 +151,33 @@ EBB_INLINE Floats load_f16(const std::byte* from) {
   Floats value;
   for (uint32_t i = 0; i < kLanes; ++i) value[i] = f16_by_bits(load_as<uint16_t>(from + 2 * i));
   return value;
+#endif
+}
+
+/// Bytes shifted right (left, if negative) within pairs of bytes: what crosses between the two is
+/// the caller's to mask away. Shifts of bytes do not exist.
+template <int shift>
+EBB_INLINE Bytes shifted(Bytes bytes) {
+  const Halves pairs = reinterpret_cast<Halves>(bytes);
+  if constexpr (shift < 0) return reinterpret_cast<Bytes>(pairs << -shift);
+  return reinterpret_cast<Bytes>(pairs >> (shift < 0 ? 0 : shift));
+}
+
+/// Sixteen bits, one a byte: 0xff where the bit is set.
+EBB_INLINE Bytes16 spread_bits(const std::byte* from) {
+  const Bytes16 both = reinterpret_cast<Bytes16>(load_as<uint16_t>(from) - Halves8{});
+  const Bytes16 eight = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1};
+  const Bytes16 bit = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+  return reinterpret_cast<Bytes16>((__builtin_shuffle(both, eight) & bit) == bit);
+}
+
+/// a + b in the lanes whose bit (lane 0's is the lowest) is set, a elsewhere.
+EBB_INLINE Floats add_where(uint32_t bits, Floats a, Floats b) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Floats>(_mm512_mask_add_ps(a, static_cast<__mmask16>(bits), a, b));
+#else
+  const Ints lane_bit = splat_int(1) << lane_numbers();
+  return (splat_int(static_cast<int32_t>(bits)) & lane_bit) != 0 ? a + b : a;
 #endif
 }
 

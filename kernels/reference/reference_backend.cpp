@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "kernels/ops.h"
+#include "kernels/reference/reference_weights.h"
 #include "kernels/weight_check.h"
 
 namespace ebb::kernels {
@@ -17,27 +18,11 @@ namespace {
 
 constexpr double kNoEntries = -std::numeric_limits<double>::infinity();
 
-float bf16_to_float(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
-
 /// Round to nearest, ties to even; a NaN stays a NaN (rounding could carry its payload away).
 uint16_t float_to_bf16(float value) {
   const auto bits = std::bit_cast<uint32_t>(value);
   if (std::isnan(value)) return static_cast<uint16_t>((bits >> 16) | 0x40);
   return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-
-/// IEEE binary16, by its definition.
-float f16_to_float(uint16_t bits) {
-  const int exponent = (bits >> 10) & 31;
-  const int fraction = bits & 1023;
-  const double sign = (bits & 0x8000) != 0 ? -1.0 : 1.0;
-  if (exponent == 31) {
-    const double special = fraction != 0 ? std::numeric_limits<double>::quiet_NaN()
-                                         : std::numeric_limits<double>::infinity();
-    return static_cast<float>(sign * special);
-  }
-  if (exponent == 0) return static_cast<float>(sign * std::ldexp(fraction, -24));
-  return static_cast<float>(sign * std::ldexp(1024 + fraction, exponent - 25));
 }
 
 template <class T>
@@ -56,32 +41,13 @@ class ReferenceWeight final : public Weight {
 
   float at(uint64_t row, uint64_t column) const {
     const WeightBlock shape = weight_block(source_.format);
-    const std::byte* block =
-        source_.data + row * source_.row_stride + column / shape.elements * shape.bytes;
-    const uint32_t j = column % shape.elements;
-    switch (source_.format) {
-      case WeightFormat::kF32:
-        return read<float>(block);
-      case WeightFormat::kF16:
-        return f16_to_float(read<uint16_t>(block));
-      case WeightFormat::kBF16:
-        return bf16_to_float(read<uint16_t>(block));
-      case WeightFormat::kQ8_0:
-        return scale(block) * static_cast<float>(read<int8_t>(block + 2 + j));
-      case WeightFormat::kQ4_0:
-        return scale(block) * static_cast<float>(nibble(block + 2, j) - 8);
-      case WeightFormat::kQ4_1:
-        return scale(block) * static_cast<float>(nibble(block + 4, j)) + scale(block + 2);
-    }
-    return 0;
+    return weight_element(
+        source_.format,
+        source_.data + row * source_.row_stride + column / shape.elements * shape.bytes,
+        static_cast<uint32_t>(column % shape.elements));
   }
 
  private:
-  static float scale(const std::byte* from) { return f16_to_float(read<uint16_t>(from)); }
-  static int nibble(const std::byte* from, uint32_t j) {
-    const auto byte = std::to_integer<int>(from[j % 16]);
-    return j < 16 ? byte & 15 : byte >> 4;
-  }
   WeightSource source_;
 };
 
@@ -140,7 +106,7 @@ class ReferenceOps final : public Ops {
   }
 
   Result<void> prepare_rope(const RopeArgs& args) override {
-    if (args.dims == 0 || args.dims % 2 != 0) return invalid("rope dims: must be even, at least 2");
+    EBB_TRY_VOID(check_rope(args));
     rope_ = args;
     return {};
   }
@@ -164,6 +130,23 @@ class ReferenceOps final : public Ops {
       for (uint64_t c = 0; c < n; ++c) {
         out[r * n + c] = static_cast<float>(x[r * n + c] * factor * own(gain).at(0, c));
       }
+    }
+  }
+
+  void rms_norm_heads(float* x, uint64_t row_stride, uint32_t rows, uint32_t heads,
+                      uint32_t head_size, const Weight& gain, float epsilon) override {
+    EBB_CHECK(gain.columns() == head_size);
+    for (uint64_t r = 0; r < rows; ++r) {
+      for (uint64_t h = 0; h < heads; ++h) {
+        float* head = x + r * row_stride + h * head_size;
+        rms_norm(head, 1, gain, epsilon, head);
+      }
+    }
+  }
+
+  void add_bias(float* x, uint64_t row_stride, uint32_t rows, const Weight& bias) override {
+    for (uint64_t r = 0; r < rows; ++r) {
+      for (uint64_t c = 0; c < bias.columns(); ++c) x[r * row_stride + c] += own(bias).at(0, c);
     }
   }
 
@@ -197,7 +180,7 @@ class ReferenceOps final : public Ops {
 
   void rope(float* x, uint64_t row_stride, uint32_t heads, uint32_t head_size,
             std::span<const Position> positions) override {
-    EBB_CHECK(rope_.dims > 0 && rope_.dims <= head_size);
+    EBB_CHECK(rope_.dims() > 0 && rope_.dims() <= head_size);
     for (uint64_t r = 0; r < positions.size(); ++r) {
       EBB_CHECK(positions[r] < rope_.positions_max);
       for (uint64_t h = 0; h < heads; ++h) {
@@ -223,7 +206,7 @@ class ReferenceOps final : public Ops {
 
   void attend(const KvShape& shape, std::span<const AttendArgs> items) override {
     for (const AttendArgs& item : items) {
-      EBB_CHECK(item.list.empty() || item.rows == 1);
+      EBB_CHECK(item.list.empty() || (item.rows == 1 && item.window == 0));
       for (uint32_t row = 0; row < item.rows; ++row) {
         for (uint32_t head = 0; head < shape.heads_q; ++head) attend_head(shape, item, row, head);
       }
@@ -293,15 +276,14 @@ class ReferenceOps final : public Ops {
   }
 
  private:
-  /// (a, b) -> (a cos t - b sin t, a sin t + b cos t), t = position * base^(-2 i / dims).
   void rotate_head(float* x, Position position) const {
-    const uint32_t half = rope_.dims / 2;
+    const uint32_t half = rope_.dims() / 2;
     for (uint32_t i = 0; i < half; ++i) {
-      const double angle = position * std::pow(rope_.base, -2.0 * i / rope_.dims);
+      const double angle = position * rope_.frequencies[i];
       float& first = rope_.interleaved ? x[2 * i] : x[i];
       float& second = rope_.interleaved ? x[2 * i + 1] : x[i + half];
-      const double a = first;
-      const double b = second;
+      const double a = double{first} * rope_.magnitude;
+      const double b = double{second} * rope_.magnitude;
       first = static_cast<float>(a * std::cos(angle) - b * std::sin(angle));
       second = static_cast<float>(a * std::sin(angle) + b * std::cos(angle));
     }
@@ -321,10 +303,11 @@ class ReferenceOps final : public Ops {
     const uint32_t kv_head = head / (shape.heads_q / shape.heads_kv);
     const uint64_t vector = (uint64_t{row} * shape.heads_q + head) * shape.head_size;
     const int64_t bound = int64_t{item.count} - item.rows + 1 + row;
-    const uint32_t entries = bound > 0 ? static_cast<uint32_t>(bound) : 0;
-    std::vector<double> logits(entries);
+    const uint32_t end = bound > 0 ? static_cast<uint32_t>(bound) : 0;
+    const uint32_t begin = item.window == 0 ? 0 : end - std::min(item.window, end);
+    std::vector<double> logits(end, kNoEntries);
     double most = kNoEntries;
-    for (uint32_t e = 0; e < entries; ++e) {
+    for (uint32_t e = begin; e < end; ++e) {
       const bool alternative = item.d_q_alt != nullptr && e < item.alt_count;
       const float* q = (alternative ? item.d_q_alt : item.d_q) + vector;
       const uint32_t slot = slot_of(shape, item, head, e);
@@ -336,7 +319,7 @@ class ReferenceOps final : public Ops {
     }
     double sum = 0;
     std::vector<double> out(shape.head_size, 0.0);
-    for (uint32_t e = 0; e < entries; ++e) {
+    for (uint32_t e = begin; e < end; ++e) {
       const double weight = std::exp(logits[e] - most);
       const uint32_t slot = slot_of(shape, item, head, e);
       const std::vector<double> v = kv_vector(shape, item.kv, slot, kv_head, 1);
@@ -344,14 +327,14 @@ class ReferenceOps final : public Ops {
       for (uint32_t j = 0; j < shape.head_size; ++j) out[j] += weight * v[j];
     }
     for (uint32_t j = 0; j < shape.head_size; ++j) {
-      item.d_out[vector + j] = entries == 0 ? 0.0f : static_cast<float>(out[j] / sum);
+      item.d_out[vector + j] = end == 0 ? 0.0f : static_cast<float>(out[j] / sum);
     }
     if (item.d_lse != nullptr) {
       item.d_lse[uint64_t{row} * shape.heads_q + head] =
-          static_cast<float>(entries == 0 ? kNoEntries : most + std::log(sum));
+          static_cast<float>(end == 0 ? kNoEntries : most + std::log(sum));
     }
     if (item.d_logits != nullptr && row + 1 == item.rows) {
-      for (uint32_t e = 0; e < entries; ++e) {
+      for (uint32_t e = 0; e < end; ++e) {
         item.d_logits[uint64_t{head} * item.count + e] = static_cast<float>(logits[e]);
       }
     }

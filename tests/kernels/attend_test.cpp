@@ -21,11 +21,13 @@ struct Case {
   ListScope scope = ListScope::kLayer;
   uint32_t alt_count = 0;
   bool want_logits = false;
+  uint32_t window = 0;
   std::string text() const {
     return "heads " + std::to_string(shape.heads_q) + "/" + std::to_string(shape.heads_kv) +
            " of " + std::to_string(shape.head_size) + ", rows " + std::to_string(rows) +
            ", count " + std::to_string(count) + (listed ? ", listed " : ", dense ") +
-           std::to_string(static_cast<int>(scope)) + ", alt " + std::to_string(alt_count);
+           std::to_string(static_cast<int>(scope)) + ", alt " + std::to_string(alt_count) +
+           ", window " + std::to_string(window);
   }
 };
 
@@ -74,6 +76,7 @@ class Attend : public KernelsTest {
     args.count = c.count;
     args.list = list;
     args.scope = c.scope;
+    args.window = c.window;
     args.d_q_alt = c.alt_count > 0 ? m.upload(q_alt) : nullptr;
     args.alt_count = c.alt_count;
     args.d_out = m.room(vectors * c.shape.head_size);
@@ -123,6 +126,55 @@ TEST_P(Attend, UnevenHeadsAndOtherHeadSizesMatch) {
       compare({.shape = shape, .rows = rows, .count = 300, .alt_count = 100, .want_logits = true});
     }
   }
+}
+
+TEST_P(Attend, WindowsMatchWhereverTheirEdgesFall) {
+  for (const uint32_t window : {1u, 2u, 16u, 255u, 256u, 257u, 299u, 300u, 301u, 5000u}) {
+    compare({.shape = kModel, .count = 300, .want_logits = true, .window = window});
+    compare({.shape = kOneGroup, .rows = 3, .count = 300, .want_logits = true, .window = window});
+  }
+  // Tiles of many rows: windows that begin before, in and past the tile, and far behind.
+  for (const uint32_t window : {1u, 7u, 64u, 100u, 600u}) {
+    for (const uint32_t before : {0u, 40u, 900u}) {
+      compare({.shape = kOneGroup,
+               .rows = 70,
+               .count = before + 70,
+               .alt_count = before == 40 ? 50u : 0u,
+               .want_logits = true,
+               .window = window});
+    }
+  }
+  compare({.shape = kModel, .rows = 20, .count = 6, .window = 3});
+}
+
+/// Any group, any even head: MHA, MQA, and query heads that no vector divides.
+TEST_P(Attend, RandomShapesMatch) {
+  const auto pick = [&](uint32_t most) { return 1 + static_cast<uint32_t>(random_() % most); };
+  for (int i = 0; i < 40; ++i) {
+    Case c;
+    c.shape.heads_kv = pick(3);
+    c.shape.heads_q = c.shape.heads_kv * (i % 4 == 0 ? pick(64) / c.shape.heads_kv + 1 : pick(9));
+    c.shape.head_size = 2 * pick(128);
+    c.shape.block_tokens = pick(32);
+    c.rows = i % 3 == 0 ? pick(30) : pick(4);
+    c.count = c.rows + pick(i % 5 == 0 ? 600 : 60) - 1;
+    c.window = i % 2 == 0 ? pick(c.count + 10) : 0;
+    c.alt_count = i % 7 == 0 ? pick(c.count) : 0;
+    c.want_logits = i % 3 != 1;
+    compare(c);
+  }
+}
+
+TEST_P(Attend, AWindowHasTheBitsOfTheListOfItsSlots) {
+  const Sequence s = make_sequence(kModel, 900);
+  const Floats q = random_floats(random_, 9 * 64);
+  Machine m = make_subject(2);
+  const Answer windowed = attend(m, s, {.shape = kModel, .count = 900, .window = 700}, q, {}, {});
+  std::vector<uint32_t> list(700);
+  std::iota(list.begin(), list.end(), 200u);
+  const Answer listed = attend(m, s, {.shape = kModel, .count = 700, .listed = true}, q, {}, list);
+  expect_same_bits(windowed.out, listed.out, "out");
+  expect_same_bits(windowed.lse, listed.lse, "lse");
 }
 
 TEST_P(Attend, ListsOfEveryScopeMatch) {

@@ -64,7 +64,7 @@ TEST_P(Elementwise, RopeMatchesInBothLayoutsWithPassThroughDims) {
       constexpr uint32_t kHeads = 3, kSize = 64, kStride = kHeads * kSize + 11;
       const Floats x = random_floats(random_, positions.size() * kStride);
       compare("rope", interleaved ? "interleaved" : "halves", [&](Machine& m) {
-        EXPECT_TRUE(m.ops().prepare_rope({100000.0, dims, interleaved, 8192}));
+        EXPECT_TRUE(m.ops().prepare_rope(plain_rope(100000.0, dims, interleaved, 8192)));
         float* values = m.upload(x);
         m.ops().rope(values, kStride, kHeads, kSize, positions);
         return m.download(values, x.size());
@@ -73,19 +73,91 @@ TEST_P(Elementwise, RopeMatchesInBothLayoutsWithPassThroughDims) {
   }
 }
 
-TEST_P(Elementwise, RopeRefusesOddDims) {
+TEST_P(Elementwise, RopeTakesAnyFrequenciesAndAMagnitude) {
+  const std::vector<Position> positions = {0, 255, 256, 70'001, 131'071};
+  RopeArgs args = plain_rope(10000.0, 32, false, 131'072);
+  for (double& frequency : args.frequencies) {
+    frequency *= std::uniform_real_distribution<>(0.03, 1)(random_);
+  }
+  args.magnitude = 1.138f;
+  const Floats x = random_floats(random_, positions.size() * 64);
+  compare("rope", "scaled", [&](Machine& m) {
+    EXPECT_TRUE(m.ops().prepare_rope(args));
+    float* values = m.upload(x);
+    m.ops().rope(values, 64, 2, 32, positions);
+    return m.download(values, x.size());
+  });
+}
+
+TEST_P(Elementwise, RopeRefusesWhatIsNoRotation) {
   Machine m = make_subject(1);
-  EXPECT_EQ(m.ops().prepare_rope({10000.0, 7, true, 16}).error().code, Code::kInvalid);
+  const auto refusal = [&](const std::function<void(RopeArgs&)>& change) {
+    RopeArgs args = plain_rope(10000.0, 64, true, 16);
+    change(args);
+    const auto result = m.ops().prepare_rope(args);
+    return result ? Code::kInternal : result.error().code;
+  };
+  EXPECT_EQ(refusal([](RopeArgs& args) { args.frequencies.clear(); }), Code::kInvalid);
+  EXPECT_EQ(refusal([](RopeArgs& args) { args.frequencies.resize(129, 0.5); }), Code::kInvalid);
+  EXPECT_EQ(refusal([](RopeArgs& args) { args.frequencies[3] = std::nan(""); }), Code::kInvalid);
+  EXPECT_EQ(refusal([](RopeArgs& args) { args.magnitude = 0; }), Code::kInvalid);
+}
+
+TEST_P(Elementwise, RmsNormHeadsNormsEachHeadByItself) {
+  for (const uint32_t size : {2u, 10u, 64u, 128u}) {
+    constexpr uint32_t kRows = 3, kHeads = 5;
+    const uint32_t stride = kHeads * size + 7;
+    const Floats x = random_floats(random_, kRows * stride);
+    const WeightData gain = random_weight(random_, WeightFormat::kBF16, 1, size);
+    compare("rms_norm", "heads of " + std::to_string(size), [&](Machine& m) {
+      float* values = m.upload(x);
+      m.ops().rms_norm_heads(values, stride, kRows, kHeads, size, m.weight(gain.source), 1e-6f);
+      return m.download(values, x.size());
+    });
+  }
+}
+
+TEST_P(Elementwise, AddBiasAddsToEachRowAndNothingBetween) {
+  for (const uint32_t width : {1u, 33u, 576u}) {
+    constexpr uint32_t kRows = 4;
+    const Floats x = random_floats(random_, kRows * (width + 3));
+    const WeightData bias = random_weight(random_, WeightFormat::kF16, 1, width);
+    compare("add_bias", "width " + std::to_string(width), [&](Machine& m) {
+      float* values = m.upload(x);
+      m.ops().add_bias(values, width + 3, kRows, m.weight(bias.source));
+      return m.download(values, x.size());
+    });
+  }
+}
+
+TEST_P(Elementwise, VectorsOfEveryFloatFormatAreCopiedAtLoad) {
+  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kF16, WeightFormat::kBF16}) {
+    WeightData gain = random_weight(random_, format, 1, 100);
+    const Floats x = random_floats(random_, 200);
+    compare("rms_norm", format_name(format), [&](Machine& m) {
+      const WeightData kept = gain;
+      std::vector<std::byte> mapping = gain.bytes;
+      WeightSource source = kept.source;
+      source.data = mapping.data();
+      const Weight& weight = m.weight(source);
+      // What has memory of its own may not need the mapping.
+      if (weight.resident_bytes() > 0) std::fill(mapping.begin(), mapping.end(), std::byte{0xff});
+      float* values = m.upload(x);
+      m.ops().rms_norm(values, 2, weight, 1e-5f, values);
+      return m.download(values, x.size());
+    });
+  }
 }
 
 TEST_P(Elementwise, EmbedMatchesInEveryFormat) {
   const std::vector<TokenId> ids = {0, 4, 4, 2};
   for (const WeightFormat format : all_formats()) {
-    const WeightData table = random_weight(random_, format, 5, 96, 6);
+    const uint64_t columns = some_columns(format);
+    const WeightData table = random_weight(random_, format, 5, columns, 6);
     compare("embed", format_name(format), [&](Machine& m) {
-      float* out = m.room(ids.size() * 96);
+      float* out = m.room(ids.size() * columns);
       m.ops().embed(m.weight(table.source), ids, out);
-      return m.download(out, ids.size() * 96);
+      return m.download(out, ids.size() * columns);
     });
   }
 }

@@ -8,10 +8,10 @@ namespace {
 
 /// Sums of a few hundred f32 products against double ones; exp within 2e-7.
 constexpr Limit kLimits[] = {
-    {"embed", 1e-14, 1e-6},     {"rms_norm", 1e-12, 2e-6},     {"matmul", 1e-11, 2e-5},
-    {"add", 1e-15, 1e-7},       {"silu_mul", 1e-12, 1e-6},     {"rope", 1e-12, 1e-6},
-    {"attend", 1e-11, 1e-5},    {"lse", 1e-11, 1e-5},          {"logits", 1e-11, 1e-5},
-    {"score_max", 1e-11, 2e-6}, {"merge_states", 1e-12, 1e-6},
+    {"embed", 1e-14, 1e-6},    {"rms_norm", 1e-12, 2e-6},  {"matmul", 1e-11, 2e-5},
+    {"add_bias", 1e-15, 1e-7}, {"add", 1e-15, 1e-7},       {"silu_mul", 1e-12, 1e-6},
+    {"rope", 1e-12, 1e-6},     {"attend", 1e-11, 1e-5},    {"lse", 1e-11, 1e-5},
+    {"logits", 1e-11, 1e-5},   {"score_max", 1e-11, 2e-6}, {"merge_states", 1e-12, 1e-6},
 };
 
 const Limit& limit_of(const char* op) {
@@ -31,26 +31,46 @@ uint16_t random_f16(Random& random) {
 
 void put16(std::byte* to, uint16_t bits) { std::memcpy(to, &bits, sizeof bits); }
 
+/// Where the binary16 fields of a block lie; 0xffff: no (further) one.
+struct HalfFields {
+  uint16_t at[2] = {0xffff, 0xffff};
+};
+HalfFields half_fields(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::kF32:
+    case WeightFormat::kBF16:
+      return {};
+    case WeightFormat::kF16:
+    case WeightFormat::kQ8_0:
+    case WeightFormat::kQ4_0:
+    case WeightFormat::kQ5_0:
+    case WeightFormat::kIQ4_NL:
+      return {{0, 0xffff}};
+    case WeightFormat::kQ4_1:
+    case WeightFormat::kQ5_1:
+    case WeightFormat::kQ4_K:
+    case WeightFormat::kQ5_K:
+      return {{0, 2}};
+    case WeightFormat::kQ2_K:
+      return {{80, 82}};
+    case WeightFormat::kQ3_K:
+      return {{108, 0xffff}};
+    case WeightFormat::kQ6_K:
+      return {{208, 0xffff}};
+  }
+  return {};
+}
+
 void fill_block(Random& random, WeightFormat format, std::byte* block) {
   const uint32_t bytes = weight_block(format).bytes;
   for (uint32_t i = 0; i < bytes; ++i) block[i] = static_cast<std::byte>(random() & 0xff);
   const float value = std::normal_distribution<float>(0, 0.1f)(random);
-  switch (format) {
-    case WeightFormat::kF32:
-      std::memcpy(block, &value, 4);
-      return;
-    case WeightFormat::kBF16:
-      std::memcpy(block, reinterpret_cast<const char*>(&value) + 2, 2);
-      return;
-    case WeightFormat::kF16:
-    case WeightFormat::kQ8_0:
-    case WeightFormat::kQ4_0:
-      put16(block, random_f16(random));
-      return;
-    case WeightFormat::kQ4_1:
-      put16(block, random_f16(random));
-      put16(block + 2, random_f16(random));
-      return;
+  if (format == WeightFormat::kF32) std::memcpy(block, &value, 4);
+  if (format == WeightFormat::kBF16) {
+    std::memcpy(block, reinterpret_cast<const char*>(&value) + 2, 2);
+  }
+  for (const uint16_t at : half_fields(format).at) {
+    if (at != 0xffff) put16(block + at, random_f16(random));
   }
 }
 
@@ -115,15 +135,27 @@ WeightData float_weight(const Floats& values, uint64_t rows) {
 }
 
 const std::vector<WeightFormat>& all_formats() {
-  static const std::vector<WeightFormat> formats = {WeightFormat::kF32,  WeightFormat::kF16,
-                                                    WeightFormat::kBF16, WeightFormat::kQ8_0,
-                                                    WeightFormat::kQ4_0, WeightFormat::kQ4_1};
+  static const std::vector<WeightFormat> formats = [] {
+    std::vector<WeightFormat> all;
+    for (uint32_t i = 0; i < kWeightFormats; ++i) all.push_back(static_cast<WeightFormat>(i));
+    return all;
+  }();
   return formats;
 }
 
-const char* format_name(WeightFormat format) {
-  static constexpr const char* names[] = {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"};
-  return names[static_cast<size_t>(format)];
+const char* format_name(WeightFormat format) { return weight_block(format).name; }
+
+uint64_t some_columns(WeightFormat format) {
+  return weight_block(format).elements == 256 ? 512 : 96;
+}
+
+RopeArgs plain_rope(double base, uint32_t dims, bool interleaved, uint32_t positions_max) {
+  RopeArgs args;
+  for (uint32_t i = 0; i < dims / 2; ++i)
+    args.frequencies.push_back(std::pow(base, -2.0 * i / dims));
+  args.interleaved = interleaved;
+  args.positions_max = positions_max;
+  return args;
 }
 
 float* Machine::room(size_t floats) {

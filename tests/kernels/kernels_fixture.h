@@ -43,6 +43,10 @@ WeightData random_weight(Random& random, WeightFormat format, uint64_t rows, uin
 WeightData float_weight(const Floats& values, uint64_t rows);
 const std::vector<WeightFormat>& all_formats();
 const char* format_name(WeightFormat format);
+/// A few blocks' worth of columns.
+uint64_t some_columns(WeightFormat format);
+/// Unscaled frequencies base^(-2i / dims).
+RopeArgs plain_rope(double base, uint32_t dims, bool interleaved, uint32_t positions_max);
 
 /// A backend and the memory given to it.
 class Machine {

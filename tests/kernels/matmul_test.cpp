@@ -15,10 +15,11 @@ class Matmul : public KernelsTest {
 
 TEST_P(Matmul, EveryFormatMatchesForFewAndManyRowsAndStridedOutputs) {
   for (const WeightFormat format : all_formats()) {
-    for (const uint64_t outputs : {1, 3, 70, 129}) {
-      const WeightData w = random_weight(random_, format, outputs, 96, 8);
+    const uint64_t columns = some_columns(format);
+    for (const uint64_t outputs : {1, 3, 41}) {
+      const WeightData w = random_weight(random_, format, outputs, columns, 8);
       for (const uint32_t rows : {1u, 2u, 3u, 5u, 7u, 8u, 9u, 33u}) {
-        const Floats x = random_floats(random_, rows * 96);
+        const Floats x = random_floats(random_, rows * columns);
         Machine subject = make_subject(2);
         Machine reference = make_reference();
         expect_close("matmul", multiply(subject, x, rows, w.source, outputs + 5),
@@ -46,10 +47,12 @@ TEST_P(Matmul, FloatFormatsTakeAnyWidth) {
 }
 
 TEST_P(Matmul, ModelShapesMatchAcrossThreadsAndPanels) {
-  for (const WeightFormat format : {WeightFormat::kQ4_1, WeightFormat::kQ8_0}) {
-    const WeightData w = random_weight(random_, format, 1000, 576);
+  for (const WeightFormat format :
+       {WeightFormat::kQ4_1, WeightFormat::kQ8_0, WeightFormat::kQ5_1, WeightFormat::kQ6_K}) {
+    const uint64_t columns = weight_block(format).elements == 256 ? 768 : 576;
+    const WeightData w = random_weight(random_, format, 1000, columns);
     for (const uint32_t rows : {1u, 40u}) {
-      const Floats x = random_floats(random_, rows * 576);
+      const Floats x = random_floats(random_, rows * columns);
       Machine subject = make_subject(2);
       Machine reference = make_reference();
       expect_close("matmul", multiply(subject, x, rows, w.source, 1000),
@@ -60,8 +63,9 @@ TEST_P(Matmul, ModelShapesMatchAcrossThreadsAndPanels) {
 
 TEST_P(Matmul, BitsOfARowDoNotDependOnItsCompanyUpToEightRows) {
   for (const WeightFormat format : all_formats()) {
-    const WeightData w = random_weight(random_, format, 37, 288);
-    const Floats x = random_floats(random_, 8 * 288);
+    const uint64_t columns = some_columns(format);
+    const WeightData w = random_weight(random_, format, 37, columns);
+    const Floats x = random_floats(random_, 8 * columns);
     Machine subject = make_subject(1);
     const Floats together = multiply(subject, x, 8, w.source, 37);
     for (uint32_t rows = 1; rows < 8; ++rows) {
@@ -74,8 +78,9 @@ TEST_P(Matmul, BitsOfARowDoNotDependOnItsCompanyUpToEightRows) {
 
 TEST_P(Matmul, BitsDoNotDependOnTheNumberOfThreads) {
   for (const WeightFormat format : all_formats()) {
-    const WeightData w = random_weight(random_, format, 501, 576);
-    const Floats x = random_floats(random_, 576);
+    const uint64_t columns = some_columns(format);
+    const WeightData w = random_weight(random_, format, 501, columns);
+    const Floats x = random_floats(random_, columns);
     Machine one = make_subject(1);
     Machine three = make_subject(3);
     expect_same_bits(multiply(three, x, 1, w.source, 501), multiply(one, x, 1, w.source, 501),
@@ -94,11 +99,14 @@ TEST_P(Matmul, BadWeightsAreRefusedByName) {
   EXPECT_EQ(refusal({WeightFormat::kQ4_1, bytes.data(), 2, 33, 20}).code, Code::kInvalid);
   EXPECT_NE(refusal({WeightFormat::kQ4_1, bytes.data(), 2, 33, 20}).message.find("33"),
             std::string::npos);
+  EXPECT_NE(refusal({WeightFormat::kQ6_K, bytes.data(), 2, 128, 210}).message.find("256"),
+            std::string::npos);
   EXPECT_EQ(refusal({WeightFormat::kF32, nullptr, 2, 32, 128}).code, Code::kInvalid);
   EXPECT_EQ(refusal({WeightFormat::kF32, bytes.data(), 0, 32, 128}).code, Code::kInvalid);
   EXPECT_EQ(refusal({WeightFormat::kF32, bytes.data(), 2, 32, 64}).code, Code::kInvalid);
-  EXPECT_EQ(refusal({static_cast<WeightFormat>(99), bytes.data(), 2, 32, 64}).code,
-            Code::kUnsupported);
+  const Error unknown = refusal({static_cast<WeightFormat>(99), bytes.data(), 2, 32, 64});
+  EXPECT_EQ(unknown.code, Code::kUnsupported);
+  EXPECT_NE(unknown.message.find("Q6_K and IQ4_NL"), std::string::npos);
 }
 
 EBB_ON_EVERY_ISA(Matmul);

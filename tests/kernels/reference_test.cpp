@@ -109,7 +109,7 @@ TEST(Reference, AttentionIsTheFormula) {
 
 TEST(Reference, RopeTurnsByThePositionTimesTheFrequency) {
   Machine m(std::move(*make_reference_backend()));
-  ASSERT_TRUE(m.ops().prepare_rope({100.0, 4, true, 10}));
+  ASSERT_TRUE(m.ops().prepare_rope(plain_rope(100.0, 4, true, 10)));
   float* x = m.upload(Floats{1, 0, 0, 1});
   const std::vector<Position> positions = {3};
   m.ops().rope(x, 4, 1, 4, positions);

@@ -1,6 +1,7 @@
 #include "worker/model/transformer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 namespace ebb::worker {
@@ -17,8 +18,9 @@ Result<std::unique_ptr<Transformer>> Transformer::make(const models::ModelShape&
       new Transformer(shape, share, backend, std::move(weights), rows_max));
   EBB_TRY_VOID(model->allocate());
   kernels::RopeArgs rope;
-  rope.base = shape.rope_base;
-  rope.dims = shape.rope_dims;
+  for (uint32_t i = 0; i < shape.rope_dims / 2; ++i) {
+    rope.frequencies.push_back(std::pow(shape.rope_base, -2.0 * i / shape.rope_dims));
+  }
   rope.interleaved = shape.rope_pairs == models::RopePairs::kInterleaved;
   rope.positions_max = positions_max;
   EBB_TRY_VOID(backend.ops->prepare_rope(rope));
