@@ -14,6 +14,14 @@ constexpr Coverage kTable[] = {
     // The interpreter is one thing to its users: templates in, text out, compared with jinja2's.
     {"models/jinja/", "tests/models/chat_template_test.cpp"},
 
+    // Grammars are asked for as languages: which texts, which tokens.
+    {"models/grammar/", "tests/models/grammar/json_schema_test.cpp"},
+    {"models/grammar/regex", "tests/models/grammar/regex_test.cpp"},
+    {"models/grammar/code_points.cpp", "tests/models/grammar/regex_test.cpp"},
+    {"models/grammar/constraint.cpp", "tests/models/grammar/regex_test.cpp"},
+    {"models/grammar/automaton.cpp", "tests/models/grammar/token_matcher_test.cpp"},
+    {"models/grammar/token_", "tests/models/grammar/token_matcher_test.cpp"},
+
     // Each op is judged against the reference, on every instruction set that the machine has.
     {"kernels/", "tests/kernels/backend_test.cpp"},
     {"kernels/reference/", "tests/kernels/reference_test.cpp"},

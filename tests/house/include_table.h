@@ -68,7 +68,8 @@ inline const std::vector<VendorRule>& vendor_rules() {
       {"yaml-cpp/", {"base/config_yaml.cpp", "models/selection_profile.cpp"}},
       {"pcre2.h", {"models/pre_tokenizer.cpp"}},
       {"CLI/", {"/main.cpp"}},
-      {"nlohmann/", {"coordinator/", "ctl/", "kvstore/", "worker/"}},
+      {"nlohmann/",
+       {"coordinator/", "ctl/", "kvstore/", "worker/", "models/grammar/json_tree.cpp"}},
   };
   return kRules;
 }
