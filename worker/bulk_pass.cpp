@@ -119,6 +119,7 @@ Result<uint32_t> BulkChunk::run_layer(uint32_t layer) {
   args.rows = rows_;
   args.kv = kv;
   args.count = bulk_.tokens.end;
+  args.window = c_.model.shape().window(layer);
   args.d_out = c_.model.d_attention();
   args.d_lse = c_.model.d_lse();
   if (selects) args.d_logits = logits_.floats();

@@ -1,6 +1,7 @@
 // One token for each sequence of a batch: plan, fetch, run. Sequences may have different policies,
 // lengths and residencies; the layers run for all of them together.
 #include <algorithm>
+#include <numeric>
 
 #include "worker/step.h"
 
@@ -9,8 +10,9 @@ namespace {
 
 /// What one band of one sequence reads in this step.
 struct Reading {
-  bool ready = false;           ///< rows are on the device (or on their way: see `pending`)
-  std::vector<uint32_t> slots;  ///< ascending positions
+  bool ready = false;               ///< rows are on the device (or on their way: see `pending`)
+  std::vector<Position> positions;  ///< ascending; what the band's layers read, windows aside
+  std::vector<uint32_t> slots;      ///< of the positions
 };
 
 struct Member {
@@ -44,7 +46,7 @@ class DecodeStep {
   void attend(uint32_t layer);
   void select(uint32_t layer);
   void prepare(uint32_t anchor, std::span<Member* const> chosen);
-  void want_rows(Member& member, uint32_t band, std::span<const Position> set,
+  void want_rows(Member& member, uint32_t band, std::vector<Position> set,
                  std::vector<RestoreWant>& wants);
   void await_rows();
   std::span<const uint32_t> reading(Member& member, uint32_t layer, const LayerPlan& plan);
@@ -109,8 +111,11 @@ void DecodeStep::append(uint32_t layer) {
   }
 }
 
-void DecodeStep::want_rows(Member& member, uint32_t band, std::span<const Position> set,
+/// Of `set`, what no layer of the band can see is not read, and so not brought back either.
+void DecodeStep::want_rows(Member& member, uint32_t band, std::vector<Position> set,
                            std::vector<RestoreWant>& wants) {
+  const Position first = c_.first_seen_in_band(band, member.length());
+  set.erase(set.begin(), std::lower_bound(set.begin(), set.end(), first));
   BandResidency& residency = member.sequence->kv->residency(band);
   std::vector<Position> missing = residency.touch(set, step_);
   if (residency.hot()) member.sequence->counters.hot_hits += set.size() - missing.size();
@@ -120,6 +125,7 @@ void DecodeStep::want_rows(Member& member, uint32_t band, std::span<const Positi
     wants.push_back({member.sequence, band, std::move(missing)});
   }
   member.readings[band].slots = member.sequence->kv->slots(band, set);
+  member.readings[band].positions = std::move(set);
   member.readings[band].ready = true;
 }
 
@@ -144,17 +150,25 @@ std::span<const uint32_t> DecodeStep::reading(Member& member, uint32_t layer,
   if (!reading.ready) {
     // A set that was not prepared at its anchor: everything, out of a hot pool that is large enough
     // for it.
-    std::vector<Position> all(everything ? member.length() : 0);
-    for (Position p = 0; p < all.size(); ++p) all[p] = p;
+    std::vector<Position> set;
+    if (everything) {
+      set.resize(member.length());
+      std::iota(set.begin(), set.end(), Position{0});
+    } else {
+      set = member.sequence->sets[plan.anchor];
+    }
     std::vector<RestoreWant> wants;
-    want_rows(member, band, everything ? all : member.sequence->sets[plan.anchor], wants);
+    want_rows(member, band, std::move(set), wants);
     if (!wants.empty()) {
       await_rows();
       pending_ = c_.mover.begin(std::move(wants));
     }
   }
   await_rows();
-  return reading.slots;
+  const auto seen = std::lower_bound(reading.positions.begin(), reading.positions.end(),
+                                     c_.first_seen(layer, member.length()));
+  // Never empty: the newest token is in every set and in every window.
+  return std::span(reading.slots).subspan(static_cast<size_t>(seen - reading.positions.begin()));
 }
 
 void DecodeStep::attend(uint32_t layer) {
@@ -168,6 +182,7 @@ void DecodeStep::attend(uint32_t layer) {
     args.list = reading(member, layer, plan);
     if (member.failed) continue;
     args.count = args.list.empty() ? member.length() : static_cast<uint32_t>(args.list.size());
+    args.window = args.list.empty() ? c_.model.shape().window(layer) : 0;
     args.kv = member.sequence->kv->rows(layer);
     args.d_q = c_.model.d_q() + i * row;
     args.d_out = c_.model.d_attention() + i * row;

@@ -227,7 +227,7 @@ Result<void> Engine::open(const control::OpenUnit& unit, control::UnitResult& ou
                           std::to_string(shape_.vocabulary)));
     }
   }
-  auto policy = make_policy(group_->profile, unit.policy);
+  auto policy = make_policy(group_->profile, unit.policy, shape_.windows);
   if (!policy) return fail(std::move(policy).error());
   auto sequence = std::make_unique<Sequence>();
   sequence->open = unit;

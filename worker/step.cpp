@@ -6,6 +6,15 @@
 
 namespace ebb::worker {
 
+Position StepContext::first_seen_in_band(uint32_t band, uint32_t length) const {
+  const LayerRange layers = layout.bands[band];
+  Position first = length;
+  for (uint32_t layer = layers.begin; layer < layers.end; ++layer) {
+    first = std::min(first, first_seen(layer, length));
+  }
+  return first;
+}
+
 control::Candidates make_candidates(StepContext& context, const Sequence& sequence, uint32_t anchor,
                                     uint32_t length, const float* d_logits, const float* d_lse,
                                     float* d_scores) {

@@ -26,6 +26,14 @@ struct StepContext {
   uint32_t rank = 0;
   uint64_t* step_clock = nullptr;  ///< counts steps; ages of rows are measured in it
   Millis exchange_deadline{3000};
+
+  /// The first of `length` tokens that the newest one sees in `layer` (sliding windows).
+  Position first_seen(uint32_t layer, uint32_t length) const {
+    const uint32_t window = model.shape().window(layer);
+    return window == 0 || window >= length ? 0 : length - window;
+  }
+  /// The same for the layer of `band` that sees farthest back.
+  Position first_seen_in_band(uint32_t band, uint32_t length) const;
 };
 
 /// A whole unit that cannot go on (the collective is dead) is an Error; a sequence that cannot is a

@@ -18,7 +18,8 @@ class DensePolicy : public AttentionPolicy {
 std::unique_ptr<AttentionPolicy> make_dense_policy() { return std::make_unique<DensePolicy>(); }
 
 Result<std::unique_ptr<AttentionPolicy>> make_policy(const models::SelectionProfile& profile,
-                                                     const control::PolicyParams& params) {
+                                                     const control::PolicyParams& params,
+                                                     std::span<const uint32_t> windows) {
   switch (params.kind) {
     case control::PolicyKind::kDense:
       return make_dense_policy();
@@ -34,7 +35,7 @@ Result<std::unique_ptr<AttentionPolicy>> make_policy(const models::SelectionProf
                    std::to_string(params.budget) + ")");
   }
   if (params.window == 0) return invalid("policy tidal: window must be at least 1");
-  return make_tidal_policy(profile, params);
+  return make_tidal_policy(profile, params, windows);
 }
 
 }  // namespace ebb::worker

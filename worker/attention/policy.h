@@ -1,6 +1,10 @@
 // Who decides which past tokens matter. Pure deciders: no I/O, no clock, no device, no state that
 // outlives a step (the engine keeps sets and histories). One instance serves one sequence.
 //
+// Sliding windows are the model's, not the policy's: a layer never reads past its window, whatever
+// it is told; the engine cuts sets and dense reads there. A policy knows them to choose among what
+// can be read.
+//
 // The engine asks, in this order within a decode step: layer_plan for each layer; at a selecting
 // layer, request() before the scores are cut to candidates, and compose() once the candidates of
 // all ranks have been merged.
@@ -8,6 +12,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/ids.h"
@@ -27,8 +32,8 @@ struct LayerPlan {
   uint32_t anchor = 0;   ///< for kSet
 };
 
-/// Which entries are candidates: tokens [begin, end), the best `take` of them; the rest of the set
-/// is forced.
+/// Which entries are candidates: tokens [begin, end), the best `take` of them, all of them within
+/// the anchor's own window; the rest of the set is forced.
 struct SelectionRequest {
   Position begin = 0;
   Position end = 0;
@@ -57,12 +62,18 @@ std::unique_ptr<AttentionPolicy> make_dense_policy();
 /// all heads), score = max over heads of the softmax probability, sinks and a recent window always
 /// in the set; K counts them. The set is chosen anew at every step. With K >= length every layer
 /// reads all tokens.
+///
+/// Sliding windows. An anchor chooses among the tokens that it sees itself and that at least one of
+/// its followers sees; sinks are forced only while a follower sees them. Followers that together
+/// see at most K tokens read all of those, and their anchor chooses nothing.
 std::unique_ptr<AttentionPolicy> make_tidal_policy(const models::SelectionProfile& profile,
-                                                   const control::PolicyParams& params);
+                                                   const control::PolicyParams& params,
+                                                   std::span<const uint32_t> windows);
 
-/// Errors: kInvalid when `params` name a policy that `profile` cannot serve, or numbers out of
-/// range (names both).
+/// `windows` by layer, as ModelShape has them. Errors: kInvalid when `params` name a policy that
+/// `profile` cannot serve, or numbers out of range (names both).
 Result<std::unique_ptr<AttentionPolicy>> make_policy(const models::SelectionProfile& profile,
-                                                     const control::PolicyParams& params);
+                                                     const control::PolicyParams& params,
+                                                     std::span<const uint32_t> windows);
 
 }  // namespace ebb::worker

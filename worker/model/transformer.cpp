@@ -1,7 +1,6 @@
 #include "worker/model/transformer.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 namespace ebb::worker {
@@ -18,9 +17,8 @@ Result<std::unique_ptr<Transformer>> Transformer::make(const models::ModelShape&
       new Transformer(shape, share, backend, std::move(weights), rows_max));
   EBB_TRY_VOID(model->allocate());
   kernels::RopeArgs rope;
-  for (uint32_t i = 0; i < shape.rope_dims / 2; ++i) {
-    rope.frequencies.push_back(std::pow(shape.rope_base, -2.0 * i / shape.rope_dims));
-  }
+  rope.frequencies = shape.rope_frequencies;
+  rope.magnitude = shape.rope_magnitude;
   rope.interleaved = shape.rope_pairs == models::RopePairs::kInterleaved;
   rope.positions_max = positions_max;
   EBB_TRY_VOID(backend.ops->prepare_rope(rope));
@@ -80,8 +78,21 @@ void Transformer::project(uint32_t layer, std::span<const Position> positions) {
   ops.matmul(normed_.floats(), rows, *w.q, q_.floats(), q_columns);
   ops.matmul(normed_.floats(), rows, *w.k, d_k(), kv_stride());
   ops.matmul(normed_.floats(), rows, *w.v, d_v(), kv_stride());
-  ops.rope(q_.floats(), q_columns, share_.heads_q.size(), shape_.head_size, positions);
-  ops.rope(d_k(), kv_stride(), share_.heads_kv.size(), shape_.head_size, positions);
+  const uint32_t size = shape_.head_size;
+  if (shape_.qkv_bias) {
+    ops.add_bias(q_.floats(), q_columns, rows, *w.q_bias);
+    ops.add_bias(d_k(), kv_stride(), rows, *w.k_bias);
+    ops.add_bias(d_v(), kv_stride(), rows, *w.v_bias);
+  }
+  if (shape_.qk_norm) {
+    const float epsilon = shape_.rms_epsilon;
+    ops.rms_norm_heads(q_.floats(), q_columns, rows, share_.heads_q.size(), size, *w.q_norm,
+                       epsilon);
+    ops.rms_norm_heads(d_k(), kv_stride(), rows, share_.heads_kv.size(), size, *w.k_norm, epsilon);
+  }
+  if (!shape_.rotates(layer)) return;
+  ops.rope(q_.floats(), q_columns, share_.heads_q.size(), size, positions);
+  ops.rope(d_k(), kv_stride(), share_.heads_kv.size(), size, positions);
 }
 
 Result<uint32_t> Transformer::attention_output(uint32_t layer, uint32_t rows, uint32_t errors) {
@@ -89,7 +100,13 @@ Result<uint32_t> Transformer::attention_output(uint32_t layer, uint32_t rows, ui
   const uint32_t columns = uint32_t{share_.heads_q.size()} * shape_.head_size;
   backend_.ops->matmul(inputs_of(out, attention_.floats(), rows, columns), rows, *out.weight,
                        part_.floats(), shape_.width);
-  return add_over_ranks(rows, errors);
+  const uint32_t total = EBB_TRY(add_over_ranks(rows, errors));
+  // Once, not once a rank: after the sum.
+  if (total == 0 && shape_.attention_out_bias) {
+    backend_.ops->add_bias(x_.floats(), shape_.width, rows,
+                           *weights_.layers[layer].attention_out_bias);
+  }
+  return total;
 }
 
 Result<uint32_t> Transformer::feed_forward(uint32_t layer, uint32_t rows, uint32_t errors) {

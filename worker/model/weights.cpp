@@ -11,7 +11,7 @@ using kernels::WeightFormat;
 using kernels::WeightSource;
 using models::TensorRole;
 
-Result<WeightFormat> format_of(models::WeightType type) {
+WeightFormat format_of(models::WeightType type) {
   switch (type) {
     case models::WeightType::kF32:
       return WeightFormat::kF32;
@@ -25,9 +25,24 @@ Result<WeightFormat> format_of(models::WeightType type) {
       return WeightFormat::kQ4_0;
     case models::WeightType::kQ4_1:
       return WeightFormat::kQ4_1;
-    default:
-      return unsupported(std::string("weights of type ") + models::weight_type_name(type));
+    case models::WeightType::kQ5_0:
+      return WeightFormat::kQ5_0;
+    case models::WeightType::kQ5_1:
+      return WeightFormat::kQ5_1;
+    case models::WeightType::kQ2_K:
+      return WeightFormat::kQ2_K;
+    case models::WeightType::kQ3_K:
+      return WeightFormat::kQ3_K;
+    case models::WeightType::kQ4_K:
+      return WeightFormat::kQ4_K;
+    case models::WeightType::kQ5_K:
+      return WeightFormat::kQ5_K;
+    case models::WeightType::kQ6_K:
+      return WeightFormat::kQ6_K;
+    case models::WeightType::kIQ4_NL:
+      return WeightFormat::kIQ4_NL;
   }
+  EBB_CHECK(false);
 }
 
 class Loader {
@@ -42,6 +57,11 @@ class Loader {
   Result<std::unique_ptr<Weight>> rows(TensorRole role, uint32_t layer, TokenRange rows) {
     const auto tensor = EBB_TRY(files_.tensor(role, layer));
     return cut(tensor, rows, {0, static_cast<uint32_t>(tensor.columns)});
+  }
+  /// Elements of a vector, as a matrix of one row.
+  Result<std::unique_ptr<Weight>> part(TensorRole role, uint32_t layer, TokenRange columns) {
+    const auto tensor = EBB_TRY(files_.tensor(role, layer));
+    return cut(tensor, {0, 1}, columns);
   }
   /// Columns that may begin and end inside a block.
   Result<InputCut> inputs(TensorRole role, uint32_t layer, TokenRange columns) {
@@ -63,12 +83,17 @@ class Loader {
     const uint64_t bytes = models::block_bytes(tensor.type);
     EBB_CHECK(columns.begin % block == 0 && columns.end % block == 0);
     WeightSource source;
-    source.format = EBB_TRY(format_of(tensor.type));
+    source.format = format_of(tensor.type);
     source.rows = rows.size();
     source.columns = columns.size();
     source.row_stride = tensor.columns / block * bytes;
     source.data = tensor.data + rows.begin * source.row_stride + columns.begin / block * bytes;
-    return ops_.load_weight(source);
+    auto weight = EBB_TRY(ops_.load_weight(source));
+    // What the backend has copied need not stay in memory twice.
+    if (weight->resident_bytes() > 0) {
+      files_.forget_pages(source.data, rows.size() * source.row_stride);
+    }
+    return weight;
   }
 
   const models::ModelFiles& files_;
@@ -98,7 +123,19 @@ Result<LayerWeights> load_layer(Loader& load, uint32_t layer, const models::Mode
   w.q = EBB_TRY(load.rows(TensorRole::kQ, layer, q));
   w.k = EBB_TRY(load.rows(TensorRole::kK, layer, kv));
   w.v = EBB_TRY(load.rows(TensorRole::kV, layer, kv));
+  if (shape.qkv_bias) {
+    w.q_bias = EBB_TRY(load.part(TensorRole::kQBias, layer, q));
+    w.k_bias = EBB_TRY(load.part(TensorRole::kKBias, layer, kv));
+    w.v_bias = EBB_TRY(load.part(TensorRole::kVBias, layer, kv));
+  }
+  if (shape.qk_norm) {
+    w.q_norm = EBB_TRY(load.whole(TensorRole::kQNorm, layer));
+    w.k_norm = EBB_TRY(load.whole(TensorRole::kKNorm, layer));
+  }
   w.attention_out = EBB_TRY(load.inputs(TensorRole::kAttentionOut, layer, q));
+  if (shape.attention_out_bias) {
+    w.attention_out_bias = EBB_TRY(load.whole(TensorRole::kAttentionOutBias, layer));
+  }
   w.ffn_norm = EBB_TRY(load.whole(TensorRole::kFfnNorm, layer));
   w.gate = EBB_TRY(load.rows(TensorRole::kGate, layer, share.ffn));
   w.up = EBB_TRY(load.rows(TensorRole::kUp, layer, share.ffn));

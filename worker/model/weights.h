@@ -39,10 +39,14 @@ struct InputCut {
 struct LayerWeights {
   std::unique_ptr<kernels::Weight> attention_norm;  ///< [1, width]
   std::unique_ptr<kernels::Weight> q, k, v;         ///< [heads * head_size, width]
-  InputCut attention_out;                           ///< [width, heads_q * head_size]
-  std::unique_ptr<kernels::Weight> ffn_norm;        ///< [1, width]
-  std::unique_ptr<kernels::Weight> gate, up;        ///< [ffn, width]
-  InputCut down;                                    ///< [width, ffn]
+  /// Null where the family has none: [1, heads * head_size], [1, head_size], [1, width].
+  std::unique_ptr<kernels::Weight> q_bias, k_bias, v_bias;
+  std::unique_ptr<kernels::Weight> q_norm, k_norm;
+  std::unique_ptr<kernels::Weight> attention_out_bias;
+  InputCut attention_out;                     ///< [width, heads_q * head_size]
+  std::unique_ptr<kernels::Weight> ffn_norm;  ///< [1, width]
+  std::unique_ptr<kernels::Weight> gate, up;  ///< [ffn, width]
+  InputCut down;                              ///< [width, ffn]
 };
 
 struct ModelWeights {
