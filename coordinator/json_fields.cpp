@@ -1,58 +1,10 @@
 #include "coordinator/json_fields.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
-
-#include "models/utf8.h"
+#include <cstdio>
 
 namespace ebb::coordinator {
 namespace {
-
-using Json = nlohmann::json;
-
-/// Nothing in the API nests deeper than about five levels.
-constexpr int kDepthMax = 64;
-
-const Json& json(const void* value) { return *static_cast<const Json*>(value); }
-
-/// Values that one body may hold; each takes up to 50 bytes once parsed. Ids of 64 prompts of 64K
-/// tokens fit.
-constexpr uint32_t kValuesMax = 4u << 20;
-
-/// Refuses, before anything is built, what would take far more memory parsed than as text.
-/// Malformed text is the parser's business.
-Result<void> check_structure(std::string_view text) {
-  int depth = 0;
-  uint32_t values = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-      continue;
-    }
-    if (c == '"') in_string = true;
-    if (c == ']' || c == '}') --depth;
-    const bool opens = c == '[' || c == '{';
-    if (opens && ++depth > kDepthMax) {
-      return invalid("request body nests deeper than " + std::to_string(kDepthMax) +
-                     " levels at byte " + std::to_string(i));
-    }
-    if ((opens || c == ',') && ++values > kValuesMax) {
-      return invalid("request body holds more than " + std::to_string(kValuesMax) + " values");
-    }
-  }
-  return {};
-}
-
-/// "[json.exception.parse_error.101] parse error at line 1, column 2: ..." without the library's
-/// own name.
-std::string parser_message(const Json::exception& error) {
-  const std::string text = error.what();
-  const size_t end = text.find("] ");
-  return end == std::string::npos ? text : text.substr(end + 2);
-}
 
 size_t edit_distance(const std::string& a, const std::string& b) {
   std::vector<size_t> row(b.size() + 1);
@@ -90,64 +42,6 @@ const char* json_kind_name(JsonKind kind) {
   }
   return "?";
 }
-
-JsonKind JsonNode::kind() const {
-  switch (json(value_).type()) {
-    case Json::value_t::boolean:
-      return JsonKind::kBool;
-    case Json::value_t::number_integer:
-    case Json::value_t::number_unsigned:
-      return JsonKind::kInteger;
-    case Json::value_t::number_float:
-      return JsonKind::kReal;
-    case Json::value_t::string:
-      return JsonKind::kString;
-    case Json::value_t::array:
-      return JsonKind::kArray;
-    case Json::value_t::object:
-      return JsonKind::kObject;
-    default:
-      return JsonKind::kNull;
-  }
-}
-bool JsonNode::boolean() const { return json(value_).get<bool>(); }
-double JsonNode::number() const { return json(value_).get<double>(); }
-std::optional<int64_t> JsonNode::integer() const {
-  const Json& value = json(value_);
-  if (value.is_number_unsigned() && value.get<uint64_t>() > uint64_t{INT64_MAX}) return {};
-  return value.get<int64_t>();
-}
-const std::string& JsonNode::text() const { return json(value_).get_ref<const std::string&>(); }
-size_t JsonNode::size() const { return json(value_).size(); }
-JsonNode JsonNode::at(size_t index) const { return JsonNode(&json(value_)[index]); }
-std::optional<JsonNode> JsonNode::find(const std::string& name) const {
-  const auto found = json(value_).find(name);
-  if (found == json(value_).end()) return {};
-  return JsonNode(&*found);
-}
-std::vector<std::string> JsonNode::keys() const {
-  std::vector<std::string> names;
-  for (const auto& item : json(value_).items()) names.push_back(item.key());
-  return names;
-}
-
-Result<JsonDocument> JsonDocument::parse(std::string_view text) {
-  const size_t valid = models::utf8_valid_prefix(text);
-  if (valid < text.size()) {
-    return invalid("request body is not valid UTF-8 at byte " + std::to_string(valid));
-  }
-  if (text.empty()) return invalid("request body is empty: a JSON object is expected");
-  EBB_TRY_VOID(check_structure(text));
-  JsonDocument document;
-  try {
-    document.value_ = std::make_shared<const Json>(Json::parse(text));
-  } catch (const Json::exception& error) {
-    return invalid("request body is not JSON: " + parser_message(error));
-  }
-  return document;
-}
-
-JsonNode JsonDocument::root() const { return JsonNode(value_.get()); }
 
 std::optional<JsonNode> FieldReader::take(const std::string& name) {
   taken_.insert(name);

@@ -1,5 +1,6 @@
 // Strict reading of untrusted JSON: every read names its field and its limits, and the first error
-// wins. Knows JSON, not what the fields mean. The JSON library stays inside json_fields.cpp.
+// wins. Knows JSON, not what the fields mean. The JSON library stays inside
+// json_document.cpp.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +31,7 @@ class JsonNode {
   size_t size() const;                                          ///< of kArray and kObject
   JsonNode at(size_t index) const;                              ///< of kArray
   std::optional<JsonNode> find(const std::string& name) const;  ///< of kObject
-  std::vector<std::string> keys() const;                        ///< of kObject
+  std::vector<std::string> keys() const;  ///< of kObject, in the order of the text
 
  private:
   const void* value_;
@@ -38,7 +39,9 @@ class JsonNode {
 
 class JsonDocument {
  public:
-  /// Errors: kInvalid: invalid UTF-8 or malformed JSON (byte position), deeper than 64 levels.
+  /// Of a name that occurs twice in an object the last value counts, at the first place. Errors:
+  /// kInvalid, to be read behind the text's name ("is not JSON: ..."): invalid UTF-8 or malformed
+  /// JSON (byte position), deeper than 64 levels.
   static Result<JsonDocument> parse(std::string_view text);
   JsonNode root() const;
 

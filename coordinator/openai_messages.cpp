@@ -1,88 +1,204 @@
 #include "coordinator/openai_messages.h"
 
+#include "coordinator/template_values.h"
+
 namespace ebb::coordinator {
+
+namespace jinja = models::jinja;
+
 namespace {
 
-/// One part of a content list; only text has a meaning for a text model.
-void append_part(JsonNode part, const std::string& path, std::optional<ApiError>& error,
-                 std::string& content) {
-  if (part.kind() != JsonKind::kObject) {
-    error = bad_field(path, path + " must be an object, not " + json_kind_name(part.kind()));
-    return;
-  }
-  FieldReader fields(part, path + ".", error);
-  const auto type = fields.text("type", 64);
-  if (fields.failed()) return;
-  if (type != "text") {
-    return fields.fail(
-        "type", "must be \"text\", not \"" + type.value_or("") + "\": the model reads text only");
-  }
-  const auto text = fields.text("text", SIZE_MAX);
-  if (!text) return fields.fail("text", "is missing");
-  content += *text;
-}
+constexpr uint32_t kCallsMax = 128;  ///< of one message
+constexpr size_t kNameBytesMax = 256;
 
-void read_content(FieldReader& fields, std::optional<ApiError>& error, std::string& content) {
-  const auto node = fields.take("content");
-  if (fields.failed()) return;
-  if (!node) return fields.fail("content", "is missing");
-  if (node->kind() == JsonKind::kString) {
-    content = node->text();
-    return;
-  }
-  if (node->kind() != JsonKind::kArray) {
-    return fields.fail("content", std::string("must be a string or a list of text parts, not ") +
-                                      json_kind_name(node->kind()));
-  }
-  for (size_t i = 0; i < node->size() && !fields.failed(); ++i) {
-    append_part(node->at(i), fields.path("content") + "[" + std::to_string(i) + "]", error,
-                content);
-  }
-}
+/// A value of a message, twice: as templates want it, and as the client gave it.
+struct TwoForms {
+  jinja::Value wanted;
+  jinja::Value given;
+  TwoForms() = default;
+  TwoForms(jinja::Value both) : wanted(both), given(std::move(both)) {}  // NOLINT: implicit
+  TwoForms(jinja::Value w, jinja::Value g) : wanted(std::move(w)), given(std::move(g)) {}
+};
 
-void read_message(JsonNode node, const std::string& path, std::optional<ApiError>& error,
-                  OpenAiRequest& request) {
-  if (node.kind() != JsonKind::kObject) {
-    error = bad_field(path, path + " must be an object, not " + json_kind_name(node.kind()));
-    return;
-  }
-  FieldReader fields(node, path + ".", error);
-  models::ChatMessage message;
-  const auto role = fields.text("role", 64);
-  if (!role) return fields.fail("role", "is missing");
-  message.role = *role == "developer" ? "system" : *role;  // OpenAI's newer name for the same
-  if (message.role != "system" && message.role != "user" && message.role != "assistant") {
-    return fields.fail("role",
-                       "must be one of system, developer, user, assistant, not \"" + *role + "\"");
-  }
-  for (const char* name : {"tool_calls", "function_call", "tool_call_id"}) {
-    const auto value = fields.take(name);
-    const bool empty_list = value && value->kind() == JsonKind::kArray && value->size() == 0;
-    if (value && !empty_list) return fields.fail(name, "is not supported: there are no tools");
-  }
-  read_content(fields, error, message.content);
-  for (const std::string& name : fields.untaken()) request.ignored.push_back(fields.path(name));
-  request.messages.push_back(std::move(message));
-}
+class MessageReader {
+ public:
+  MessageReader(JsonNode node, std::string path, std::optional<ApiError>& error)
+      : node_(node), path_(std::move(path)), error_(error), fields_(node, path_ + ".", error) {}
 
-/// The answer begun: the last message is the model's own and is to be continued.
-void read_continuation(FieldReader& fields, OpenAiRequest& request) {
-  const auto add = fields.boolean("add_generation_prompt");
-  request.continue_final_message = fields.boolean("continue_final_message").value_or(false);
-  request.add_generation_prompt = add.value_or(!request.continue_final_message);
-  if (!request.continue_final_message || fields.failed()) return;
-  if (request.add_generation_prompt) {
-    return fields.fail("continue_final_message", "and add_generation_prompt exclude each other");
+  /// The message; `differs` is set when its two forms do.
+  TwoForms read(bool& differs) {
+    const std::string role = read_role();
+    if (fields_.failed()) return {};
+    TwoForms calls = read_calls(role, differs);
+    TwoForms content = read_content(role, !calls.wanted.is_none());
+    fields_.text("name", kNameBytesMax);
+    fields_.text("tool_call_id", kNameBytesMax);
+    if (fields_.take("function_call")) {
+      fields_.fail("function_call", "is not supported: use tool_calls");
+    }
+    jinja::Dict wanted, given;
+    const auto put = [&](const std::string& name, TwoForms value) {
+      wanted.entries.emplace_back(name, std::move(value.wanted));
+      given.entries.emplace_back(name, std::move(value.given));
+    };
+    for (const std::string& name : node_.keys()) {
+      if (fields_.failed()) return {};
+      if (name == "role") {
+        put(name, jinja::Value(role));
+      } else if (name == "content") {
+        if (!content.wanted.is_none()) put(name, std::move(content));
+      } else if (name == "tool_calls") {
+        if (!calls.wanted.is_none()) put(name, std::move(calls));
+      } else if (const JsonNode value = *node_.find(name); value.kind() != JsonKind::kNull) {
+        put(name, plain(value, path_ + "." + name));
+      }
+    }
+    return {jinja::Value(std::move(wanted)), jinja::Value(std::move(given))};
   }
-  const models::ChatMessage& last = request.messages.back();
-  if (last.role != "assistant") {
-    return fields.fail("continue_final_message",
-                       "needs a last message of role assistant, not " + last.role);
+
+ private:
+  std::string read_role() {
+    const auto role = fields_.text("role", 64);
+    if (!role) return fields_.fail("role", "is missing"), "";
+    if (*role == "developer") return "system";  // OpenAI's newer name for the same
+    for (const char* known : {"system", "user", "assistant", "tool"}) {
+      if (*role == known) return *role;
+    }
+    fields_.fail("role",
+                 "must be one of system, developer, user, assistant, tool, not \"" + *role + "\"");
+    return "";
   }
-  if (last.content.empty()) {
-    return fields.fail("continue_final_message", "needs a last message with content");
+
+  jinja::Value plain(JsonNode value, const std::string& path) {
+    auto converted = template_value(value, path);
+    if (converted) return *std::move(converted);
+    if (!error_) error_ = bad_field(path, converted.error().message);
+    return {};
   }
-}
+
+  /// Text, a list of text parts, or none beside calls of tools.
+  jinja::Value read_content(const std::string& role, bool has_calls) {
+    const auto node = fields_.take("content");
+    if (fields_.failed()) return {};
+    if (!node) {
+      if (role != "assistant" || !has_calls) fields_.fail("content", "is missing");
+      return {};
+    }
+    if (node->kind() == JsonKind::kString) return node->text();
+    if (node->kind() != JsonKind::kArray) {
+      fields_.fail("content", std::string("must be a string or a list of text parts, not ") +
+                                  json_kind_name(node->kind()));
+      return {};
+    }
+    for (size_t i = 0; i < node->size() && !fields_.failed(); ++i) {
+      check_part(node->at(i), fields_.path("content") + "[" + std::to_string(i) + "]");
+    }
+    return plain(*node, fields_.path("content"));
+  }
+
+  /// Only text has a meaning for a text model.
+  void check_part(JsonNode part, const std::string& path) {
+    if (part.kind() != JsonKind::kObject) return fail_kind(path, "an object", part);
+    FieldReader fields(part, path + ".", error_);
+    const auto type = fields.text("type", 64);
+    if (fields.failed()) return;
+    if (type != "text") {
+      return fields.fail(
+          "type", "must be \"text\", not \"" + type.value_or("") + "\": the model reads text only");
+    }
+    if (!fields.text("text", SIZE_MAX)) fields.fail("text", "is missing");
+  }
+
+  void fail_kind(const std::string& path, const std::string& wanted, JsonNode got) {
+    if (error_) return;
+    error_ = bad_field(path, path + " must be " + wanted + ", not " + json_kind_name(got.kind()));
+  }
+
+  TwoForms read_calls(const std::string& role, bool& differs) {
+    const auto list = fields_.take("tool_calls");
+    if (!list) return {};
+    if (list->kind() != JsonKind::kArray) {
+      fields_.fail("tool_calls",
+                   std::string("must be an array, not ") + json_kind_name(list->kind()));
+      return {};
+    }
+    if (list->size() == 0) return {};
+    if (role != "assistant") {
+      fields_.fail("tool_calls", "belong to messages of role assistant, not " + role);
+    } else if (list->size() > kCallsMax) {
+      fields_.fail("tool_calls", "must hold at most " + std::to_string(kCallsMax) + " calls, not " +
+                                     std::to_string(list->size()));
+    }
+    jinja::List wanted, given;
+    for (size_t i = 0; i < list->size() && !fields_.failed(); ++i) {
+      const std::string path = fields_.path("tool_calls") + "[" + std::to_string(i) + "]";
+      TwoForms call = read_call(list->at(i), path, differs);
+      wanted.push_back(std::move(call.wanted));
+      given.push_back(std::move(call.given));
+    }
+    return {jinja::Value(std::move(wanted)), jinja::Value(std::move(given))};
+  }
+
+  TwoForms read_call(JsonNode node, const std::string& path, bool& differs) {
+    if (node.kind() != JsonKind::kObject) return fail_kind(path, "an object", node), TwoForms();
+    FieldReader fields(node, path + ".", error_);
+    fields.text("id", kNameBytesMax);
+    if (fields.text("type", 64).value_or("function") != "function") {
+      fields.fail("type", "must be \"function\"");
+    }
+    const auto function = fields.take("function");
+    if (!function && !fields.failed()) fields.fail("function", "is missing");
+    if (fields.failed()) return {};
+    const std::string inner = path + ".function";
+    if (function->kind() != JsonKind::kObject) {
+      return fail_kind(inner, "an object", *function), TwoForms();
+    }
+    FieldReader parts(*function, inner + ".", error_);
+    if (!parts.text("name", kNameBytesMax)) parts.fail("name", "is missing");
+    const auto arguments = parts.take("arguments");
+    if (fields.failed()) return {};
+    const jinja::Value given = plain(node, path);
+    if (fields.failed()) return {};
+    if (arguments && arguments->kind() == JsonKind::kObject) return given;
+    const jinja::Value parsed = parse_arguments(arguments, inner + ".arguments");
+    differs = true;
+    return {with_arguments(given, parsed), given};
+  }
+
+  /// OpenAI's API has the arguments as JSON in a string; templates want the object.
+  jinja::Value parse_arguments(std::optional<JsonNode> arguments, const std::string& path) {
+    const auto refuse = [&](const std::string& why) {
+      if (!error_) error_ = bad_field(path, path + " " + why);
+      return jinja::Value();
+    };
+    if (!arguments) return jinja::Value(jinja::Dict());
+    if (arguments->kind() != JsonKind::kString) {
+      return refuse(std::string("must be a JSON object, or a string that holds one, not ") +
+                    json_kind_name(arguments->kind()));
+    }
+    if (arguments->text().empty()) return jinja::Value(jinja::Dict());
+    auto document = JsonDocument::parse(arguments->text());
+    if (!document) return refuse(document.error().message);
+    if (document->root().kind() != JsonKind::kObject) {
+      return refuse(std::string("must hold a JSON object, not ") +
+                    json_kind_name(document->root().kind()));
+    }
+    return plain(document->root(), path);
+  }
+
+  static jinja::Value with_arguments(const jinja::Value& call, const jinja::Value& arguments) {
+    jinja::Dict outer = *call.dict();
+    jinja::Dict function = *outer.find("function")->dict();
+    function.set("arguments", arguments);
+    outer.set("function", std::move(function));
+    return outer;
+  }
+
+  JsonNode node_;
+  std::string path_;
+  std::optional<ApiError>& error_;
+  FieldReader fields_;
+};
 
 }  // namespace
 
@@ -98,10 +214,19 @@ void read_messages(FieldReader& fields, std::optional<ApiError>& error, OpenAiRe
     return fields.fail("messages", "must hold 1 to " + std::to_string(kMessagesMax) +
                                        " messages, not " + std::to_string(list->size()));
   }
+  bool differ = false;
+  jinja::List given;
   for (size_t i = 0; i < list->size() && !fields.failed(); ++i) {
-    read_message(list->at(i), "messages[" + std::to_string(i) + "]", error, request);
+    const std::string path = "messages[" + std::to_string(i) + "]";
+    if (list->at(i).kind() != JsonKind::kObject) {
+      return fields.fail(
+          path, std::string("must be an object, not ") + json_kind_name(list->at(i).kind()));
+    }
+    TwoForms message = MessageReader(list->at(i), path, error).read(differ);
+    request.chat.messages.push_back(std::move(message.wanted));
+    given.push_back(std::move(message.given));
   }
-  if (!fields.failed()) read_continuation(fields, request);
+  if (differ) request.messages_as_given = std::move(given);
 }
 
 }  // namespace ebb::coordinator

@@ -1,4 +1,5 @@
-// `messages` of a chat request: roles and text parts.
+// `messages` of a chat request as values for the model's template: roles, text parts, calls of
+// tools and their results.
 #pragma once
 
 #include <optional>
@@ -8,7 +9,8 @@
 
 namespace ebb::coordinator {
 
-/// Reads messages, add_generation_prompt and continue_final_message.
+/// Reads `messages` into request.chat.messages, and into request.messages_as_given where arguments
+/// of calls came as text.
 void read_messages(FieldReader& fields, std::optional<ApiError>& error, OpenAiRequest& request);
 
 }  // namespace ebb::coordinator

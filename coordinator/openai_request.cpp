@@ -1,7 +1,7 @@
 #include "coordinator/openai_request.h"
 
 #include "coordinator/json_fields.h"
-#include "coordinator/openai_messages.h"
+#include "coordinator/openai_chat.h"
 #include "coordinator/openai_unsupported.h"
 
 namespace ebb::coordinator {
@@ -239,7 +239,7 @@ void check_together(FieldReader& fields, OpenAiRequest& request) {
 std::optional<ApiError> parse_openai_request(std::string_view body, Endpoint endpoint,
                                              const ApiLimits& limits, OpenAiRequest& request) {
   auto document = JsonDocument::parse(body);
-  if (!document) return bad_field("", document.error().message);
+  if (!document) return bad_field("", "request body " + document.error().message);
   const JsonNode root = document->root();
   if (root.kind() != JsonKind::kObject) {
     return bad_field(
@@ -253,7 +253,7 @@ std::optional<ApiError> parse_openai_request(std::string_view body, Endpoint end
     read_prompts(fields, limits, request);
     request.echo = fields.boolean("echo").value_or(false);
   } else {
-    read_messages(fields, error, request);
+    read_chat(fields, error, request);
   }
   request.n = fields.u32("n", 1, kChoicesMax).value_or(1);
   read_max_tokens(fields, request);
@@ -265,6 +265,7 @@ std::optional<ApiError> parse_openai_request(std::string_view body, Endpoint end
   request.return_token_ids = fields.boolean("return_token_ids").value_or(false);
   fields.take("user");  // names the caller's end user; changes nothing
   read_ebb(fields, error, request);
+  if (endpoint == Endpoint::kCompletions) refuse_chat_fields(fields);
   refuse_unsupported(fields, request.n);
   check_together(fields, request);
   if (error) return error;

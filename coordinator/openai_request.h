@@ -42,11 +42,11 @@ struct EbbOptions {
 
 struct OpenAiRequest {
   Endpoint endpoint = Endpoint::kCompletions;
-  std::string model;                          ///< empty: the served one
-  std::vector<Prompt> prompts;                ///< completions: at least one
-  std::vector<models::ChatMessage> messages;  ///< chat: at least one
-  bool add_generation_prompt = true;
-  bool continue_final_message = false;
+  std::string model;            ///< empty: the served one
+  std::vector<Prompt> prompts;  ///< completions: at least one
+  models::ChatInput chat;       ///< chat: at least one message, each with role; no local_time yet
+  /// Where arguments of tool calls came as text: chat.messages has them as objects, this as text.
+  std::optional<models::jinja::List> messages_as_given;
   uint32_t n = 1;
   std::optional<uint32_t> max_tokens;
   control::SamplingParams sampling;  ///< without stop tokens of the model

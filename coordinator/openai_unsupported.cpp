@@ -20,11 +20,7 @@ constexpr Field kFields[] = {
     {"bad_words", Neutral::kEmpty},
     {"allowed_token_ids", Neutral::kNothing},
     {"suffix", Neutral::kEmpty},
-    {"tools", Neutral::kEmpty},
     {"functions", Neutral::kEmpty},
-    {"documents", Neutral::kEmpty},
-    {"chat_template", Neutral::kNothing},
-    {"chat_template_kwargs", Neutral::kEmpty},
     {"use_beam_search", Neutral::kFalse},
     {"include_stop_str_in_output", Neutral::kFalse},
     {"skip_special_tokens", Neutral::kTrue},
@@ -38,6 +34,14 @@ constexpr Field kFields[] = {
     {"structured_outputs", Neutral::kNothing},
     {"audio", Neutral::kNothing},
     {"web_search_options", Neutral::kNothing},
+};
+
+/// These make the prompt of a chat.
+constexpr Field kChatFields[] = {
+    {"tools", Neutral::kEmpty},
+    {"documents", Neutral::kEmpty},
+    {"chat_template", Neutral::kNothing},
+    {"chat_template_kwargs", Neutral::kEmpty},
 };
 
 bool is_number(JsonNode value, double wanted) {
@@ -87,15 +91,29 @@ bool is_text(std::optional<JsonNode> value, const std::string& wanted) {
   return value && value->kind() == JsonKind::kString && value->text() == wanted;
 }
 
+void refuse_unless_neutral(FieldReader& fields, const Field& field) {
+  const auto value = fields.take(field.name);
+  if (value && !is_neutral(*value, field.neutral)) {
+    fields.fail(field.name, neutral_text(field.neutral));
+  }
+}
+
+void refuse_choice(FieldReader& fields, const char* name) {
+  const auto choice = fields.take(name);
+  if (choice && !is_text(choice, "none") && !is_text(choice, "auto")) {
+    fields.fail(name, "is not supported: there are no tools");
+  }
+}
+
 }  // namespace
 
+void refuse_chat_fields(FieldReader& fields) {
+  for (const Field& field : kChatFields) refuse_unless_neutral(fields, field);
+  refuse_choice(fields, "tool_choice");
+}
+
 void refuse_unsupported(FieldReader& fields, uint32_t n) {
-  for (const Field& field : kFields) {
-    const auto value = fields.take(field.name);
-    if (value && !is_neutral(*value, field.neutral)) {
-      fields.fail(field.name, neutral_text(field.neutral));
-    }
-  }
+  for (const Field& field : kFields) refuse_unless_neutral(fields, field);
   if (const auto best_of = fields.take("best_of"); best_of && !is_number(*best_of, n)) {
     fields.fail("best_of",
                 "is not supported: only the value of n (" + std::to_string(n) + ") is accepted");
@@ -105,12 +123,7 @@ void refuse_unsupported(FieldReader& fields, uint32_t n) {
     if (!plain)
       fields.fail("response_format", "is not supported: only {\"type\":\"text\"} is accepted");
   }
-  for (const char* name : {"tool_choice", "function_call"}) {
-    const auto choice = fields.take(name);
-    if (choice && !is_text(choice, "none") && !is_text(choice, "auto")) {
-      fields.fail(name, "is not supported: there are no tools");
-    }
-  }
+  refuse_choice(fields, "function_call");
   if (const auto modalities = fields.take("modalities")) {
     const bool text_only = modalities->kind() == JsonKind::kArray && modalities->size() == 1 &&
                            is_text(modalities->at(0), "text");

@@ -10,4 +10,7 @@ namespace ebb::coordinator {
 /// `n`: what best_of must not differ from.
 void refuse_unsupported(FieldReader& fields, uint32_t n);
 
+/// Of a completions request: fields that only make a chat's prompt.
+void refuse_chat_fields(FieldReader& fields);
+
 }  // namespace ebb::coordinator

@@ -1,37 +1,46 @@
 #include "coordinator/prompt_builder.h"
 
 #include <algorithm>
+#include <ctime>
 
 namespace ebb::coordinator {
 namespace {
 
-/// Text that occurs nowhere in `messages`: marks the place where the last message ends.
-std::string unused_mark(const std::vector<models::ChatMessage>& messages) {
-  for (uint32_t i = 0;; ++i) {
-    std::string mark = "#ebb-cut-" + std::to_string(i) + "#";
-    const bool used = std::any_of(messages.begin(), messages.end(), [&](const auto& message) {
-      return message.content.find(mark) != std::string::npos;
-    });
-    if (!used) return mark;
+/// The text of all parts, a line each: for templates that know no parts.
+models::jinja::Value joined_parts(const models::jinja::List& parts) {
+  std::string text;
+  for (const models::jinja::Value& part : parts) {
+    if (&part != &parts.front()) text += '\n';
+    text += *part.dict()->find("text")->string();
+  }
+  return text;
+}
+
+void join_parts(models::jinja::List& messages) {
+  for (models::jinja::Value& message : messages) {
+    const models::jinja::Value* content = message.dict()->find("content");
+    if (content == nullptr || content->list() == nullptr) continue;
+    models::jinja::Dict changed = *message.dict();
+    changed.set("content", joined_parts(*content->list()));
+    message = std::move(changed);
   }
 }
 
-/// Renders with the last message open: the mark at its end survives trimming in the template, and
-/// the template's own end-of-message text behind it is cut.
-Result<std::string> render_continued(const models::ChatTemplate& chat_template,
-                                     std::vector<models::ChatMessage> messages) {
-  const std::string mark = unused_mark(messages);
-  messages.back().content += mark;
-  std::string text = EBB_TRY(chat_template.render(messages, false));
-  const size_t cut = text.rfind(mark);
-  if (cut == std::string::npos) {
-    return invalid("the model's chat template leaves out the last message");
-  }
-  text.resize(cut);
-  if (text.find(mark) != std::string::npos) {
-    return invalid("the model's chat template repeats the last message");
-  }
-  return text;
+/// Arguments of tool calls are objects for most templates; some put them into the text as they are
+/// and fail with objects.
+Result<std::string> render_chat(const models::ChatTemplate& chat_template,
+                                const OpenAiRequest& request) {
+  models::ChatInput input = request.chat;
+  const std::time_t now = std::time(nullptr);
+  localtime_r(&now, &input.local_time);
+  const bool joins = !chat_template.takes_content_parts(input);
+  if (joins) join_parts(input.messages);
+  auto text = chat_template.render(input);
+  if (text || !request.messages_as_given) return text;
+  input.messages = *request.messages_as_given;
+  if (joins) join_parts(input.messages);
+  auto second = chat_template.render(input);
+  return second ? second : text;
 }
 
 std::optional<ApiError> chat_tokens(const ApiContext& context, const OpenAiRequest& request,
@@ -42,10 +51,11 @@ std::optional<ApiError> chat_tokens(const ApiContext& context, const OpenAiReque
     error.code = "no_chat_template";
     return error;
   }
-  auto text = request.continue_final_message
-                  ? render_continued(*context.chat_template, request.messages)
-                  : context.chat_template->render(request.messages, request.add_generation_prompt);
-  if (!text) return bad_field("messages", "messages: " + text.error().message);
+  const auto text = render_chat(*context.chat_template, request);
+  if (!text) {
+    const char* field = text.error().code == Code::kNotFound ? "chat_template" : "messages";
+    return bad_field(field, std::string(field) + ": " + text.error().message);
+  }
   prompt.tokens = context.tokenizer.encode(*text, models::SpecialTokens::kParse);
   if (prompt.tokens.empty()) return bad_field("messages", "messages render to an empty prompt");
   return {};

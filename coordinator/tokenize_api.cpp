@@ -14,7 +14,7 @@ using Json = nlohmann::ordered_json;
 template <class Act>
 http::Response with_fields(const http::Request& request, Act act) {
   auto document = JsonDocument::parse(request.body);
-  if (!document) return error_response(bad_field("", document.error().message));
+  if (!document) return error_response(bad_field("", "request body " + document.error().message));
   if (document->root().kind() != JsonKind::kObject) {
     return error_response(bad_field("", "request body must be a JSON object"));
   }

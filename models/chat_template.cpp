@@ -1,57 +1,261 @@
 #include "models/chat_template.h"
 
+#include <algorithm>
+#include <optional>
+
 #include "models/jinja/interpreter.h"
 #include "models/jinja/parser.h"
+#include "models/jinja/text.h"
 
 namespace ebb::models {
+namespace {
+
+constexpr std::string_view kDefaultName = "default";
+constexpr std::string_view kToolName = "tool_use";
+
+struct NamedTemplate {
+  std::string name;
+  jinja::Body body;
+  bool takes_parts = false;
+};
+
+constexpr const char* kReasoningNames[] = {"reasoning_content", "thinking", "reasoning"};
+
+/// A message as templates should see it: without what is null, and with its reasoning under the
+/// names that they know, whichever it came under.
+jinja::Value normalized(const jinja::Value& message) {
+  const jinja::Dict* given = message.dict();
+  if (given == nullptr) return message;
+  jinja::Dict out;
+  for (const auto& [name, value] : given->entries) {
+    if (!value.is_none()) out.entries.emplace_back(name, value);
+  }
+  const jinja::Value* reasoning = nullptr;
+  for (const char* name : kReasoningNames) {
+    if (reasoning == nullptr) reasoning = given->find(name);
+    if (reasoning != nullptr && reasoning->is_none()) reasoning = nullptr;
+  }
+  if (reasoning == nullptr) return out;
+  if (out.find("thinking") == nullptr) {
+    out.entries.insert(out.entries.begin(), {"thinking", *reasoning});
+  }
+  out.set("reasoning_content", *reasoning);
+  return out;
+}
+
+/// The text that the last message ends with, and what that message is with `mark` behind it.
+struct OpenMessage {
+  std::string text;
+  jinja::Value marked;
+};
+
+Result<OpenMessage> open_message(const jinja::List& messages, const std::string& mark) {
+  const jinja::Dict* last = messages.empty() ? nullptr : messages.back().dict();
+  const jinja::Value* content = last == nullptr ? nullptr : last->find("content");
+  if (content == nullptr) return invalid("the last message has no content to continue");
+  OpenMessage open;
+  jinja::Dict changed = *last;
+  if (const std::string* text = content->string()) {
+    open.text = *text;
+    changed.set("content", *text + mark);
+    open.marked = std::move(changed);
+    return open;
+  }
+  const jinja::List none;
+  jinja::List parts = content->list() == nullptr ? none : *content->list();
+  for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
+    const jinja::Value* text = part->dict() == nullptr ? nullptr : part->dict()->find("text");
+    if (text == nullptr || text->string() == nullptr) continue;
+    open.text = *text->string();
+    jinja::Dict inner = *part->dict();
+    inner.set("text", open.text + mark);
+    *part = std::move(inner);
+    changed.set("content", std::move(parts));
+    open.marked = std::move(changed);
+    return open;
+  }
+  return invalid("the last message has no text to continue");
+}
+
+bool holds_text(const jinja::Value& value, std::string_view text) {
+  if (const std::string* own = value.string()) return own->find(text) != std::string::npos;
+  if (const jinja::List* list = value.list()) {
+    return std::any_of(list->begin(), list->end(),
+                       [&](const jinja::Value& element) { return holds_text(element, text); });
+  }
+  const jinja::Dict* dict = value.dict();
+  if (dict == nullptr) return false;
+  return std::any_of(dict->entries.begin(), dict->entries.end(),
+                     [&](const auto& entry) { return holds_text(entry.second, text); });
+}
+
+/// Text that occurs nowhere in `messages`.
+std::string unused_mark(const jinja::List& messages) {
+  for (uint32_t i = 0;; ++i) {
+    std::string mark = "#ebb-cut-" + std::to_string(i) + "#";
+    const bool used = std::any_of(messages.begin(), messages.end(), [&](const jinja::Value& value) {
+      return holds_text(value, mark);
+    });
+    if (!used) return mark;
+  }
+}
+
+std::string_view stripped(std::string_view text, jinja::Sides sides) {
+  return jinja::strip(text, std::nullopt, sides);
+}
+
+/// Cuts where the mark stands. A template that took the blank behind it trims messages, and would
+/// have taken the blanks before it too.
+Result<std::string> cut_at_mark(std::string text, const std::string& mark,
+                                std::string_view message) {
+  const size_t cut = text.rfind(mark);
+  if (cut == std::string::npos ||
+      text.find(stripped(message, jinja::Sides::kBoth)) == std::string::npos) {
+    return invalid("the model's chat template changes or leaves out the last message");
+  }
+  const bool keeps_blanks = text.compare(cut + mark.size(), 1, " ") == 0;
+  text.resize(cut);
+  if (keeps_blanks) return text;
+  return std::string(stripped(text, jinja::Sides::kRight));
+}
+
+jinja::Value message(const char* role, jinja::Value content) {
+  jinja::Dict dict;
+  dict.set("role", role);
+  dict.set("content", std::move(content));
+  return dict;
+}
+
+}  // namespace
 
 struct ChatTemplate::Impl {
-  jinja::Body body;
-  std::string bos_text;
-  std::string eos_text;
+  std::vector<NamedTemplate> templates;
+  SpecialTexts special;
   Limits limits;
+
+  Result<void> add(ChatTemplateSource source);
+  Result<const NamedTemplate*> choose(const ChatInput& input) const;
+  const NamedTemplate* find(std::string_view name) const;
+  Result<std::string> run(const NamedTemplate& chosen, const ChatInput& input) const;
+  Result<std::string> run_continued(const NamedTemplate& chosen, ChatInput input) const;
+  bool probe_parts(const NamedTemplate& candidate) const;
 };
+
+const NamedTemplate* ChatTemplate::Impl::find(std::string_view name) const {
+  const auto it = std::find_if(templates.begin(), templates.end(),
+                               [&](const NamedTemplate& t) { return t.name == name; });
+  return it == templates.end() ? nullptr : &*it;
+}
+
+Result<void> ChatTemplate::Impl::add(ChatTemplateSource source) {
+  if (find(source.name) != nullptr) {
+    return invalid("chat template: the name \"" + source.name + "\" occurs twice");
+  }
+  auto body = jinja::parse_template(source.text);
+  if (!body) {
+    const bool plain = source.name == kDefaultName;
+    return with_context(plain ? "chat template" : "chat template \"" + source.name + "\"",
+                        std::move(body).error());
+  }
+  NamedTemplate parsed{std::move(source.name), *std::move(body)};
+  parsed.takes_parts = probe_parts(parsed);
+  templates.push_back(std::move(parsed));
+  return {};
+}
+
+/// Which of a model's templates: transformers' rule.
+Result<const NamedTemplate*> ChatTemplate::Impl::choose(const ChatInput& input) const {
+  const NamedTemplate* chosen = nullptr;
+  if (!input.template_name.empty()) {
+    chosen = find(input.template_name);
+  } else {
+    if (!input.tools.is_none()) chosen = find(kToolName);
+    if (chosen == nullptr) chosen = find(kDefaultName);
+  }
+  if (chosen != nullptr) return chosen;
+  std::string names;
+  for (const NamedTemplate& known : templates) {
+    names += (names.empty() ? "\"" : ", \"") + known.name + "\"";
+  }
+  const std::string& wanted = input.template_name;
+  if (wanted.empty()) {
+    return not_found("this model has several chat templates and no default: choose one of " +
+                     names);
+  }
+  return not_found("this model has no chat template \"" + wanted + "\", only " + names);
+}
+
+/// Renders one message as text and as a list of parts: a template that knows parts makes the same
+/// of both. Others would print the list or fail.
+bool ChatTemplate::Impl::probe_parts(const NamedTemplate& candidate) const {
+  constexpr const char* kProbe = "probe";
+  jinja::Dict part;
+  part.set("type", "text");
+  part.set("text", kProbe);
+  ChatInput plain, parts;
+  plain.messages = {message("user", kProbe)};
+  parts.messages = {message("user", jinja::List{part})};
+  const auto expected = run(candidate, plain);
+  if (!expected || expected->find(kProbe) == std::string::npos) return false;
+  const auto got = run(candidate, parts);
+  return got && *got == *expected;
+}
+
+Result<std::string> ChatTemplate::Impl::run(const NamedTemplate& chosen,
+                                            const ChatInput& input) const {
+  jinja::Dict variables;
+  for (const auto& [name, text] : special) variables.set(name, text);
+  for (const auto& [name, value] : input.variables.entries) variables.set(name, value);
+  variables.set("messages", input.messages);
+  variables.set("tools", input.tools);
+  variables.set("documents", input.documents);
+  variables.set("add_generation_prompt", input.add_generation_prompt);
+  const jinja::Budget budget(limits.steps_max, limits.output_max);
+  auto text = jinja::render(chosen.body, std::move(variables), budget, limits.output_max);
+  if (!text) return with_context("chat template", std::move(text).error());
+  return text;
+}
+
+Result<std::string> ChatTemplate::Impl::run_continued(const NamedTemplate& chosen,
+                                                      ChatInput input) const {
+  const std::string mark = unused_mark(input.messages);
+  OpenMessage open = EBB_TRY(open_message(input.messages, mark + " "));
+  input.messages.back() = std::move(open.marked);
+  return cut_at_mark(EBB_TRY(run(chosen, input)), mark, open.text);
+}
 
 ChatTemplate::ChatTemplate() : impl_(std::make_unique<Impl>()) {}
 ChatTemplate::~ChatTemplate() = default;
 
-Result<std::unique_ptr<ChatTemplate>> ChatTemplate::parse(std::string source, std::string bos_text,
-                                                          std::string eos_text) {
-  return parse(std::move(source), std::move(bos_text), std::move(eos_text), Limits());
-}
-
-Result<std::unique_ptr<ChatTemplate>> ChatTemplate::parse(std::string source, std::string bos_text,
-                                                          std::string eos_text, Limits limits) {
-  auto body = jinja::parse_template(source);
-  if (!body) return with_context("chat template", std::move(body).error());
+Result<std::unique_ptr<ChatTemplate>> ChatTemplate::parse(std::vector<ChatTemplateSource> sources,
+                                                          SpecialTexts special, Limits limits) {
+  if (sources.empty()) return invalid("chat template: there is none");
   std::unique_ptr<ChatTemplate> parsed(new ChatTemplate());
-  *parsed->impl_ = {*std::move(body), std::move(bos_text), std::move(eos_text), limits};
+  parsed->impl_->special = std::move(special);
+  parsed->impl_->limits = limits;
+  for (ChatTemplateSource& source : sources) EBB_TRY_VOID(parsed->impl_->add(std::move(source)));
   return parsed;
 }
 
-Result<std::string> ChatTemplate::render(const std::vector<ChatMessage>& messages,
-                                         bool add_generation_prompt) const {
-  jinja::List list;
-  for (const ChatMessage& message : messages) {
-    jinja::Dict entry;
-    entry.set("role", message.role);
-    entry.set("content", message.content);
-    list.push_back(std::move(entry));
-  }
-  // The names that Hugging Face's apply_chat_template() defines, so that templates find what they
-  // test for. Its strftime_now is left out: templates then take their fixed date, and a prompt does
-  // not depend on the day.
-  jinja::Dict variables;
-  variables.set("messages", std::move(list));
-  variables.set("add_generation_prompt", add_generation_prompt);
-  variables.set("bos_token", impl_->bos_text);
-  variables.set("eos_token", impl_->eos_text);
-  variables.set("tools", jinja::Value());
-  variables.set("documents", jinja::Value());
-  const jinja::Budget budget(impl_->limits.steps_max, impl_->limits.output_max);
-  auto text = jinja::render(impl_->body, std::move(variables), budget, impl_->limits.output_max);
-  if (!text) return with_context("chat template", std::move(text).error());
-  return text;
+Result<std::unique_ptr<ChatTemplate>> ChatTemplate::parse(std::string source, std::string bos_text,
+                                                          std::string eos_text) {
+  SpecialTexts special;
+  if (!bos_text.empty()) special.emplace_back("bos_token", std::move(bos_text));
+  if (!eos_text.empty()) special.emplace_back("eos_token", std::move(eos_text));
+  return parse({{std::string(kDefaultName), std::move(source)}}, std::move(special), Limits());
+}
+
+bool ChatTemplate::takes_content_parts(const ChatInput& input) const {
+  const auto chosen = impl_->choose(input);
+  return chosen && (*chosen)->takes_parts;
+}
+
+Result<std::string> ChatTemplate::render(const ChatInput& input) const {
+  const NamedTemplate* chosen = EBB_TRY(impl_->choose(input));
+  ChatInput own = input;
+  for (jinja::Value& message : own.messages) message = normalized(message);
+  return own.continue_final_message ? impl_->run_continued(*chosen, std::move(own))
+                                    : impl_->run(*chosen, own);
 }
 
 }  // namespace ebb::models

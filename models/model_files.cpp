@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "models/architecture.h"
+#include "models/chat_template_files.h"
 #include "models/gguf.h"
 
 namespace ebb::models {
@@ -35,10 +36,6 @@ std::string gguf_name(TensorRole role, uint32_t layer, bool tied_head) {
   return "";
 }
 
-std::string token_text(const Tokenizer& tokenizer, TokenId id) {
-  return id < 0 ? std::string() : std::string(tokenizer.token_bytes(id));
-}
-
 class GgufModel : public ModelFiles {
  public:
   GgufModel(std::unique_ptr<GgufFile> file, ModelShape shape)
@@ -54,15 +51,7 @@ class GgufModel : public ModelFiles {
   }
   Result<std::unique_ptr<Tokenizer>> tokenizer() const override { return load_tokenizer(*file_); }
   Result<std::unique_ptr<ChatTemplate>> chat_template() const override {
-    constexpr const char* kKey = "tokenizer.chat_template";
-    if (!file_->has(kKey)) return std::unique_ptr<ChatTemplate>();
-    auto source = EBB_TRY(file_->get_string(kKey));
-    auto spoken = EBB_TRY(tokenizer());
-    auto parsed =
-        ChatTemplate::parse(std::move(source), token_text(*spoken, spoken->begin_of_text()),
-                            token_text(*spoken, spoken->end_of_text()));
-    if (!parsed) return with_context(kKey, parsed.error());
-    return parsed;
+    return load_chat_template(*file_);
   }
   GenerationDefaults generation_defaults() const override { return {}; }
   void forget_pages(const std::byte* data, uint64_t bytes) const override {

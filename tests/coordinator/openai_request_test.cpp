@@ -77,7 +77,7 @@ TEST(OpenAiRequest, BadPromptsAreRefused) {
               {R"({"prompt":[-1]})", "prompt[0]", "from 0 to 999, not -1"},
               {R"({"prompt":[1.5]})", "prompt[0]", "not a number"},
               {R"({"prompt":[[1],[5,9999999999]]})", "prompt[1][1]", "from 0 to 999"},
-              {R"({"prompt":[99999999999999999999]})", "prompt[0]", "not a number"}},
+              {R"({"prompt":[99999999999999999999]})", "prompt[0]", "not 1e+20"}},
              completions);
   std::string many = "{\"prompt\":[\"a\"";
   for (int i = 0; i < 64; ++i) many += ",\"a\"";
@@ -134,6 +134,7 @@ TEST(OpenAiRequest, FieldsThatWouldChangeTheAnswerAreRefusedByName) {
               {with(R"("min_p":0.1)"), "min_p", "only 0"},
               {with(R"("response_format":{"type":"json_object"})"), "response_format", "text"},
               {with(R"("tools":[{"type":"function"}])"), "tools", "not supported"},
+              {with(R"("chat_template":"tool_use")"), "chat_template", "not supported"},
               {with(R"("tool_choice":"required")"), "tool_choice", "no tools"},
               {with(R"("guided_json":{})"), "guided_json", "leave it out"},
               {with(R"("modalities":["audio"])"), "modalities", "not supported"}},
@@ -168,14 +169,12 @@ TEST(OpenAiRequest, BadMessagesAreRefused) {
        {R"({"messages":"hi"})", "messages", "must be an array"},
        {R"({"messages":["hi"]})", "messages[0]", "must be an object"},
        {R"({"messages":[{"content":"x"}]})", "messages[0].role", "is missing"},
-       {R"({"messages":[{"role":"tool","content":"x"}]})", "messages[0].role", "one of"},
+       {R"({"messages":[{"role":"function","content":"x"}]})", "messages[0].role", "one of"},
        {R"({"messages":[{"role":"user"}]})", "messages[0].content", "is missing"},
        {R"({"messages":[{"role":"user","content":5}]})", "messages[0].content", "not an integer"},
        {R"({"messages":[{"role":"user","content":[{"type":"image_url","image_url":{}}]}]})",
         "messages[0].content[0].type", "text only"},
        {R"({"messages":[{"role":"user","content":[5]}]})", "messages[0].content[0]", "object"},
-       {R"({"messages":[{"role":"assistant","content":"x","tool_calls":[{}]}]})",
-        "messages[0].tool_calls", "no tools"},
        {chat_with(R"("continue_final_message":true)"), "continue_final_message",
         "role assistant, not user"},
        {R"({"messages":[{"role":"assistant","content":"a"}],"continue_final_message":true,)"
@@ -240,14 +239,99 @@ TEST(OpenAiRequest, UnknownFieldsAreNamedNotRefused) {
   EXPECT_THAT(outcome.request.ignored, ElementsAre("store", "zzz"));
 }
 
-TEST(OpenAiRequest, JoinsTextPartsOfAMessage) {
+TEST(OpenAiRequest, WhatMakesTheTemplatesMessagesIsCheckedByPath) {
+  const auto calls = [](const std::string& inner) {
+    return R"({"messages":[{"role":"assistant","tool_calls":[)" + inner + "]}]}";
+  };
+  const std::string at = "messages[0].tool_calls[0]";
+  expect_bad(
+      {{R"({"messages":[{"role":"user","content":"x","tool_calls":[{}]}]})",
+        "messages[0].tool_calls", "role assistant, not user"},
+       {R"({"messages":[{"role":"assistant","tool_calls":5}]})", "messages[0].tool_calls", "array"},
+       {calls("5"), at, "must be an object"},
+       {calls("{}"), at + ".function", "is missing"},
+       {calls(R"({"type":"custom"})"), at + ".type", "must be \"function\""},
+       {calls(R"({"function":{}})"), at + ".function.name", "is missing"},
+       {calls(R"({"function":{"name":"f","arguments":"{"}})"), at + ".function.arguments",
+        "not JSON"},
+       {calls(R"({"function":{"name":"f","arguments":"[1]"}})"), at + ".function.arguments",
+        "must hold a JSON object, not an array"},
+       {calls(R"({"function":{"name":"f","arguments":1}})"), at + ".function.arguments",
+        "not an integer"},
+       {R"({"messages":[{"role":"assistant","content":null,"tool_calls":[]}]})",
+        "messages[0].content", "is missing"},
+       {R"({"messages":[{"role":"assistant","content":"x","function_call":{}}]})",
+        "messages[0].function_call", "use tool_calls"},
+       {R"({"messages":[{"role":"user","content":"x","n":99999999999999999999}]})", "messages[0].n",
+        "at most 64 bits, not 1e+20"}},
+      chat);
+}
+
+TEST(OpenAiRequest, BadToolsAndNamesForTheTemplateAreRefused) {
+  expect_bad({{chat_with(R"("tools":{})"), "tools", "must be an array"},
+              {chat_with(R"("tools":[5])"), "tools[0]", "must be an object"},
+              {chat_with(R"("tools":[{"type":"web"}])"), "tools[0].type", "not \"web\""},
+              {chat_with(R"("tools":[{"type":"function"}])"), "tools[0].function", "with a name"},
+              {chat_with(R"("tools":[{"type":"function","function":{}}])"),
+               "tools[0].function.name", "is missing"},
+              {chat_with(R"("tool_choice":"required")"), "tool_choice", "\"none\" and \"auto\""},
+              {chat_with(R"("tool_choice":{"type":"function"})"), "tool_choice", "not supported"},
+              {chat_with(R"("documents":["x"])"), "documents[0]", "must be an object"},
+              {chat_with(R"("chat_template_kwargs":[])"), "chat_template_kwargs", "an object"},
+              {chat_with(R"("chat_template_kwargs":{"tools":[]})"), "chat_template_kwargs.tools",
+               "a field of its own"}},
+             chat);
+}
+
+TEST(OpenAiRequest, KeepsEverythingOfAMessageInItsOrder) {
   const Outcome outcome =
       chat(R"({"messages":[{"role":"developer","content":[{"type":"text","text":"a"},)"
-           R"({"type":"text","text":"b"}],"name":"n"}]})");
+           R"({"type":"text","text":"b"}],"name":"n","zeta":1,"alpha":null}]})");
   ASSERT_FALSE(outcome.error) << outcome.error->message;
-  EXPECT_EQ(outcome.request.messages.at(0).role, "system");
-  EXPECT_EQ(outcome.request.messages.at(0).content, "ab");
-  EXPECT_THAT(outcome.request.ignored, ElementsAre("messages[0].name"));
+  const models::jinja::Dict& message = *outcome.request.chat.messages.at(0).dict();
+  ASSERT_EQ(message.entries.size(), 4u);
+  EXPECT_EQ(*message.entries[0].second.string(), "system");
+  EXPECT_EQ(message.entries[1].second.list()->size(), 2u);
+  EXPECT_EQ(message.entries[2].first, "name");
+  EXPECT_EQ(*message.entries[3].second.integer(), 1);
+  EXPECT_TRUE(outcome.request.ignored.empty());
+}
+
+TEST(OpenAiRequest, ArgumentsOfCallsAreReadFromTheirText) {
+  const Outcome outcome =
+      chat(R"({"messages":[{"role":"assistant","content":null,"tool_calls":[{"id":"c1",)"
+           R"("type":"function","function":{"name":"f","arguments":"{\"z\":1,\"a\":2}"}}]}]})");
+  ASSERT_FALSE(outcome.error) << outcome.error->message;
+  const auto arguments = [](const models::jinja::List& messages) {
+    const models::jinja::Dict& message = *messages.at(0).dict();
+    EXPECT_EQ(message.find("content"), nullptr);
+    const models::jinja::Dict& call = *message.find("tool_calls")->list()->at(0).dict();
+    return *call.find("function")->dict()->find("arguments");
+  };
+  const models::jinja::Value object = arguments(outcome.request.chat.messages);
+  ASSERT_NE(object.dict(), nullptr);
+  EXPECT_EQ(object.dict()->entries.at(0).first, "z");
+  ASSERT_TRUE(outcome.request.messages_as_given);
+  EXPECT_EQ(*arguments(*outcome.request.messages_as_given).string(), R"({"z":1,"a":2})");
+}
+
+TEST(OpenAiRequest, ToolsAreLeftOutWhereNoneShallBeCalled) {
+  const std::string tools = R"("tools":[{"type":"function","function":{"name":"f"}}])";
+  EXPECT_NE(chat(chat_with(tools)).request.chat.tools.list(), nullptr);
+  EXPECT_NE(chat(chat_with(tools + R"(,"tool_choice":"auto")")).request.chat.tools.list(), nullptr);
+  EXPECT_TRUE(chat(chat_with(tools + R"(,"tool_choice":"none")")).request.chat.tools.is_none());
+  EXPECT_TRUE(chat(chat_with(R"("tools":[])")).request.chat.tools.is_none());
+}
+
+TEST(OpenAiRequest, TheLastValueOfANameThatOccursTwiceCounts) {
+  const Outcome outcome = chat(
+      R"({"messages":[{"role":"user","content":"a","x":1,"content":"b","x":2,"x":3}],)"
+      R"("n":8,"n":2})");
+  ASSERT_FALSE(outcome.error) << outcome.error->message;
+  const models::jinja::Dict& message = *outcome.request.chat.messages.at(0).dict();
+  EXPECT_EQ(*message.entries.at(1).second.string(), "b");
+  EXPECT_EQ(*message.entries.at(2).second.integer(), 3);
+  EXPECT_EQ(outcome.request.n, 2u);
 }
 
 TEST(OpenAiRequest, ZeroTokensAreAllowedWhereThePromptIsTheAnswer) {

@@ -68,8 +68,7 @@ inline const std::vector<VendorRule>& vendor_rules() {
       {"yaml-cpp/", {"base/config_yaml.cpp", "models/selection_profile.cpp"}},
       {"pcre2.h", {"models/pre_tokenizer.cpp"}},
       {"CLI/", {"/main.cpp"}},
-      {"nlohmann/",
-       {"coordinator/", "ctl/", "kvstore/", "worker/", "models/grammar/json_tree.cpp"}},
+      {"nlohmann/", {"coordinator/", "ctl/", "kvstore/", "models/", "worker/"}},
   };
   return kRules;
 }

@@ -10,19 +10,29 @@ namespace {
 
 using ::testing::HasSubstr;
 
-std::vector<ChatMessage> read_messages(const nlohmann::json& conversation) {
-  std::vector<ChatMessage> messages;
-  for (const auto& message : conversation)
-    messages.push_back({message["role"], message["content"]});
+jinja::Value message(std::string role, std::string content) {
+  jinja::Dict dict;
+  dict.set("role", std::move(role));
+  dict.set("content", std::move(content));
+  return dict;
+}
+
+jinja::List read_messages(const nlohmann::json& conversation) {
+  jinja::List messages;
+  for (const auto& entry : conversation)
+    messages.push_back(message(entry["role"], entry["content"]));
   return messages;
 }
 
 /// The text, or the error's.
-std::string render(const std::string& source, const std::vector<ChatMessage>& messages = {},
+std::string render(const std::string& source, jinja::List messages = {},
                    ChatTemplate::Limits limits = {}) {
-  const auto parsed = ChatTemplate::parse(source, "<bos>", "<eos>", limits);
+  const auto parsed = ChatTemplate::parse({{"default", source}},
+                                          {{"bos_token", "<bos>"}, {"eos_token", "<eos>"}}, limits);
   if (!parsed) return parsed.error().text();
-  const auto text = (*parsed)->render(messages, true);
+  ChatInput input;
+  input.messages = std::move(messages);
+  const auto text = (*parsed)->render(input);
   return text ? *text : text.error().text();
 }
 
@@ -34,9 +44,10 @@ class GoldenChatTemplates : public ::testing::Test {
   }
   Result<std::string> run(const std::string& source, const nlohmann::json& entry) {
     const auto parsed = EBB_TRY(ChatTemplate::parse(source, golden_["bos"], golden_["eos"]));
-    const auto messages =
-        read_messages(golden_["conversations"][entry["conversation"].get<size_t>()]);
-    return parsed->render(messages, entry["prompt"].get<bool>());
+    ChatInput input;
+    input.messages = read_messages(golden_["conversations"][entry["conversation"].get<size_t>()]);
+    input.add_generation_prompt = entry["prompt"].get<bool>();
+    return parsed->render(input);
   }
   nlohmann::json golden_;
 };
@@ -106,7 +117,7 @@ TEST(ChatTemplate, AnUndefinedNameIsAnErrorWhereItIsUsedAndNotWhereItIsTested) {
             "invalid: chat template: line 1, column 2: 'nobody' is undefined");
   EXPECT_EQ(render("{% if nobody %}a{% elif nobody is defined %}b{% else %}c{% endif %}"), "c");
   EXPECT_THAT(render("{% for x in nobody %}{% endfor %}"), HasSubstr("'nobody' is undefined"));
-  EXPECT_THAT(render("{{ messages[0].thought ~ '' }}", {{"user", "hi"}}),
+  EXPECT_THAT(render("{{ messages[0].thought ~ '' }}", {message("user", "hi")}),
               HasSubstr("'thought' is undefined"));
 }
 
@@ -129,14 +140,14 @@ TEST(ChatTemplate, MarksOfWhatTheModelWroteAreLeftOut) {
 
 TEST(ChatTemplate, TextThatLooksLikeATagIsTextInAMessage) {
   const std::string hostile = "{{ 7 * 7 }}{% raw %}{# x #}<eos>";
-  EXPECT_EQ(render("{{ messages[0].content }}", {{"user", hostile}}), hostile);
+  EXPECT_EQ(render("{{ messages[0].content }}", {message("user", hostile)}), hostile);
 }
 
 TEST(ChatTemplate, InvalidUtf8InAMessagePassesThrough) {
   const std::string bytes = "a\xFF\xE2\x82";
-  EXPECT_EQ(
-      render("{{ messages[0].content | trim }}{{ messages[0].content | length }}", {{"u", bytes}}),
-      bytes + "4");
+  EXPECT_EQ(render("{{ messages[0].content | trim }}{{ messages[0].content | length }}",
+                   {message("u", bytes)}),
+            bytes + "4");
 }
 
 TEST(ChatTemplate, ChangingTheCaseOfLettersBeyondAsciiIsRefused) {
@@ -148,14 +159,15 @@ TEST(ChatTemplate, LoopsAreBoundedInSteps) {
   EXPECT_THAT(
       render("{% for i in range(999999) %}{% for j in range(999999) %}{% endfor %}{% endfor %}"),
       HasSubstr("exhausted: chat template: line 1"));
-  EXPECT_THAT(render("{{ range(1000000000) | length }}"), HasSubstr("limit of 1000000 steps"));
+  EXPECT_THAT(render("{{ range(1000000000) | length }}"), HasSubstr("limit of 4000000 steps"));
 }
 
 TEST(ChatTemplate, OutputIsBounded) {
   const ChatTemplate::Limits limits{.steps_max = 1000, .output_max = 10};
-  EXPECT_EQ(render("{{ messages[0].content }}", {{"user", "0123456789"}}, limits), "0123456789");
+  EXPECT_EQ(render("{{ messages[0].content }}", {message("user", "0123456789")}, limits),
+            "0123456789");
   EXPECT_THAT(
-      render("{{ messages[0].content }}", {{"user", "0123456789a"}}, limits),
+      render("{{ messages[0].content }}", {message("user", "0123456789a")}, limits),
       HasSubstr(
           "exhausted: chat template: line 1, column 1: the template's output limit of 10 bytes"));
 }

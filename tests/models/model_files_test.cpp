@@ -49,7 +49,13 @@ TEST(ModelFiles, SpeakWithTheModelsTokenizerAndTemplate) {
   EXPECT_EQ((*tokenizer)->vocabulary(), 288u);
   auto chat = (*files)->chat_template();
   ASSERT_TRUE(chat) << chat.error().text();
-  EXPECT_EQ(*(*chat)->render({{"user", "hi"}}, false), "<|im_start|>user\nhi<|im_end|>\n");
+  jinja::Dict message;
+  message.set("role", "user");
+  message.set("content", "hi");
+  ChatInput input;
+  input.messages = {message};
+  input.add_generation_prompt = false;
+  EXPECT_EQ(*(*chat)->render(input), "<|im_start|>user\nhi<|im_end|>\n");
 }
 
 TEST(ModelFiles, SayWhenThereIsNoSuchPath) {
