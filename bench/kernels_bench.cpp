@@ -1,7 +1,8 @@
 // How near the CPU kernels come to what the machine can do: each line stands beside a plain read
 // loop or a plain oneDNN product measured in the same run. Shapes of SmolLM2-135M (width 576, 9
-// query and 3 KV heads of 64). Usage: ebb-kernels-bench [THREADS] [PART], PART one of read, gemv,
-// gemm, decode, prefill (default: all).
+// query and 3 KV heads of 64; formats with blocks of 256 take 768 columns in place of 576). Usage:
+// ebb-kernels-bench [THREADS] [PART], PART one of read, gemv, expand, gemm, decode, prefill
+// (default: all).
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
 
@@ -103,31 +104,57 @@ void bench_read(Device& device, int threads) {
   print_rate("plain read", static_cast<double>(data.size()), "GB/s", timing);
 }
 
+/// Copies of one weight, more bytes than the caches hold.
+struct ColdWeights {
+  ColdWeights(Device& device, Ops& ops, WeightFormat format, uint64_t rows, uint64_t columns)
+      : row_bytes(weight_row_bytes(format, columns)), copies(kColdBytes / (rows * row_bytes) + 1) {
+    data = random_buffer(device, copies * rows * row_bytes);
+    for (uint64_t i = 0; i < copies; ++i) {
+      weights.push_back(*ops.load_weight(
+          {format, data.bytes_ptr() + i * rows * row_bytes, rows, columns, row_bytes}));
+    }
+  }
+  uint64_t row_bytes;
+  uint64_t copies;
+  Buffer data;
+  std::vector<std::unique_ptr<Weight>> weights;
+};
+
+/// GB/s are of stored bytes: how near a decode step comes to the plain read loop.
 void bench_gemv(Device& device, Ops& ops) {
-  static constexpr const char* kNames[] = {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"};
   ops.set_phase(Phase::kDecode);
-  for (int format = 0; format < 6; ++format) {
-    const auto type = static_cast<WeightFormat>(format);
-    for (const auto& [rows, columns] : {std::pair{3072u, 576u}, {576u, 1536u}}) {
-      const uint64_t bytes = rows * weight_row_bytes(type, columns);
-      const uint64_t copies = kColdBytes / bytes + 1;
-      const Buffer data = random_buffer(device, copies * bytes);
-      std::vector<std::unique_ptr<Weight>> weights;
-      for (uint64_t i = 0; i < copies; ++i) {
-        weights.push_back(*ops.load_weight(
-            {type, data.bytes_ptr() + i * bytes, rows, columns, weight_row_bytes(type, columns)}));
-      }
+  for (uint32_t i = 0; i < kWeightFormats; ++i) {
+    const auto format = static_cast<WeightFormat>(i);
+    const uint64_t narrow = weight_block(format).elements == 256 ? 768 : 576;
+    for (const auto& [rows, columns] : {std::pair{uint64_t{3072}, narrow}, {576, 1536}}) {
+      const ColdWeights cold(device, ops, format, rows, columns);
       for (const uint32_t batch : {1u, 4u, 8u}) {
         const std::vector<float> x(batch * columns, 0.5f);
         std::vector<float> out(batch * rows);
         const Timing timing = measure([&] {
-          for (const auto& w : weights) ops.matmul(x.data(), batch, *w, out.data(), rows);
+          for (const auto& w : cold.weights) ops.matmul(x.data(), batch, *w, out.data(), rows);
         });
-        const std::string what = std::string(kNames[format]) + " " + std::to_string(rows) + " x " +
-                                 std::to_string(columns) + ", rows " + std::to_string(batch);
-        print_rate(what, static_cast<double>(bytes * copies), "GB/s", timing);
+        const std::string what = std::string(weight_block(format).name) + " " +
+                                 std::to_string(rows) + " x " + std::to_string(columns) +
+                                 ", rows " + std::to_string(batch);
+        print_rate(what, static_cast<double>(cold.data.size()), "GB/s", timing);
       }
     }
+  }
+}
+
+/// One row after the other, as an embedding table is read.
+void bench_expand(Device& device, Ops& ops) {
+  ops.set_phase(Phase::kDecode);
+  for (uint32_t i = 0; i < kWeightFormats; ++i) {
+    const auto format = static_cast<WeightFormat>(i);
+    const ColdWeights cold(device, ops, format, 1024, 1536);
+    std::vector<ebb::TokenId> ids(64);
+    std::iota(ids.begin(), ids.end(), 0);
+    std::vector<float> out(ids.size() * 1536);
+    const Timing timing = measure([&] { ops.embed(*cold.weights[0], ids, out.data()); });
+    print_rate(std::string("rows of ") + weight_block(format).name,
+               static_cast<double>(ids.size() * cold.row_bytes), "GB/s", timing);
   }
 }
 
@@ -145,11 +172,13 @@ void bench_gemm(Device& device, Ops& ops, int threads) {
                             plain.data(), columns, 0.0f, out.data(), outputs);
                }));
     const Buffer data = random_buffer(device, uint64_t{outputs} * columns * 4);
-    for (const auto format : {WeightFormat::kF32, WeightFormat::kQ4_1, WeightFormat::kQ8_0}) {
+    for (const auto format : {WeightFormat::kF32, WeightFormat::kBF16, WeightFormat::kQ4_1,
+                              WeightFormat::kQ8_0, WeightFormat::kQ6_K}) {
+      if (columns % weight_block(format).elements != 0) continue;
       const auto w = *ops.load_weight(
           {format, data.bytes_ptr(), outputs, columns, weight_row_bytes(format, columns)});
-      print_rate("matmul format " + std::to_string(static_cast<int>(format)) + " " + shape, flops,
-                 "GFLOP/s", measure([&] { ops.matmul(x.data(), kRows, *w, out.data(), outputs); }));
+      print_rate(std::string("matmul ") + weight_block(format).name + " " + shape, flops, "GFLOP/s",
+                 measure([&] { ops.matmul(x.data(), kRows, *w, out.data(), outputs); }));
     }
   }
 }
@@ -242,6 +271,7 @@ int main(int argc, char** argv) {
   std::printf("%s, %d threads\n", backend->device->info().name.c_str(), threads);
   if (wanted("read")) bench_read(device, threads);
   if (wanted("gemv")) bench_gemv(device, *backend->ops);
+  if (wanted("expand")) bench_expand(device, *backend->ops);
   if (wanted("gemm")) bench_gemm(device, *backend->ops, threads);
   if (wanted("decode")) bench_decode(device, *backend->ops);
   if (wanted("prefill")) bench_prefill(device, *backend->ops);

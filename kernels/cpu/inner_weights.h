@@ -6,9 +6,11 @@
 // over the columns in ascending order, folded by a fixed tree: its bits depend on nothing but its
 // own inputs.
 //
-// Two ways. The formats that are cheap to expand stay in registers, block by block. The others are
-// arithmetic and not memory bound: they go through a tile of a few rows in the first-level cache,
-// whose stores and loads cost nothing beside the expansion, and which every row of x then shares.
+// Each weight is rounded once, by the same operation in every way there is:
+// - One row of x, and a few rows with the formats that are cheap to expand: in registers.
+// - A few rows with the others: through a tile of a few weight rows in the first-level cache, which
+//   all rows of x share.
+// - Many rows: not here; panels are expanded (dequantize) and multiplied by oneDNN.
 #pragma once
 
 #include "kernels/cpu/inner.h"
@@ -85,6 +87,11 @@ void gemv_panel(const GemvTask& t, uint32_t first_x) {
 }
 
 template <class Format>
+void gemv_one(const GemvTask& t) {
+  gemv_panel<Format, 1>(t, 0);
+}
+
+template <class Format>
 void gemv_format(const GemvTask& t) {
   uint32_t done = 0;
   while (t.rows - done >= 8) gemv_panel<Format, 8>(t, done), done += 8;
@@ -135,8 +142,12 @@ void add_tile_to_all(const float* tile, const GemvTask& t, uint64_t begin, uint6
                      TileSums& to) {
   uint32_t r = 0;
   for (; r + 4 <= t.rows; r += 4) {
-    add_tile<2, 4>(tile, t, begin, columns, 0, r, to);
-    add_tile<2, 4>(tile, t, begin, columns, 2, r, to);
+    if constexpr (kLanes == 16) {
+      add_tile<4, 4>(tile, t, begin, columns, 0, r, to);
+    } else {
+      add_tile<2, 4>(tile, t, begin, columns, 0, r, to);
+      add_tile<2, 4>(tile, t, begin, columns, 2, r, to);
+    }
   }
   if (r + 2 <= t.rows) {
     add_tile<4, 2>(tile, t, begin, columns, 0, r, to);
@@ -170,32 +181,34 @@ void gemv_tiled(const GemvTask& t, ExpandElements expand, WeightBlock block) {
   }
 }
 
-/// The formats of the first way are marked by `gemv`.
+using Gemv = void (*)(const GemvTask& task);
 struct FormatKernels {
   ExpandElements expand;
-  void (*gemv)(const GemvTask& task);
+  Gemv one_row;    ///< of x
+  Gemv more_rows;  ///< null: by tiles
 };
 constexpr FormatKernels kFormatKernels[kWeightFormats] = {
-    {expand_elements<F32Format>, gemv_format<F32Format>},
-    {expand_elements<F16Format>, gemv_format<F16Format>},
-    {expand_elements<BF16Format>, gemv_format<BF16Format>},
-    {expand_elements<Q8_0Format>, gemv_format<Q8_0Format>},
-    {expand_elements<Q4_0Format>, gemv_format<Q4_0Format>},
-    {expand_elements<Q4_1Format>, gemv_format<Q4_1Format>},
-    {expand_elements<Q5_0Format>, nullptr},
-    {expand_elements<Q5_1Format>, nullptr},
-    {expand_superblocks<Q2_KFormat>, nullptr},
-    {expand_superblocks<Q3_KFormat>, nullptr},
-    {expand_superblocks<Q4_KFormat>, nullptr},
-    {expand_superblocks<Q5_KFormat>, nullptr},
-    {expand_superblocks<Q6_KFormat>, nullptr},
-    {expand_elements<IQ4_NLFormat>, nullptr},
+    {expand_elements<F32Format>, gemv_one<F32Format>, gemv_format<F32Format>},
+    {expand_elements<F16Format>, gemv_one<F16Format>, gemv_format<F16Format>},
+    {expand_elements<BF16Format>, gemv_one<BF16Format>, gemv_format<BF16Format>},
+    {expand_elements<Q8_0Format>, gemv_one<Q8_0Format>, gemv_format<Q8_0Format>},
+    {expand_elements<Q4_0Format>, gemv_one<Q4_0Format>, gemv_format<Q4_0Format>},
+    {expand_elements<Q4_1Format>, gemv_one<Q4_1Format>, gemv_format<Q4_1Format>},
+    {expand_elements<Q5_0Format>, gemv_one<Q5_0Format>, nullptr},
+    {expand_elements<Q5_1Format>, gemv_one<Q5_1Format>, nullptr},
+    {expand_superblocks<Q2_KFormat>, gemv_superblocks<Q2_KFormat>, nullptr},
+    {expand_superblocks<Q3_KFormat>, gemv_superblocks<Q3_KFormat>, nullptr},
+    {expand_superblocks<Q4_KFormat>, gemv_superblocks<Q4_KFormat>, nullptr},
+    {expand_superblocks<Q5_KFormat>, gemv_superblocks<Q5_KFormat>, nullptr},
+    {expand_superblocks<Q6_KFormat>, gemv_superblocks<Q6_KFormat>, nullptr},
+    {expand_elements<IQ4_NLFormat>, gemv_one<IQ4_NLFormat>, nullptr},
 };
 
 void gemv(const GemvTask& t) {
   const auto index = static_cast<uint32_t>(t.format);
   const FormatKernels& kernels = kFormatKernels[index];
-  if (kernels.gemv != nullptr) return kernels.gemv(t);
+  if (t.rows == 1) return kernels.one_row(t);
+  if (kernels.more_rows != nullptr) return kernels.more_rows(t);
   gemv_tiled(t, kernels.expand, kWeightBlocks[index]);
 }
 

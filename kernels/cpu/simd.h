@@ -71,6 +71,13 @@ EBB_INLINE void keep_in_register(Floats& value) {
 #endif
 }
 
+/// Has a value stored and loaded again: a load widens or broadcasts for nothing what GCC otherwise
+/// shuffles out of registers, on the one port that does it.
+template <class T>
+EBB_INLINE void keep_in_memory(T& value) {
+  __asm__("" : "+m"(value));
+}
+
 /// Lane number, as a vector.
 EBB_INLINE Ints lane_numbers() {
   Ints lanes;
@@ -148,9 +155,11 @@ EBB_INLINE Floats load_f16(const std::byte* from) {
 #elif defined(__F16C__)
   return reinterpret_cast<Floats>(_mm256_cvtph_ps(load_as<__m128i>(from)));
 #else
-  Floats value;
-  for (uint32_t i = 0; i < kLanes; ++i) value[i] = f16_by_bits(load_as<uint16_t>(from + 2 * i));
-  return value;
+  const Ints half = load_u16(from);
+  const Ints magnitude = (half & 0x7fff) << 13;
+  const Ints special = (magnitude >= splat_int(0x7c00 << 13)) & 0x7f800000;
+  const Ints bits = as_ints(as_floats(magnitude) * 0x1p112f) | special;
+  return as_floats(bits | (half & 0x8000) << 16);
 #endif
 }
 

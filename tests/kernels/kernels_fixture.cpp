@@ -115,7 +115,8 @@ WeightData random_weight(Random& random, WeightFormat format, uint64_t rows, uin
   const WeightBlock block = weight_block(format);
   const uint64_t row_bytes = weight_row_bytes(format, columns);
   WeightData data;
-  data.bytes.resize(rows * (row_bytes + gap), std::byte{0xff});
+  // The last row ends where the memory does: reading past it would show.
+  data.bytes.resize(rows * (row_bytes + gap) - gap, std::byte{0xff});
   data.source = {format, data.bytes.data(), rows, columns, row_bytes + gap};
   for (uint64_t r = 0; r < rows; ++r) {
     for (uint64_t at = 0; at < row_bytes; at += block.bytes) {

@@ -1,3 +1,6 @@
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "tests/kernels/kernels_fixture.h"
 
 namespace ebb::kernels {
@@ -86,6 +89,28 @@ TEST_P(Matmul, BitsDoNotDependOnTheNumberOfThreads) {
     expect_same_bits(multiply(three, x, 1, w.source, 501), multiply(one, x, 1, w.source, 501),
                      format_name(format));
   }
+}
+
+/// A file's last tensor: the page behind it does not exist.
+TEST_P(Matmul, LastBlockMayEndWhereTheMappingDoes) {
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  void* pages = mmap(nullptr, 4 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(pages, MAP_FAILED);
+  auto* end = static_cast<std::byte*>(pages) + 3 * page;
+  ASSERT_EQ(mprotect(end, page, PROT_NONE), 0);
+  for (const WeightFormat format : all_formats()) {
+    WeightData w = random_weight(random_, format, 5, some_columns(format));
+    std::copy(w.bytes.begin(), w.bytes.end(), end - w.bytes.size());
+    w.source.data = end - w.bytes.size();
+    for (const uint32_t rows : {1u, 3u, 9u}) {
+      const Floats x = random_floats(random_, rows * w.source.columns);
+      Machine subject = make_subject(1);
+      Machine reference = make_reference();
+      expect_close("matmul", multiply(subject, x, rows, w.source, 5),
+                   multiply(reference, x, rows, w.source, 5), format_name(format));
+    }
+  }
+  munmap(pages, 4 * page);
 }
 
 TEST_P(Matmul, BadWeightsAreRefusedByName) {
