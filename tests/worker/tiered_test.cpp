@@ -1,15 +1,11 @@
 // Release and restore against a real store process: whether rows live on the device or come back
 // from a tier, the bits are the same; and what a dead store does to a sequence.
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 
-#include <fstream>
-
-#include "tests/support/child_process.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_llama.h"
 #include "tests/worker/rank_group.h"
+#include "tests/worker/store_process.h"
 
 namespace ebb::worker::testing {
 namespace {
@@ -19,18 +15,6 @@ constexpr uint32_t kPrompt = 600;
 // With two granules more, and rounded up to whole blocks, a pool of 128 rows: 4 records in 5 are
 // released.
 constexpr uint32_t kHotRows = 92;
-
-uint16_t free_port() {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  EBB_CHECK(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
-  socklen_t size = sizeof address;
-  getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
-  close(fd);
-  return ntohs(address.sin_port);
-}
 
 class TieredTest : public ::testing::Test {
  protected:
@@ -45,20 +29,6 @@ class TieredTest : public ::testing::Test {
     options.vocabulary = kVocabulary;
     model_ = dir_.path("tiny.gguf");
     ebb::testing::write_tiny_llama(model_, options);
-    port_ = free_port();
-    config_ = dir_.file(
-        "store.yaml",
-        "version: 1\ncluster_token: test-token\nrun_dir: " + dir_.path("run") +
-            "\nstores:\n  - name: s0\n    data_address: 127.0.0.1:" + std::to_string(port_) +
-            "\n    control_address: 127.0.0.1:" + std::to_string(free_port()) +
-            "\n    metrics_address: 127.0.0.1:" + std::to_string(free_port()) +
-            "\n    host_size: 2MiB\n    ssd_size: 256MiB\n    ssd_reserve: 64MiB\n");
-    start_store();
-  }
-  void start_store() {
-    store_ = std::make_unique<ebb::test::ChildProcess>(
-        std::vector<std::string>{EBB_BIN_DIR "/ebb-kvstore", "-c", config_, "--store", "s0"},
-        dir_.path("store.log"));
   }
   GroupSetup setup(uint32_t ranks) {
     GroupSetup s;
@@ -73,7 +43,7 @@ class TieredTest : public ::testing::Test {
     s.profile.sinks = 4;
     s.profile.window = 8;
     s.rows_max = 128;
-    s.store = HostPort{"127.0.0.1", port_};
+    s.store = store_.address();
     s.restore_deadline = Millis(2000);
     return s;
   }
@@ -103,9 +73,8 @@ class TieredTest : public ::testing::Test {
   static std::vector<uint16_t> follower_bands() { return {1, 3}; }
 
   ebb::test::TempDir dir_;
-  std::string model_, config_;
-  uint16_t port_ = 0;
-  std::unique_ptr<ebb::test::ChildProcess> store_;
+  std::string model_;
+  StoreProcess store_{"2MiB"};
 };
 
 void expect_same_bits(const control::TokenLogprob& a, const control::TokenLogprob& b, int step) {
@@ -200,7 +169,7 @@ TEST_F(TieredTest, ADeadStoreEndsWhatNeedsItWithAnErrorAndDenseGoesOn) {
   group.open(dense);
   token(group.prefill(SeqId{2}, kPrompt, 128));
 
-  store_->kill_hard();
+  store_.kill_hard();
   std::vector<control::UnitFailure> failures;
   for (int i = 0; i < 40 && failures.empty(); ++i) {
     for (const auto& r : group.decode({SeqId{1}})) {
@@ -214,7 +183,7 @@ TEST_F(TieredTest, ADeadStoreEndsWhatNeedsItWithAnErrorAndDenseGoesOn) {
   for (int i = 0; i < 5; ++i) token(group.decode({SeqId{2}}));
   group.close(SeqId{1});
 
-  start_store();
+  store_.start();
   control::OpenUnit again = open_unit(3);
   const Deadline by = Deadline::after(Millis(10000));
   for (;;) {
