@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes smollm2_reference.json: what the default model says, by a plain float32 forward pass in PyTorch.
+"""Writes smollm2_reference.json, or with --perplexity smollm2_perplexity.json: what the default model says, by a
+plain float32 forward pass in PyTorch.
 
 The llama graph is written out below from its equations and shares no code with Ebb: weights dequantised by the
 `gguf` package, token ids by Hugging Face's `tokenizers`, one pass over the whole sequence with a causal mask
@@ -25,6 +26,7 @@ import torch
 GPL = pathlib.Path("/usr/share/common-licenses/GPL-3")
 STEPS = 32
 TEXT_TOKENS = 300
+PERPLEXITY_TOKENS = 4000
 TOP = 5
 TAP_VALUES = 8
 
@@ -93,19 +95,36 @@ class Llama:
         up = x @ self.weights[block + "ffn_up.weight"].T
         return (torch.nn.functional.silu(gate) * up) @ self.weights[block + "ffn_down.weight"].T
 
-    @torch.inference_mode()
-    def forward(self, ids):
-        """Log-probabilities [tokens, vocabulary], and the residual stream after the embedding and each layer."""
-        embedding = self.weights["token_embd.weight"]
-        x = embedding[torch.tensor(ids)]
+    def residual(self, ids):
+        """The residual stream after the embedding and each layer."""
+        x = self.weights["token_embd.weight"][torch.tensor(ids)]
         stream = [x]
         for layer in range(self.layers):
             block = f"blk.{layer}."
             x = x + self.attention(self.norm(x, block + "attn_norm.weight"), block)
             x = x + self.feed_forward(self.norm(x, block + "ffn_norm.weight"), block)
             stream.append(x)
-        logits = self.norm(x, "output_norm.weight") @ embedding.T
-        return logits.log_softmax(-1), stream
+        return stream
+
+    def log_probabilities(self, x):
+        logits = self.norm(x, "output_norm.weight") @ self.weights["token_embd.weight"].T
+        return logits.log_softmax(-1)
+
+    @torch.inference_mode()
+    def forward(self, ids):
+        """Log-probabilities [tokens, vocabulary], and the residual stream."""
+        stream = self.residual(ids)
+        return self.log_probabilities(stream[-1]), stream
+
+    @torch.inference_mode()
+    def perplexity(self, ids, rows=500):
+        """exp of the mean of -log p(ids[i] | ids[0..i)) over i >= 1; logits of `rows` positions at once."""
+        last, total = self.residual(ids)[-1], 0.0
+        for begin in range(0, len(ids) - 1, rows):
+            following = torch.tensor(ids[begin + 1:begin + 1 + rows])
+            logs = self.log_probabilities(last[begin:begin + len(following)])
+            total -= float(logs.gather(1, following[:, None]).double().sum())
+        return math.exp(total / (len(ids) - 1))
 
 
 def build_tokenizer(reader):
@@ -201,6 +220,15 @@ def text_record(model, tokenizer):
             "ids": ids, "logprobs": [None] + following}
 
 
+def write_perplexity(model, tokenizer, made_by):
+    ids = tokenizer.encode(GPL.read_text()).ids[:PERPLEXITY_TOKENS]
+    golden = {"format": 1, "made_by": made_by, "text": "the GNU GPL, version 3", "tokens": len(ids),
+              "perplexity": rounded(model.perplexity(ids))}
+    out = pathlib.Path(__file__).with_name("smollm2_perplexity.json")
+    out.write_text(json.dumps(golden) + "\n")
+    print(f"{out}: perplexity of {len(ids)} tokens {golden['perplexity']}")
+
+
 def noise(single, double, records, text):
     """Largest |float32 - float64| over the log-probabilities of the five best, and of the text's tokens."""
     largest = 0.0
@@ -232,16 +260,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("--check", action="store_true", help="compare with float64")
+    parser.add_argument("--perplexity", action="store_true", help="write smollm2_perplexity.json only")
     arguments = parser.parse_args()
     reader = gguf.GGUFReader(arguments.model)
     tokenizer = build_tokenizer(reader)
     model = Llama(reader, torch.float32)
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "gguf", "tokenizers")}
+    made_by = {"script": "tests/golden/make_reference.py", "dtype": "float32", **versions}
+    if arguments.perplexity:
+        return write_perplexity(model, tokenizer, made_by)
     records = [prompt_record(model, tokenizer, name, text) for name, text in prompts()]
     text = text_record(model, tokenizer)
-    versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "gguf", "tokenizers")}
     golden = {
         "format": 1,
-        "made_by": {"script": "tests/golden/make_reference.py", "dtype": "float32", **versions},
+        "made_by": made_by,
         "model": {"name": reader.fields["general.name"].contents(),
                   "sha256": hashlib.sha256(arguments.model.read_bytes()).hexdigest()},
         "text": text, "residual_stream": tap_record(model, records[0]), "prompts": records,
