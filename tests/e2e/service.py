@@ -14,8 +14,8 @@ GPL = "/usr/share/common-licenses/GPL-3"
 
 
 class Cluster(cluster.Cluster):
-    def __init__(self, ranks=2, device="256MiB", host="32MiB", restart=True):
-        overrides = [f"groups.0.device_kv_size={device}", f"stores.0.host_size={host}", "model.name=smollm2"]
+    def __init__(self, ranks=2, device="256MiB", host="32MiB", restart=True, more=()):
+        overrides = [f"groups.0.device_kv_size={device}", f"stores.0.host_size={host}", "model.name=smollm2", *more]
         super().__init__(os.environ.get("EBB_BIN_DIR", cluster.ROOT / "build" / "bin"), overrides, ranks, restart)
 
     def checked_ctl(self, *arguments):
