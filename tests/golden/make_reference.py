@@ -291,4 +291,5 @@ def main():
         print(f"largest difference from float64: {noise(model, Llama(reader, torch.float64), records, text):.2e}")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -215,6 +215,77 @@ TEST_F(EngineTest, TidalWithABudgetOfEverythingIsDense) {
   expect_same_bits(generate(group, open, 30), dense);
 }
 
+TEST_F(EngineTest, SlidingWindowsHoldInBulkPassesAndInDecoding) {
+  const auto prompt = random_prompt(14, 90);
+  GroupSetup windowed = setup(2);
+  windowed.windows = {20, 0, 20, 33, 1, 20};
+  RankGroup group(windowed);
+  control::OpenUnit whole = open_unit(1, prompt, 1);
+  whole.sampling.prompt_logprobs = true;
+  group.open(whole);
+  group.prefill(SeqId{1}, 90, 48);
+  const auto bulk_scores = group.prompt_scores;
+  control::OpenUnit forced = open_unit(2, prompt, 1);
+  forced.decode_from = 10;
+  group.open(forced);
+  group.prefill(SeqId{2}, 10, 48);
+  RankGroup unbounded(setup(2));
+  unbounded.open(whole);
+  unbounded.prefill(SeqId{1}, 90, 48);
+  double farthest = 0;
+  for (uint32_t at = 10; at + 1 < 90; ++at) {
+    const auto results = group.decode({SeqId{2}});
+    ASSERT_TRUE(results[0].failures.empty());
+    // Few tokens to average over: a rounding weighs more.
+    EXPECT_LT(distance(results[0].sequences[0].prompt.at(0), bulk_scores[at]), 6 * kRounding);
+    farthest = std::max(farthest, distance(bulk_scores[at], unbounded.prompt_scores[at]));
+  }
+  EXPECT_GT(farthest, 60 * kRounding) << "the windows change what is said";
+}
+
+TEST_F(EngineTest, WindowsThatReachTheFirstTokenChangeNoBit) {
+  const auto prompt = random_prompt(15, 100);
+  RankGroup plain(setup(1));
+  GroupSetup wide = setup(1);
+  wide.windows = {110, 200, 110, 4000000000u, 110, 0};
+  RankGroup group(wide);
+  expect_same_bits(generate(group, open_unit(1, prompt, 12), 9),
+                   generate(plain, open_unit(1, prompt, 12), 9));
+}
+
+TEST_F(EngineTest, TidalReadsWindowsThatTheBudgetCoversWhole) {
+  const auto prompt = random_prompt(16, 150);
+  GroupSetup windowed = setup(2);
+  windowed.windows = {0, 40, 0, 48, 48, 30};
+  RankGroup group(windowed);
+  const auto dense = generate(group, open_unit(1, prompt, 20), 15);
+  control::OpenUnit open = open_unit(2, prompt, 20);
+  open.policy = tidal(48);
+  open.trace_selection = true;
+  expect_same_bits(generate(group, open, 15), dense);
+}
+
+TEST_F(EngineTest, TidalChoosesInsideTheWindowsOfItsFollowers) {
+  GroupSetup windowed = setup(1);
+  windowed.windows = {0, 90, 70, 0, 60, 100};
+  RankGroup group(windowed);
+  control::OpenUnit open = open_unit(1, random_prompt(17, 150), 20);
+  open.policy = tidal(48);
+  open.trace_selection = true;
+  group.open(open);
+  group.prefill(SeqId{1}, 150, 64);
+  for (uint32_t length = 151; length < 160; ++length) {
+    const auto results = group.decode({SeqId{1}});
+    ASSERT_TRUE(results[0].failures.empty()) << results[0].failures[0].error.text();
+    const auto& trace = results[0].sequences[0].trace;
+    ASSERT_EQ(trace.size(), 2u);
+    EXPECT_EQ(trace[0].positions.size(), 48u);
+    EXPECT_GE(trace[0].positions.front(), length - 90) << "its follower sees 90";
+    EXPECT_EQ(trace[1].positions.front(), 0u) << "layer 3 sees the sinks";
+    EXPECT_GE(trace[1].positions.at(4), length - 70) << "the anchor scores what it sees";
+  }
+}
+
 TEST_F(EngineTest, TidalAttendsSparselyAndItsSetsDoNotDependOnTheRanks) {
   const auto prompt = random_prompt(5, 200);
   control::OpenUnit open = open_unit(1, prompt, 40);

@@ -127,7 +127,8 @@ struct GroupSetup {
   uint32_t threads = 1;
   std::optional<HostPort> store;
   Millis restore_deadline{3000};
-  uint64_t epochs_before = 0;  ///< a store remembers one layout per group and epoch
+  std::vector<uint32_t> windows;  ///< instead of the model's, by layer
+  uint64_t epochs_before = 0;     ///< a store remembers one layout per group and epoch
 };
 
 class RankGroup {
@@ -138,6 +139,7 @@ class RankGroup {
     EBB_CHECK(files.has_value());
     files_ = std::move(*files);
     shape_ = files_->shape();
+    if (!setup_.windows.empty()) shape_.windows = setup_.windows;
     if (setup_.store) {
       auto messenger = data::Messenger::start({"data", "test-token"});
       EBB_CHECK(messenger.has_value());

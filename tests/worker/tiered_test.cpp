@@ -104,6 +104,39 @@ TEST_F(TieredTest, ReleasedAndResidentRowsGiveTheSameLogitsBitForBit) {
   }
 }
 
+TEST_F(TieredTest, SlidingWindowsBringBackNothingThatIsOutOfSight) {
+  // Anchors 0 and 2, followers 1 and 3 to 5: one band sees 300 tokens, of the other one layer all.
+  GroupSetup windowed = setup(2);
+  windowed.windows = {0, 300, 400, 250, 0, 70};
+  RankGroup group(windowed);
+  group.open(open_unit(1));
+  group.open(open_unit(2));
+  expect_same_bits(token(group.prefill_by_band(SeqId{2}, kPrompt, 128, kHotRows)),
+                   token(group.prefill(SeqId{1}, kPrompt, 128)), 0);
+  for (int step = 1; step <= 40; ++step) {
+    const auto resident = token(group.decode({SeqId{1}}));
+    expect_same_bits(token(group.decode({SeqId{2}})), resident, step);
+  }
+  EXPECT_GT(group.close(SeqId{2})[0].maps[0].counters.restored_bytes, 0u);
+}
+
+TEST_F(TieredTest, AHotPoolHoldsTheWholeWindowOfADenseRead) {
+  // All followers see 70 tokens, within the budget of 75: dense reads out of pools of 128 rows.
+  GroupSetup windowed = setup(1);
+  windowed.windows = {0, 70, 0, 70, 50, 70};
+  RankGroup group(windowed);
+  group.open(open_unit(1));
+  group.open(open_unit(2));
+  expect_same_bits(token(group.prefill_by_band(SeqId{2}, kPrompt, 128, kHotRows)),
+                   token(group.prefill(SeqId{1}, kPrompt, 128)), 0);
+  for (int step = 1; step <= 40; ++step) {
+    const auto resident = token(group.decode({SeqId{1}}));
+    expect_same_bits(token(group.decode({SeqId{2}})), resident, step);
+  }
+  EXPECT_EQ(group.close(SeqId{2})[0].maps[0].counters.restored_bytes, 0u)
+      << "the newest rows never left";
+}
+
 TEST_F(TieredTest, AFirstPrefillRestoresNothing) {
   RankGroup group(setup(2));
   group.open(open_unit(1));
