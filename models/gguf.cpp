@@ -2,19 +2,14 @@
 // (duplicates, places of tensors), and answers look-ups in place.
 #include "models/gguf.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <limits>
+#include <numeric>
 
-#include "base/checksum.h"
 #include "models/gguf_cursor.h"
+#include "models/mapped_file.h"
 
 namespace ebb::models {
 namespace {
@@ -26,38 +21,6 @@ constexpr uint64_t kAlignmentDefault = 32;
 constexpr std::string_view kAlignmentKey = "general.alignment";
 
 std::string number(uint64_t value) { return std::to_string(value); }
-
-/// Entries and tensors stay in the file's order; lookup is a binary search in an index sorted by
-/// name. A hash table would be quicker, and open to files with chosen collisions.
-template <class T, class Name>
-std::vector<uint32_t> index_by_name(const std::vector<T>& items, Name name) {
-  std::vector<uint32_t> index(items.size());
-  for (uint32_t i = 0; i < index.size(); ++i) index[i] = i;
-  std::sort(index.begin(), index.end(),
-            [&](uint32_t a, uint32_t b) { return name(items[a]) < name(items[b]); });
-  return index;
-}
-
-template <class T, class Name>
-const T* find_by_name(const std::vector<T>& items, const std::vector<uint32_t>& index,
-                      std::string_view wanted, Name name) {
-  auto at = std::lower_bound(index.begin(), index.end(), wanted,
-                             [&](uint32_t i, std::string_view w) { return name(items[i]) < w; });
-  if (at == index.end() || name(items[*at]) != wanted) return nullptr;
-  return &items[*at];
-}
-
-template <class T, class Name>
-std::optional<std::string> first_duplicate(const std::vector<T>& items,
-                                           const std::vector<uint32_t>& index, Name name) {
-  for (size_t i = 1; i < index.size(); ++i)
-    if (name(items[index[i - 1]]) == name(items[index[i]]))
-      return std::string(name(items[index[i]]));
-  return std::nullopt;
-}
-
-std::string_view entry_key(const Entry& entry) { return entry.key; }
-std::string_view tensor_name(const TensorView& view) { return view.name; }
 
 template <class T>
 T load(const std::byte* at) {
@@ -119,64 +82,40 @@ std::string_view load_string(const std::byte* at) {
 
 struct GgufFile::Impl {
   std::string path;
-  const std::byte* base = nullptr;
-  uint64_t size = 0;
+  std::unique_ptr<MappedFile> map;
+  std::span<const std::byte> bytes;
   std::vector<Entry> entries;
-  std::vector<uint32_t> entry_index;
-  std::vector<TensorView> tensors;
-  std::vector<uint32_t> tensor_index;
-  std::optional<Digest> digest;
+  std::vector<uint32_t> by_key;  ///< indices into entries, sorted by key
+  TensorTable tensors;
 
-  ~Impl() {
-    if (base != nullptr) munmap(const_cast<std::byte*>(base), size);
-  }
-  Result<void> map();
   Result<void> parse();
   Result<void> read_metadata(GgufCursor& cursor, uint64_t keys);
   Result<uint64_t> alignment() const;
   Result<void> refuse_split_file() const;
-  Result<void> place_tensors(const std::vector<TensorRow>& rows, uint64_t table_end);
-  Result<void> check_tensors_apart() const;
-  const Entry* find(std::string_view key) const {
-    return find_by_name(entries, entry_index, key, entry_key);
-  }
+  Result<std::vector<TensorView>> place_tensors(const std::vector<TensorRow>& rows,
+                                                uint64_t table_end) const;
+  const Entry* find(std::string_view key) const;
   Result<Entry> get(std::string_view key) const;
 };
 
-/// The mapping outlives the descriptor. A file that shrinks while it is mapped raises SIGBUS in
-/// whoever reads the lost pages: model files must be replaced by rename, never written in place.
-Result<void> GgufFile::Impl::map() {
-  int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // not blocked by a FIFO
-  if (fd < 0) {
-    std::string reason = std::strerror(errno);
-    return errno == ENOENT ? not_found(reason) : invalid("cannot be opened: " + reason);
-  }
-  struct stat status {};
-  void* mapped = MAP_FAILED;
-  std::string reason;
-  if (fstat(fd, &status) != 0) {
-    reason = std::strerror(errno);
-  } else if (!S_ISREG(status.st_mode)) {
-    reason = "not a regular file";
-  } else if (status.st_size == 0) {
-    reason = "the file is empty";
-  } else {
-    mapped = mmap(nullptr, static_cast<size_t>(status.st_size), PROT_READ, MAP_SHARED, fd, 0);
-    if (mapped == MAP_FAILED) reason = std::string("cannot be mapped: ") + std::strerror(errno);
-  }
-  ::close(fd);
-  if (mapped == MAP_FAILED) return invalid(reason);
-  base = static_cast<const std::byte*>(mapped);
-  size = static_cast<uint64_t>(status.st_size);
+Result<void> GgufFile::Impl::read_metadata(GgufCursor& cursor, uint64_t keys) {
+  for (uint64_t i = 0; i < keys; ++i) entries.push_back(EBB_TRY(read_gguf_entry(cursor, i)));
+  by_key.resize(entries.size());
+  std::iota(by_key.begin(), by_key.end(), 0u);
+  std::sort(by_key.begin(), by_key.end(),
+            [&](uint32_t a, uint32_t b) { return entries[a].key < entries[b].key; });
+  for (size_t i = 1; i < by_key.size(); ++i)
+    if (entries[by_key[i - 1]].key == entries[by_key[i]].key)
+      return invalid("metadata " + std::string(entries[by_key[i]].key) + ": occurs twice");
   return {};
 }
 
-Result<void> GgufFile::Impl::read_metadata(GgufCursor& cursor, uint64_t keys) {
-  for (uint64_t i = 0; i < keys; ++i) entries.push_back(EBB_TRY(read_gguf_entry(cursor, i)));
-  entry_index = index_by_name(entries, entry_key);
-  if (auto twice = first_duplicate(entries, entry_index, entry_key))
-    return invalid("metadata " + *twice + ": occurs twice");
-  return {};
+/// A binary search: a hash table would be quicker, and open to files with chosen collisions.
+const Entry* GgufFile::Impl::find(std::string_view key) const {
+  auto at = std::lower_bound(by_key.begin(), by_key.end(), key,
+                             [&](uint32_t i, std::string_view k) { return entries[i].key < k; });
+  if (at == by_key.end() || entries[*at].key != key) return nullptr;
+  return &entries[*at];
 }
 
 Result<uint64_t> GgufFile::Impl::alignment() const {
@@ -204,7 +143,10 @@ Result<void> GgufFile::Impl::refuse_split_file() const {
 }
 
 /// Turns offsets into pointers: each tensor aligned and inside the file.
-Result<void> GgufFile::Impl::place_tensors(const std::vector<TensorRow>& rows, uint64_t table_end) {
+Result<std::vector<TensorView>> GgufFile::Impl::place_tensors(const std::vector<TensorRow>& rows,
+                                                              uint64_t table_end) const {
+  const uint64_t size = bytes.size();
+  std::vector<TensorView> placed;
   uint64_t align = EBB_TRY(alignment());
   uint64_t data_begin = (table_end + align - 1) / align * align;
   for (const TensorRow& row : rows) {
@@ -219,39 +161,23 @@ Result<void> GgufFile::Impl::place_tensors(const std::vector<TensorRow>& rows, u
       return invalid(what + ": ends at byte " + number(begin + row.view.bytes) +
                      " but the file has " + number(size) + ": truncated?");
     TensorView view = row.view;
-    view.data = base + begin;
-    tensors.push_back(view);
+    view.data = bytes.data() + begin;
+    placed.push_back(view);
   }
-  return {};
-}
-
-Result<void> GgufFile::Impl::check_tensors_apart() const {
-  std::vector<TensorView> by_place = tensors;
-  std::sort(by_place.begin(), by_place.end(),
-            [](const TensorView& a, const TensorView& b) { return a.data < b.data; });
-  for (size_t i = 1; i < by_place.size(); ++i) {
-    const TensorView& left = by_place[i - 1];
-    const TensorView& right = by_place[i];
-    if (left.data + left.bytes > right.data)
-      return invalid("tensor " + std::string(right.name) + ": overlaps tensor " +
-                     std::string(left.name));
-  }
-  return {};
+  return placed;
 }
 
 Result<void> GgufFile::Impl::parse() {
-  GgufCursor cursor(base, size);
+  GgufCursor cursor(bytes.data(), bytes.size());
   GgufHeader header = EBB_TRY(read_gguf_header(cursor));
   EBB_TRY_VOID(read_metadata(cursor, header.keys));
   EBB_TRY_VOID(refuse_split_file());
   std::vector<TensorRow> rows;
   for (uint64_t i = 0; i < header.tensors; ++i)
     rows.push_back(EBB_TRY(read_gguf_tensor_row(cursor, i)));
-  EBB_TRY_VOID(place_tensors(rows, cursor.at()));
-  tensor_index = index_by_name(tensors, tensor_name);
-  if (auto twice = first_duplicate(tensors, tensor_index, tensor_name))
-    return invalid("tensor " + *twice + ": occurs twice");
-  return check_tensors_apart();
+  auto placed = EBB_TRY(place_tensors(rows, cursor.at()));
+  tensors = EBB_TRY(TensorTable::make(std::move(placed)));
+  return check_tensors_apart(tensors.all());
 }
 
 Result<Entry> GgufFile::Impl::get(std::string_view key) const {
@@ -264,11 +190,20 @@ GgufFile::GgufFile() : impl_(std::make_unique<Impl>()) {}
 GgufFile::~GgufFile() = default;
 
 Result<std::unique_ptr<GgufFile>> GgufFile::open(const std::string& path) {
+  auto map = MappedFile::open(path);
+  if (!map) return with_context("model file " + path, map.error());
+  auto file = EBB_TRY(parse((*map)->bytes(), path));
+  file->impl_->map = *std::move(map);
+  return file;
+}
+
+Result<std::unique_ptr<GgufFile>> GgufFile::parse(std::span<const std::byte> bytes,
+                                                  std::string name) {
   std::unique_ptr<GgufFile> file(new GgufFile);
-  file->impl_->path = path;
-  Result<void> done = file->impl_->map();
-  if (done) done = file->impl_->parse();
-  if (!done) return with_context("model file " + path, done.error());
+  file->impl_->path = std::move(name);
+  file->impl_->bytes = bytes;
+  const Result<void> done = file->impl_->parse();
+  if (!done) return with_context("model file " + file->impl_->path, done.error());
   return file;
 }
 
@@ -335,22 +270,45 @@ Result<std::vector<int32_t>> GgufFile::get_i32s(std::string_view key) const {
 
 bool GgufFile::has(std::string_view key) const { return impl_->find(key) != nullptr; }
 
+std::vector<std::string_view> GgufFile::keys() const {
+  std::vector<std::string_view> keys;
+  for (const Entry& entry : impl_->entries) keys.push_back(entry.key);
+  return keys;
+}
+
+bool GgufFile::tells(std::string_view key) const {
+  const Entry* entry = impl_->find(key);
+  if (entry == nullptr) return false;
+  switch (entry->type) {
+    case ValueType::kF32:
+      return load<float>(entry->data) != 0;
+    case ValueType::kF64:
+      return load<double>(entry->data) != 0;
+    case ValueType::kBool:
+      return entry->data[0] != std::byte{0};
+    case ValueType::kString:
+      return load<uint64_t>(entry->data) != 0;
+    case ValueType::kArray:
+      return entry->count != 0;
+    default:
+      return load_integer(entry->type, entry->data)->magnitude != 0;
+  }
+}
+
 Result<TensorView> GgufFile::tensor(std::string_view name) const {
-  const TensorView* view = find_by_name(impl_->tensors, impl_->tensor_index, name, tensor_name);
-  if (view == nullptr) return not_found("tensor " + std::string(name) + ": not in " + impl_->path);
+  const TensorView* view = impl_->tensors.find(name);
+  if (view == nullptr) return not_found("tensor " + std::string(name) + ": not in " + path());
   return *view;
 }
 
-bool GgufFile::has_tensor(std::string_view name) const { return tensor(name).has_value(); }
-
-std::span<const TensorView> GgufFile::tensors() const { return impl_->tensors; }
-
-const Digest& GgufFile::digest() const {
-  if (!impl_->digest)
-    impl_->digest = DigestBuilder().add(std::span(impl_->base, impl_->size)).digest();
-  return *impl_->digest;
+bool GgufFile::has_tensor(std::string_view name) const {
+  return impl_->tensors.find(name) != nullptr;
 }
 
+const TensorTable& GgufFile::tensors() const { return impl_->tensors; }
+
 const std::string& GgufFile::path() const { return impl_->path; }
+
+const MappedFile* GgufFile::mapping() const { return impl_->map.get(); }
 
 }  // namespace ebb::models

@@ -11,11 +11,12 @@
 #include <string_view>
 #include <vector>
 
-#include "base/ids.h"
 #include "base/result.h"
-#include "models/tensor_view.h"
+#include "models/tensor_table.h"
 
 namespace ebb::models {
+
+class MappedFile;
 
 class GgufFile {
  public:
@@ -23,6 +24,10 @@ class GgufFile {
   /// a field out of range: says which and the limit), kUnsupported (version, tensor type: names
   /// it).
   static Result<std::unique_ptr<GgufFile>> open(const std::string& path);
+  /// The same for bytes in memory, which must outlive it: for tests and fuzzing. `name` stands for
+  /// the path in messages.
+  static Result<std::unique_ptr<GgufFile>> parse(std::span<const std::byte> bytes,
+                                                 std::string name);
   ~GgufFile();
   GgufFile(const GgufFile&) = delete;
   GgufFile& operator=(const GgufFile&) = delete;
@@ -35,13 +40,17 @@ class GgufFile {
   Result<std::vector<std::string_view>> get_strings(std::string_view key) const;
   Result<std::vector<int32_t>> get_i32s(std::string_view key) const;
   bool has(std::string_view key) const;
+  /// In the file's order; views into the mapping.
+  std::vector<std::string_view> keys() const;
+  /// Whether a key is there and holds more than 0, false, "" or an empty array.
+  bool tells(std::string_view key) const;
 
   Result<TensorView> tensor(std::string_view name) const;
   bool has_tensor(std::string_view name) const;
-  std::span<const TensorView> tensors() const;
-  /// SHA-256 (cut) over the whole file's bytes; computed once, on first call. Not thread safe.
-  const Digest& digest() const;
+  const TensorTable& tensors() const;
   const std::string& path() const;
+  /// Null for bytes in memory.
+  const MappedFile* mapping() const;
 
  private:
   GgufFile();

@@ -24,11 +24,13 @@ struct ModelShape {
   uint32_t head_size = 0;
   uint32_t ffn_width = 0;
   uint32_t vocabulary = 0;
-  uint32_t context_length = 0;
+  uint32_t context_length = 0;           ///< what the files promise
+  uint32_t context_most = 0;             ///< how far shape_for_context() can stretch it
   double rope_base = 10000.0;            ///< for display; what counts is rope_frequencies
   uint32_t rope_dims = 0;                ///< rotated dims of a head; the rest pass through
   std::vector<double> rope_frequencies;  ///< [rope_dims / 2] radians per position, scaled
   float rope_magnitude = 1;              ///< multiplies cos and sin (YaRN)
+  double rope_dynamic_factor = 0;        ///< dynamic NTK: for shape_for_context(); 0: not dynamic
   RopePairs rope_pairs = RopePairs::kInterleaved;
   std::vector<bool> rope_layers;  ///< [layers] false: this layer does not rotate
   std::vector<uint32_t> windows;  ///< [layers] tokens that a token sees, itself included; 0: all

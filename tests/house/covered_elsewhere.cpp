@@ -9,6 +9,17 @@ constexpr Coverage kTable[] = {
     {"base/config_", "tests/base/cluster_config_test.cpp"},
 
     {"models/gguf_cursor.cpp", "tests/models/gguf_hostile_test.cpp"},
+    {"models/gguf_", "tests/models/architecture_test.cpp"},
+    {"models/tensor_table.cpp", "tests/models/gguf_hostile_test.cpp"},
+    {"models/mapped_file.cpp", "tests/models/gguf_test.cpp"},
+    {"models/opened_model.cpp", "tests/models/model_files_test.cpp"},
+    {"models/model_facts.cpp", "tests/models/architecture_test.cpp"},
+    {"models/config_facts.cpp", "tests/models/hugging_face_test.cpp"},
+    {"models/generation_config.cpp", "tests/models/hugging_face_test.cpp"},
+    {"models/hugging_face_model.cpp", "tests/models/hugging_face_test.cpp"},
+    {"models/neutral_keys.cpp", "tests/models/hugging_face_test.cpp"},
+    {"models/rope_facts.cpp", "tests/models/rope_test.cpp"},
+    {"models/safetensors_json.cpp", "tests/models/safetensors_test.cpp"},
     {"models/bpe_tokenizer.cpp", "tests/models/tokenizer_test.cpp"},
     {"models/special_tokens.cpp", "tests/models/tokenizer_test.cpp"},
     // The interpreter is one thing to its users: templates in, text out, compared with jinja2's.

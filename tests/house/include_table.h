@@ -63,6 +63,7 @@ inline const std::vector<VendorRule>& vendor_rules() {
       {"immintrin.h", {"kernels/cpu/"}},
       {"nmmintrin.h", {"base/checksum.cpp"}},
       {"openssl/", {"base/checksum.cpp"}},
+      {"xxhash.h", {"models/content_hash.cpp"}},
       {"spdlog/", {"base/log.cpp"}},
       {"prometheus/", {"base/metrics.cpp"}},
       {"yaml-cpp/", {"base/config_yaml.cpp", "models/selection_profile.cpp"}},

@@ -1,4 +1,4 @@
-// read_shape: what it reads, and everything it must refuse.
+// Shapes of GGUF models: what is read, and everything that must be refused.
 #include "models/architecture.h"
 
 #include <gmock/gmock.h>
@@ -22,9 +22,9 @@ using ::testing::HasSubstr;
 Result<ModelShape> shape_of(const GgufWriter& writer) {
   TempFile temp(".gguf");
   writer.write(temp.path());
-  Result<std::unique_ptr<GgufFile>> file = GgufFile::open(temp.path());
-  if (!file) return file.error();
-  return read_shape(**file);
+  auto files = ModelFiles::open(temp.path());
+  if (!files) return files.error();
+  return (*files)->shape();
 }
 
 /// Metadata and tensors can differ here: `told` is what the metadata say, `made` what the tensors
@@ -80,7 +80,7 @@ TEST(Architecture, DigestFollowsTheWeights) {
 TEST(Architecture, NamesAnArchitectureThatItDoesNotKnow) {
   expect_error(shape_of(GgufWriter().put_string("general.architecture", "mamba")),
                Code::kUnsupported,
-               "general.architecture: \"mamba\" is not supported (supported: llama)");
+               "general.architecture: \"mamba\" is not supported (supported: llama, qwen2, ");
 }
 
 TEST(Architecture, HoldsEveryTensorAgainstTheMetadata) {
@@ -91,7 +91,7 @@ TEST(Architecture, HoldsEveryTensorAgainstTheMetadata) {
   };
   const Case cases[] = {
       {[](auto& o) { o.ffn_width = 128; },
-       "blk.0.ffn_gate.weight: is 96 x 64 (rows x columns), but the metadata say 128 x 64"},
+       "blk.0.ffn_gate.weight: is 96 x 64 (rows x columns), but the model's numbers say 128 x 64"},
       {[](auto& o) { o.heads_q = 2; }, "blk.0.attn_q.weight: is 64 x 64"},
       {[](auto& o) { o.heads_kv = 4; }, "blk.0.attn_k.weight: is 32 x 64"},
       {[](auto& o) { o.layers = 3; }, "tensor blk.2.attn_norm.weight: not in"},
@@ -117,32 +117,39 @@ TEST(Architecture, RefusesWhatTheGraphDoesNotDo) {
     const char* message;
   };
   const Case cases[] = {
-      {[](auto& w) { w.put_string("llama.rope.scaling.type", "yarn"); },
-       "llama.rope.scaling.type: \"yarn\" is not supported (supported: \"none\")"},
-      {[](auto& w) { w.put_f32("llama.rope.scaling.factor", 4); }, "llama.rope.scaling.factor"},
-      {[](auto& w) { w.put_f32("llama.rope.scale_linear", 2); }, "llama.rope.scale_linear"},
-      {[](auto& w) { w.put_u32("llama.expert_count", 8); }, "llama.expert_count"},
-      {[](auto& w) { w.put_u32("llama.attention.sliding_window", 512); },
-       "attention.sliding_window"},
+      {[](auto& w) { w.put_string("llama.rope.scaling.type", "longrope"); },
+       "llama.rope.scaling.type: \"longrope\" is not supported (supported: none, linear, yarn)"},
+      {[](auto& w) { w.put_u32("llama.expert_count", 8); },
+       "llama.expert_count: mixtures of experts are not supported"},
+      {[](auto& w) { w.put_f32("llama.attn_logit_softcapping", 30); },
+       "llama.attn_logit_softcapping: capped logits are not supported"},
+      {[](auto& w) { w.put_f32("llama.residual_scale", 0.5f); },
+       "llama.residual_scale: this key is not known, and could change what the model computes"},
+      {[](auto& w) { w.put_bool("llama.attention.causal", false); },
+       "llama.attention.causal: false (supported: true)"},
       {[](auto& w) {
-         w.add_tensor("rope_freqs.weight", {8}, WeightType::kF32, std::vector<float>(8, 1));
+         w.add_tensor("blk.0.ffn_gate.bias", {96}, WeightType::kF32, std::vector<float>(96, 1));
        },
-       "tensor rope_freqs.weight: the llama graph has no place for it"},
-      {[](auto& w) {
-         w.add_tensor("blk.0.attn_q.bias", {64}, WeightType::kF32, std::vector<float>(64, 1));
-       },
-       "tensor blk.0.attn_q.bias"},
+       "tensor blk.0.ffn_gate.bias: the llama graph has no place for it"},
   };
   for (const Case& c : cases) {
-    GgufWriter writer = testing::tiny_llama();
+    GgufWriter writer;
+    put_tiny_metadata(writer, {});
+    add_tiny_tensors(writer, {});
     c.add(writer);
     expect_error(shape_of(writer), Code::kUnsupported, c.message);
   }
 }
 
+TEST(Architecture, RefusesValuesOfAnotherSizeThanKeys) {
+  expect_error(shape_of_liar({.value_length = 8}, {}), Code::kUnsupported,
+               "llama.attention.value_length: 8 differs from the key length 16");
+}
+
 TEST(Architecture, AcceptsKeysThatSayNone) {
   GgufWriter writer = testing::tiny_llama();
   writer.put_string("llama.rope.scaling.type", "none").put_u32("llama.expert_count", 0);
+  writer.put_f32("llama.residual_scale", 0).put_string("llama.something", "");
   Result<ModelShape> shape = shape_of(writer);
   EXPECT_TRUE(shape) << shape.error().text();
 }
@@ -207,10 +214,9 @@ TEST(Architecture, NamesAKeyThatIsMissing) {
 TEST(RealModel, HasTheShapeItIsKnownFor) {
   std::optional<std::string> path = testing::real_model_path();
   ASSERT_TRUE(path) << testing::kNoRealModel;
-  Result<std::unique_ptr<GgufFile>> file = GgufFile::open(*path);
-  ASSERT_TRUE(file) << file.error().text();
-  Result<ModelShape> shape = read_shape(**file);
-  ASSERT_TRUE(shape) << shape.error().text();
+  auto files = ModelFiles::open(*path);
+  ASSERT_TRUE(files) << files.error().text();
+  const ModelShape* shape = &(*files)->shape();
   EXPECT_EQ(shape->layers, 30u);
   EXPECT_EQ(shape->width, 576u);
   EXPECT_EQ(shape->heads_q, 9u);
@@ -220,7 +226,7 @@ TEST(RealModel, HasTheShapeItIsKnownFor) {
   EXPECT_EQ(shape->context_length, 8192u);
   EXPECT_EQ(shape->rope_base, 100000.0);
   EXPECT_TRUE(shape->tied_head);
-  EXPECT_EQ(to_hex(shape->digest), "b179c9523d0e6a0f98a330c7562b6827");
+  EXPECT_EQ(to_hex(shape->digest), "03e932ba10975ef1a382f3b7ff1ea823");
 }
 
 }  // namespace

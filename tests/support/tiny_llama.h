@@ -1,10 +1,11 @@
-// Writes small llama models with seeded random weights, a byte-level tokenizer and a ChatML
-// template: for tests that need a model file but not a model that makes sense. The same options
-// give the same bytes.
+// Writes small models of the llama kind with seeded random weights, a byte-level tokenizer and a
+// ChatML template: for tests that need a model file but not a model that makes sense. The same
+// options give the same bytes.
 #pragma once
 
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,9 +27,14 @@ struct TinyLlamaOptions {
   uint32_t context_length = 2048;
   double rope_base = 10000.0;
   uint32_t rope_dims = 0;                                   ///< 0: the head size
+  std::optional<uint32_t> value_length = {};                ///< nothing: the head size
   models::WeightType weights = models::WeightType::kF32;    ///< matrices of the layers
   models::WeightType embedding = models::WeightType::kF32;  ///< and of the head
   bool tied_head = true;
+  std::string architecture = "llama";
+  bool qkv_bias = false;
+  bool attention_out_bias = false;
+  bool qk_norm = false;
   uint64_t seed = 1;
   std::string name = "tiny llama";
 };
@@ -110,20 +116,22 @@ inline void put_tiny_tokenizer(GgufWriter& writer, uint32_t vocabulary) {
 }
 
 inline void put_tiny_metadata(GgufWriter& writer, const TinyLlamaOptions& options) {
-  writer.put_string("general.architecture", "llama").put_string("general.name", options.name);
-  writer.put_u32("llama.block_count", options.layers);
-  writer.put_u32("llama.embedding_length", options.width);
-  writer.put_u32("llama.feed_forward_length", options.ffn_width);
-  writer.put_u32("llama.context_length", options.context_length);
-  writer.put_u32("llama.attention.head_count", options.heads_q);
-  writer.put_u32("llama.attention.head_count_kv", options.heads_kv);
-  writer.put_u32("llama.attention.key_length", options.head_size);
-  writer.put_u32("llama.attention.value_length", options.head_size);
-  writer.put_f32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
-  writer.put_u32("llama.rope.dimension_count",
+  const auto key = [&](const char* name) { return options.architecture + "." + name; };
+  writer.put_string("general.architecture", options.architecture);
+  writer.put_string("general.name", options.name);
+  writer.put_u32(key("block_count"), options.layers);
+  writer.put_u32(key("embedding_length"), options.width);
+  writer.put_u32(key("feed_forward_length"), options.ffn_width);
+  writer.put_u32(key("context_length"), options.context_length);
+  writer.put_u32(key("attention.head_count"), options.heads_q);
+  writer.put_u32(key("attention.head_count_kv"), options.heads_kv);
+  writer.put_u32(key("attention.key_length"), options.head_size);
+  writer.put_u32(key("attention.value_length"), options.value_length.value_or(options.head_size));
+  writer.put_f32(key("attention.layer_norm_rms_epsilon"), 1e-5f);
+  writer.put_u32(key("rope.dimension_count"),
                  options.rope_dims == 0 ? options.head_size : options.rope_dims);
-  writer.put_f32("llama.rope.freq_base", static_cast<float>(options.rope_base));
-  writer.put_u32("llama.vocab_size", options.vocabulary);
+  writer.put_f32(key("rope.freq_base"), static_cast<float>(options.rope_base));
+  writer.put_u32(key("vocab_size"), options.vocabulary);
 }
 
 inline void add_tiny_tensors(GgufWriter& writer, const TinyLlamaOptions& options) {
@@ -135,11 +143,12 @@ inline void add_tiny_tensors(GgufWriter& writer, const TinyLlamaOptions& options
     float scale = 1.0f / std::sqrt(static_cast<float>(columns));
     writer.add_tensor(name, {columns, rows}, type, random.values(rows * columns, scale));
   };
-  auto norm = [&](const std::string& name) {
-    std::vector<float> values = random.values(options.width, 0.1f);
-    for (float& x : values) x += 1.0f;
-    writer.add_tensor(name, {options.width}, models::WeightType::kF32, values);
+  auto vector = [&](const std::string& name, uint64_t size, float middle) {
+    std::vector<float> values = random.values(size, 0.1f);
+    for (float& x : values) x += middle;
+    writer.add_tensor(name, {size}, models::WeightType::kF32, values);
   };
+  auto norm = [&](const std::string& name) { vector(name, options.width, 1.0f); };
   uint64_t q_width = uint64_t{options.heads_q} * options.head_size;
   uint64_t kv_width = uint64_t{options.heads_kv} * options.head_size;
   writer.add_tensor("token_embd.weight", {options.width, options.vocabulary}, options.embedding,
@@ -151,6 +160,16 @@ inline void add_tiny_tensors(GgufWriter& writer, const TinyLlamaOptions& options
     matrix(block + "attn_k.weight", kv_width, options.width, options.weights);
     matrix(block + "attn_v.weight", kv_width, options.width, options.weights);
     matrix(block + "attn_output.weight", options.width, q_width, options.weights);
+    if (options.qkv_bias) {
+      vector(block + "attn_q.bias", q_width, 0.0f);
+      vector(block + "attn_k.bias", kv_width, 0.0f);
+      vector(block + "attn_v.bias", kv_width, 0.0f);
+    }
+    if (options.attention_out_bias) vector(block + "attn_output.bias", options.width, 0.0f);
+    if (options.qk_norm) {
+      vector(block + "attn_q_norm.weight", options.head_size, 1.0f);
+      vector(block + "attn_k_norm.weight", options.head_size, 1.0f);
+    }
     norm(block + "ffn_norm.weight");
     matrix(block + "ffn_gate.weight", options.ffn_width, options.width, options.weights);
     matrix(block + "ffn_up.weight", options.ffn_width, options.width, options.weights);
