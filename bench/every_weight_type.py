@@ -8,7 +8,8 @@
 written to a temporary folder and served by real processes, which score 500 tokens of text and answer a prompt; the
 reference of tests/golden/make_reference.py scores the same tokens from the same file, dequantised. A type fails when
 the service refuses it, an answer is empty, or the two perplexities differ by more than 1 %. The tool's mixtures
-(Q4_K_M) use the type of their name and neighbours of it, and other types where a row is no multiple of 256.
+(Q4_K_M) use the type of their name and neighbours of it, and other types where a row is no multiple of 256; NAME/pure
+uses no neighbours.
 """
 import argparse
 import math
@@ -31,7 +32,7 @@ MODEL = pathlib.Path(os.environ.get("EBB_CACHE", pathlib.Path.home() / ".cache" 
 TEXT_TOKENS = 500
 LARGEST_DIFFERENCE = 0.01
 TYPES = ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_1", "Q5_0", "Q5_K_M", "Q5_K_S", "Q4_1", "Q4_0", "IQ4_NL", "Q4_K_M",
-         "Q4_K_S", "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K"]
+         "Q4_K_S", "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K", "Q2_K/pure"]
 
 
 def reference_perplexity(path):
@@ -54,9 +55,10 @@ def perplexity_and_answer(model, ranks):
 
 
 def try_type(kind, options, folder):
-    path = folder / f"{kind}.gguf"
-    made = subprocess.run([options.quantize, "--allow-requantize", options.model, path, kind, "2"],
-                          capture_output=True, text=True, check=False)
+    path = folder / "model.gguf"
+    name, _, pure = kind.partition("/")
+    made = subprocess.run([options.quantize, "--allow-requantize", *(["--pure"] if pure else []), options.model, path,
+                           name, "2"], capture_output=True, text=True, check=False)
     if made.returncode != 0:
         return f"{kind}: llama-quantize ended with {made.returncode}: {made.stderr[-300:]}"
     size = path.stat().st_size / 2**20
@@ -67,7 +69,7 @@ def try_type(kind, options, folder):
         return f"{kind}: {error}"
     finally:
         path.unlink()
-    print(f"{kind:7} {size:4.0f} MiB of {', '.join(kinds)}: perplexity {perplexity:.3f}, reference {expected:.3f}  "
+    print(f"{kind:9} {size:4.0f} MiB of {', '.join(kinds)}: perplexity {perplexity:.3f}, reference {expected:.3f}  "
           f"{answer!r}", flush=True)
     if not answer.strip() or abs(perplexity / expected - 1) > LARGEST_DIFFERENCE:
         return f"{kind}: perplexity {perplexity:.3f}, reference {expected:.3f}; answer {answer!r}"

@@ -1,6 +1,7 @@
 #include "worker/model/weights.h"
 
 #include <algorithm>
+#include <cstring>
 #include <string>
 
 namespace ebb::worker {
@@ -69,15 +70,36 @@ class Loader {
     const uint32_t block = models::block_elements(tensor.type);
     const TokenRange blocks = {columns.begin / block * block,
                                (columns.end + block - 1) / block * block};
-    InputCut cut_out;
-    cut_out.lead = columns.begin - blocks.begin;
-    cut_out.weight = EBB_TRY(cut(tensor, {0, static_cast<uint32_t>(tensor.rows)}, blocks));
-    return cut_out;
+    const TokenRange rows = {0, static_cast<uint32_t>(tensor.rows)};
+    InputCut out;
+    out.lead = columns.begin - blocks.begin;
+    if (blocks.size() == tensor.columns) {
+      out.weight = EBB_TRY(cut(tensor, rows, blocks));
+      return out;
+    }
+    WeightSource source = source_of(tensor, rows, blocks);
+    out.copy = compact(tensor, source);
+    source.data = out.copy.data();
+    source.row_stride = out.copy.size() / source.rows;
+    out.weight = EBB_TRY(ops_.load_weight(source));
+    if (out.weight->resident_bytes() > 0) out.copy = {};
+    return out;
   }
 
  private:
   Result<std::unique_ptr<Weight>> cut(const models::TensorView& tensor, TokenRange rows,
                                       TokenRange columns) {
+    const WeightSource source = source_of(tensor, rows, columns);
+    auto weight = EBB_TRY(ops_.load_weight(source));
+    // What the backend has copied need not stay in memory twice.
+    if (weight->resident_bytes() > 0) {
+      files_.forget_pages(source.data, source.rows * source.row_stride);
+    }
+    return weight;
+  }
+
+  static WeightSource source_of(const models::TensorView& tensor, TokenRange rows,
+                                TokenRange columns) {
     EBB_CHECK(rows.end <= tensor.rows && columns.end <= tensor.columns);
     const uint64_t block = models::block_elements(tensor.type);
     const uint64_t bytes = models::block_bytes(tensor.type);
@@ -88,12 +110,25 @@ class Loader {
     source.columns = columns.size();
     source.row_stride = tensor.columns / block * bytes;
     source.data = tensor.data + rows.begin * source.row_stride + columns.begin / block * bytes;
-    auto weight = EBB_TRY(ops_.load_weight(source));
-    // What the backend has copied need not stay in memory twice.
-    if (weight->resident_bytes() > 0) {
-      files_.forget_pages(source.data, rows.size() * source.row_stride);
+    return source;
+  }
+
+  /// The rows of a cut by columns, one after the other. Read in place, a part of every row would
+  /// keep every page of the whole matrix in this rank's memory.
+  std::vector<std::byte> compact(const models::TensorView& tensor,
+                                 const WeightSource& source) const {
+    constexpr uint64_t kForgetBytes = 8 << 20;  // of the mapping, at most, while copying
+    const uint64_t row = kernels::weight_row_bytes(source.format, source.columns);
+    std::vector<std::byte> out(source.rows * row);
+    uint64_t forgotten = 0;
+    for (uint64_t r = 0; r < source.rows; ++r) {
+      std::memcpy(out.data() + r * row, source.data + r * source.row_stride, row);
+      const uint64_t read = (r + 1) * source.row_stride - forgotten;
+      if (read < kForgetBytes && r + 1 < source.rows) continue;
+      files_.forget_pages(tensor.data + forgotten, read);
+      forgotten += read;
     }
-    return weight;
+    return out;
   }
 
   const models::ModelFiles& files_;

@@ -32,6 +32,7 @@ Result<RankShare> share_of_rank(const models::ModelShape& shape, uint32_t ranks,
 /// FFN shares end where they end: the weight then holds every block that the share touches, and
 /// takes zeros for the inputs that are other ranks'. Exact: a product with zero adds nothing.
 struct InputCut {
+  std::vector<std::byte> copy;  ///< what the weight reads, where it is not the file's mapping
   std::unique_ptr<kernels::Weight> weight;
   uint32_t lead = 0;  ///< inputs of the weight before the rank's first
 };
