@@ -1,4 +1,5 @@
-// Sources whose behaviour is asked for by a test that has another name than theirs.
+// Sources whose behaviour is asked for by a test that has another name than theirs. Each is named
+// by itself: a source that is new beside them has to say who asks for it.
 #pragma once
 
 #include <span>
@@ -7,7 +8,7 @@
 namespace ebb::house {
 
 struct Coverage {
-  std::string_view sources;  ///< a path, or what several paths begin with; the longest counts
+  std::string_view source;
   std::string_view test;
 };
 

@@ -52,14 +52,23 @@ std::optional<std::string> wrong_mention(const SourceTree& tree, const Mention& 
   return std::string(mention.path) + " has no " + std::string(last_name(mention.name));
 }
 
-/// The entry with the longest beginning of `path`; null: none.
+/// Null: none.
 const Coverage* coverage_of(std::string_view path) {
-  const Coverage* best = nullptr;
-  for (const Coverage& entry : covered_elsewhere()) {
-    if (!path.starts_with(entry.sources)) continue;
-    if (best == nullptr || entry.sources.size() > best->sources.size()) best = &entry;
-  }
-  return best;
+  const auto table = covered_elsewhere();
+  const auto at = std::find_if(table.begin(), table.end(),
+                               [&](const Coverage& entry) { return entry.source == path; });
+  return at == table.end() ? nullptr : &*at;
+}
+
+std::string own_test(std::string_view folder, const SourceFile& file) {
+  return "tests/" + std::string(folder) + "/" + file.stem() + "_test.cpp";
+}
+
+/// Where a reader looks first: beside the folder's other tests, or in a folder of the same name.
+bool has_own_test(const SourceTree& tree, const SourceFile& file) {
+  const std::string_view path = file.path;
+  return tree.find(own_test(path.substr(0, path.find('/')), file)) != nullptr ||
+         tree.find(own_test(path.substr(0, path.rfind('/')), file)) != nullptr;
 }
 
 bool is_product_source(const SourceFile& file) {
@@ -92,13 +101,12 @@ Violations check_document_paths(const SourceTree& tree, const SourceFile& docume
 Violations check_sources_are_tested(const SourceTree& tree) {
   Violations found;
   for (const SourceFile& file : tree.files()) {
-    if (!is_product_source(file)) continue;
-    const std::string folder = file.path.substr(0, file.path.find('/'));
-    const std::string own = "tests/" + folder + "/" + file.stem() + "_test.cpp";
-    if (tree.find(own) != nullptr) continue;
+    if (!is_product_source(file) || has_own_test(tree, file)) continue;
     const Coverage* entry = coverage_of(file.path);
     if (entry == nullptr) {
-      found.push_back(file.path + ": no " + own + ", nor an entry in covered_elsewhere.cpp");
+      found.push_back(file.path + ": no " +
+                      own_test(file.path.substr(0, file.path.find('/')), file) +
+                      ", nor an entry in covered_elsewhere.cpp");
       continue;
     }
     if (tree.find(entry->test) == nullptr) {
@@ -111,12 +119,15 @@ Violations check_sources_are_tested(const SourceTree& tree) {
 Violations check_coverage_table(const SourceTree& tree) {
   Violations found;
   for (const Coverage& entry : covered_elsewhere()) {
-    const bool is_used =
-        std::any_of(tree.files().begin(), tree.files().end(), [&](const SourceFile& file) {
-          return is_product_source(file) && coverage_of(file.path) == &entry;
-        });
-    if (is_used) continue;
-    found.push_back("covered_elsewhere.cpp: no source begins with " + std::string(entry.sources));
+    const std::string says = "covered_elsewhere.cpp: " + std::string(entry.source);
+    const SourceFile* file = tree.find(entry.source);
+    if (file == nullptr || !is_product_source(*file)) {
+      found.push_back(says + " is no source");
+    } else if (coverage_of(entry.source) != &entry) {
+      found.push_back(says + " stands there twice");
+    } else if (has_own_test(tree, *file)) {
+      found.push_back(says + " has a test of its own");
+    }
   }
   return found;
 }

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/house/covered_elsewhere.h"
 #include "tests/house/document_rules.h"
 #include "tests/house/form_rules.h"
 #include "tests/house/include_rules.h"
@@ -9,9 +10,11 @@
 namespace ebb::house {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 Violations our_includes(const std::string& path, const std::string& text) {
   const SourceTree tree({make_file("base/log.h", ""), make_file("kernels/ops.h", ""),
@@ -135,13 +138,36 @@ TEST(HouseRules, DocumentsNameOnlyWhatExists) {
 
 TEST(HouseRules, ASourceWithoutATestIsFound) {
   const SourceTree untested({make_file("base/brand_new.cpp", "")});
-  EXPECT_THAT(
-      check_sources_are_tested(untested),
-      ::testing::Contains(HasSubstr("base/brand_new.cpp: no tests/base/brand_new_test.cpp")));
+  EXPECT_THAT(check_sources_are_tested(untested),
+              Contains(HasSubstr("base/brand_new.cpp: no tests/base/brand_new_test.cpp")));
   const SourceTree tested(
       {make_file("base/brand_new.cpp", ""), make_file("tests/base/brand_new_test.cpp", "")});
-  EXPECT_THAT(check_sources_are_tested(tested),
-              ::testing::Not(::testing::Contains(HasSubstr("base/brand_new.cpp:"))));
+  EXPECT_THAT(check_sources_are_tested(tested), Not(Contains(HasSubstr("base/brand_new.cpp:"))));
+}
+
+TEST(HouseRules, ASourceBesideOnesThatAreTestedElsewhereIsFoundToo) {
+  const Coverage known = covered_elsewhere().front();
+  const std::string source(known.source);
+  const std::string beside = source.substr(0, source.size() - 4) + "_too.cpp";
+  const SourceTree tree(
+      {make_file(source, ""), make_file(beside, ""), make_file(std::string(known.test), "")});
+  EXPECT_THAT(check_sources_are_tested(tree), ElementsAre(HasSubstr(beside + ": no tests/")));
+}
+
+TEST(HouseRules, AnEntryThatIsNotNeededIsFound) {
+  const std::string source(covered_elsewhere().front().source);
+  const SourceFile file = make_file(source, "");
+  const auto says = [&](const std::string& what) {
+    return Contains("covered_elsewhere.cpp: " + source + what);
+  };
+  const auto check = [](std::vector<SourceFile> files) {
+    return check_coverage_table(SourceTree(std::move(files)));
+  };
+  const std::string own =
+      "tests/" + source.substr(0, source.find('/')) + "/" + file.stem() + "_test.cpp";
+  EXPECT_THAT(check({}), says(" is no source"));
+  EXPECT_THAT(check({file, make_file(own, "")}), says(" has a test of its own"));
+  EXPECT_THAT(check({file}), Not(Contains(HasSubstr(source))));
 }
 
 }  // namespace
