@@ -37,7 +37,7 @@ std::vector<TokenId> model_stop_tokens(const models::Tokenizer& tokenizer) {
   for (const char* mark : {"<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>",
                            "<|end|>", "<end_of_turn>", "</s>"}) {
     const auto ids = tokenizer.encode(mark, models::SpecialTokens::kParse);
-    if (ids.size() == 1 && tokenizer.is_special(ids[0])) add(ids[0]);
+    if (ids && ids->size() == 1 && tokenizer.is_special(ids->front())) add(ids->front());
   }
   return stops;
 }

@@ -1,6 +1,8 @@
 #include "coordinator/choice.h"
 
+#include <algorithm>
 #include <iterator>
+#include <string_view>
 
 namespace ebb::coordinator {
 
@@ -10,7 +12,10 @@ void Piece::append(Piece other) {
 }
 
 Choice::Choice(const models::Tokenizer& tokenizer, ChoiceSetup setup)
-    : tokenizer_(tokenizer), setup_(std::move(setup)), text_(setup_.stop) {}
+    : tokenizer_(tokenizer),
+      setup_(std::move(setup)),
+      detokenizer_(tokenizer, models::Detokenizer::Begin::kText),
+      text_(setup_.stop) {}
 
 Result<Piece> Choice::scored(std::vector<control::TokenLogprob> tokens) {
   for (control::TokenLogprob& token : tokens) {
@@ -36,10 +41,16 @@ Result<Piece> Choice::prompt_part() {
                           std::to_string(scores_due) + " prompt tokens were scored");
   }
   Piece piece;
-  if (!setup_.echo && !setup_.show_prompt) return piece;
+  if (!setup_.echo && !setup_.show_prompt) {
+    // The text goes on where the prompt's ends: only behind a prompt without text does it begin.
+    const auto is_text = [&](TokenId id) { return !tokenizer_.is_special(id); };
+    const auto text = std::find_if(prompt.begin(), prompt.end(), is_text);
+    if (text != prompt.end()) detokenizer_.push(*text);
+    return piece;
+  }
   std::string bytes;
   for (size_t i = setup_.added_bos; i < prompt.size(); ++i) {
-    const std::string_view token = tokenizer_.token_bytes(prompt[i]);
+    const std::string_view token = detokenizer_.push(prompt[i]);
     if (setup_.show_prompt) piece.tokens.push_back(prompt_token(i, offset_));
     offset_ += code_points(token);
     bytes += token;
@@ -68,7 +79,7 @@ Result<Piece> Choice::token(const control::TokenLogprob& token,
   ++generated_;
   // Special tokens are not text: they appear among the tokens only.
   const std::string_view bytes =
-      tokenizer_.is_special(token.token) ? std::string_view() : tokenizer_.token_bytes(token.token);
+      tokenizer_.is_special(token.token) ? std::string_view() : detokenizer_.push(token.token);
   Pending pending;
   pending.begin = pushed_;
   pending.shown.token = token;

@@ -66,6 +66,7 @@ class Choice {
 
   const models::Tokenizer& tokenizer_;
   ChoiceSetup setup_;
+  models::Detokenizer detokenizer_;  ///< of the prompt's text, then of the answer's
   TextStream text_;
   std::vector<control::TokenLogprob> scores_;
   bool prompt_done_ = false;

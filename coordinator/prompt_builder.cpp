@@ -56,17 +56,24 @@ std::optional<ApiError> chat_tokens(const ApiContext& context, const OpenAiReque
     const char* field = text.error().code == Code::kNotFound ? "chat_template" : "messages";
     return bad_field(field, std::string(field) + ": " + text.error().message);
   }
-  prompt.tokens = context.tokenizer.encode(*text, models::SpecialTokens::kParse);
+  auto tokens = context.tokenizer.encode(*text, models::SpecialTokens::kParse);
+  if (!tokens) return bad_field("messages", "messages: " + tokens.error().message);
+  prompt.tokens = *std::move(tokens);
   if (prompt.tokens.empty()) return bad_field("messages", "messages render to an empty prompt");
   return {};
 }
 
-void text_tokens(const ApiContext& context, const std::string& text, BuiltPrompt& prompt) {
+std::optional<ApiError> text_tokens(const ApiContext& context, const std::string& text,
+                                    BuiltPrompt& prompt) {
   const models::Tokenizer& tokenizer = context.tokenizer;
-  prompt.tokens = tokenizer.encode(text, models::SpecialTokens::kParse);
-  if (!tokenizer.adds_bos() || tokenizer.begin_of_text() < 0) return;
-  prompt.tokens.insert(prompt.tokens.begin(), tokenizer.begin_of_text());
-  prompt.added_bos = 1;
+  const auto tokens = tokenizer.encode(text, models::SpecialTokens::kParse);
+  if (!tokens) return bad_field("prompt", "prompt: " + tokens.error().message);
+  prompt.tokens = tokenizer.ids_before();
+  prompt.added_bos = static_cast<uint32_t>(prompt.tokens.size());
+  prompt.tokens.insert(prompt.tokens.end(), tokens->begin(), tokens->end());
+  const auto after = tokenizer.ids_after();
+  prompt.tokens.insert(prompt.tokens.end(), after.begin(), after.end());
+  return {};
 }
 
 /// Resolves max_tokens and checks it, and decode_from, against the prompt and the context.
@@ -117,7 +124,7 @@ std::optional<ApiError> build_prompts(const ApiContext& context, const OpenAiReq
   for (const Prompt& given : request.prompts) {
     BuiltPrompt prompt;
     if (const auto* text = std::get_if<std::string>(&given)) {
-      text_tokens(context, *text, prompt);
+      if (auto error = text_tokens(context, *text, prompt)) return error;
     } else {
       prompt.tokens = std::get<std::vector<TokenId>>(given);
     }

@@ -3,7 +3,6 @@
 #include <nlohmann/json.hpp>
 
 #include "coordinator/json_fields.h"
-#include "coordinator/text_stream.h"
 
 namespace ebb::coordinator {
 namespace {
@@ -34,9 +33,17 @@ http::Response tokenize(const ApiContext& context, const http::Request& request)
     if (!prompt) fields.fail("prompt", "is missing: a string is expected");
     if (fields.failed()) return {};
     const models::Tokenizer& tokenizer = context.tokenizer;
-    auto tokens = tokenizer.encode(*prompt, models::SpecialTokens::kParse);
-    if (add && tokenizer.adds_bos() && tokenizer.begin_of_text() >= 0) {
-      tokens.insert(tokens.begin(), tokenizer.begin_of_text());
+    auto encoded = tokenizer.encode(*prompt, models::SpecialTokens::kParse);
+    if (!encoded) {
+      fields.fail("prompt", encoded.error().message);
+      return {};
+    }
+    std::vector<TokenId> tokens = *std::move(encoded);
+    if (add) {
+      const auto before = tokenizer.ids_before();
+      const auto after = tokenizer.ids_after();
+      tokens.insert(tokens.begin(), before.begin(), before.end());
+      tokens.insert(tokens.end(), after.begin(), after.end());
     }
     return Json{
         {"count", tokens.size()}, {"max_model_len", context.max_model_len}, {"tokens", tokens}}
@@ -51,7 +58,7 @@ http::Response detokenize(const ApiContext& context, const http::Request& reques
       fields.fail("tokens", "must be a list of token ids");
       return {};
     }
-    std::string bytes;
+    std::vector<TokenId> ids;
     const uint32_t vocabulary = context.tokenizer.vocabulary();
     for (size_t i = 0; i < list->size(); ++i) {
       const JsonNode item = list->at(i);
@@ -61,9 +68,9 @@ http::Response detokenize(const ApiContext& context, const http::Request& reques
                     "must be a token id from 0 to " + std::to_string(vocabulary - 1));
         return {};
       }
-      bytes += context.tokenizer.token_bytes(static_cast<TokenId>(*id));
+      ids.push_back(static_cast<TokenId>(*id));
     }
-    return Json{{"prompt", valid_utf8(bytes)}}.dump();
+    return Json{{"prompt", context.tokenizer.decode_text(ids, /*skip_special=*/false)}}.dump();
   });
 }
 

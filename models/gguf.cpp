@@ -268,6 +268,15 @@ Result<std::vector<int32_t>> GgufFile::get_i32s(std::string_view key) const {
   return values;
 }
 
+Result<std::vector<float>> GgufFile::get_f32s(std::string_view key) const {
+  Entry entry = EBB_TRY(impl_->get(key));
+  if (entry.type != ValueType::kArray || entry.element != ValueType::kF32)
+    return wrong_type(entry, "array of f32");
+  std::vector<float> values(entry.count);
+  std::memcpy(values.data(), entry.data, entry.count * sizeof(float));
+  return values;
+}
+
 bool GgufFile::has(std::string_view key) const { return impl_->find(key) != nullptr; }
 
 std::vector<std::string_view> GgufFile::keys() const {

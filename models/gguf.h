@@ -39,6 +39,7 @@ class GgufFile {
   Result<std::string> get_string(std::string_view key) const;
   Result<std::vector<std::string_view>> get_strings(std::string_view key) const;
   Result<std::vector<int32_t>> get_i32s(std::string_view key) const;
+  Result<std::vector<float>> get_f32s(std::string_view key) const;
   bool has(std::string_view key) const;
   /// In the file's order; views into the mapping.
   std::vector<std::string_view> keys() const;

@@ -132,8 +132,18 @@ Result<void> HuggingFaceModel::read_digest() {
 }
 
 Result<std::unique_ptr<Tokenizer>> HuggingFaceModel::tokenizer() const {
-  return unsupported("model directory " + path_ +
-                     ": tokenizer.json is not supported yet; convert the model to GGUF");
+  const std::string file = path_ + "/tokenizer.json";
+  const std::string tokenizer = EBB_TRY(read_small_file(file, kTokenizerBytesMax));
+  std::string config = EBB_TRY(read_optional("tokenizer_config.json", kTokenizerConfigBytesMax));
+  if (config.empty()) {  // names the same special tokens, in older directories alone
+    config = EBB_TRY(read_optional("special_tokens_map.json", kTokenizerConfigBytesMax));
+  }
+  auto loaded = EBB_TRY(load_tokenizer_json(tokenizer, config, file));
+  if (loaded->vocabulary() > shape_.vocabulary) {
+    return invalid(file + " has " + std::to_string(loaded->vocabulary()) +
+                   " ids, but the model's vocab_size is " + std::to_string(shape_.vocabulary));
+  }
+  return loaded;
 }
 
 /// NAME.jinja below additional_chat_templates/, in the order of their names.

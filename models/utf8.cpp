@@ -1,5 +1,8 @@
 #include "models/utf8.h"
 
+#include <algorithm>
+#include <cstring>
+
 namespace ebb::models {
 namespace {
 
@@ -26,6 +29,18 @@ constexpr Lead lead_of(unsigned char byte) {
   return {0};
 }
 
+/// Bytes of the part of a sequence that `bytes` begins with, which is not a whole one; 1 when no
+/// sequence begins so.
+size_t well_begun(std::string_view bytes) {
+  const auto byte_at = [&](size_t i) { return static_cast<unsigned char>(bytes[i]); };
+  const Lead lead = lead_of(byte_at(0));
+  if (lead.length < 2 || bytes.size() < 2) return 1;
+  if (byte_at(1) < lead.second_min || byte_at(1) > lead.second_max) return 1;
+  size_t n = 2;
+  while (n < std::min(lead.length, bytes.size()) && is_continuation(byte_at(n))) ++n;
+  return n;
+}
+
 }  // namespace
 
 size_t utf8_sequence_length(std::string_view text) {
@@ -42,13 +57,49 @@ size_t utf8_sequence_length(std::string_view text) {
 }
 
 size_t utf8_valid_prefix(std::string_view text) {
+  constexpr uint64_t kHighBits = 0x8080808080808080;
   size_t at = 0;
   while (at < text.size()) {
+    uint64_t eight = 0;
+    if (text.size() - at >= sizeof(eight)) {
+      std::memcpy(&eight, text.data() + at, sizeof(eight));
+      if ((eight & kHighBits) == 0) {
+        at += sizeof(eight);
+        continue;
+      }
+    }
     const size_t length = utf8_sequence_length(text.substr(at));
     if (length == 0) break;
     at += length;
   }
   return at;
+}
+
+size_t utf8_white_space(std::string_view text) {
+  if (text.empty()) return 0;
+  const auto first = static_cast<unsigned char>(text[0]);
+  if (first < 0x80) return first == ' ' || (first >= 0x09 && first <= 0x0D) ? 1 : 0;
+  if (first != 0xC2 && (first < 0xE1 || first > 0xE3)) return 0;
+  const size_t length = utf8_sequence_length(text);
+  if (length == 0) return 0;
+  const char32_t c = utf8_decode(text);
+  const bool is_space = c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
+                        c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+  return is_space ? length : 0;
+}
+
+std::string utf8_replaced(std::string_view bytes) {
+  std::string text;
+  text.reserve(bytes.size());
+  while (!bytes.empty()) {
+    const size_t valid = utf8_valid_prefix(bytes);
+    text += bytes.substr(0, valid);
+    bytes.remove_prefix(valid);
+    if (bytes.empty()) break;
+    text += "\xEF\xBF\xBD";
+    bytes.remove_prefix(well_begun(bytes));
+  }
+  return text;
 }
 
 char32_t utf8_decode(std::string_view text) {

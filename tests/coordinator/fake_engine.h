@@ -33,7 +33,8 @@ class FakeTokenizer final : public models::Tokenizer {
       tokens_.push_back(text);
     }
   }
-  std::vector<TokenId> encode(std::string_view text, models::SpecialTokens special) const override {
+  Result<std::vector<TokenId>> encode(std::string_view text,
+                                      models::SpecialTokens special) const override {
     std::vector<TokenId> ids;
     while (!text.empty()) {
       TokenId best = static_cast<uint8_t>(text[0]);

@@ -23,8 +23,12 @@ constexpr Coverage kTable[] = {
     {"models/neutral_keys.cpp", "tests/models/hugging_face_test.cpp"},
     {"models/rope_facts.cpp", "tests/models/rope_test.cpp"},
     {"models/safetensors_json.cpp", "tests/models/safetensors_test.cpp"},
-    {"models/bpe_tokenizer.cpp", "tests/models/tokenizer_test.cpp"},
-    {"models/special_tokens.cpp", "tests/models/tokenizer_test.cpp"},
+    // Tokenizers are asked for as a whole, against the reference, and part by part beside that.
+    {"models/tokenizer/", "tests/models/tokenizer/families_test.cpp"},
+    {"models/tokenizer/gguf_spec.cpp", "tests/models/tokenizer_test.cpp"},
+    {"models/tokenizer/json_", "tests/models/tokenizer/tokenizer_json_test.cpp"},
+    {"models/tokenizer/pattern", "tests/models/tokenizer/pattern_test.cpp"},
+    {"models/tokenizer/known_patterns.cpp", "tests/models/tokenizer/pattern_test.cpp"},
     // The interpreter is one thing to its users: templates in, text out, compared with jinja2's.
     {"models/jinja/arithmetic.cpp", "tests/models/chat_template_test.cpp"},
     {"models/jinja/builtins.cpp", "tests/models/chat_template_test.cpp"},

@@ -67,7 +67,8 @@ inline const std::vector<VendorRule>& vendor_rules() {
       {"spdlog/", {"base/log.cpp"}},
       {"prometheus/", {"base/metrics.cpp"}},
       {"yaml-cpp/", {"base/config_yaml.cpp", "models/selection_profile.cpp"}},
-      {"pcre2.h", {"models/pre_tokenizer.cpp"}},
+      {"pcre2.h", {"models/tokenizer/pattern.cpp"}},
+      {"utf8proc.h", {"models/tokenizer/nfc.cpp"}},
       {"CLI/", {"/main.cpp"}},
       {"nlohmann/", {"coordinator/", "ctl/", "kvstore/", "models/", "worker/"}},
   };

@@ -1,4 +1,4 @@
-#include "models/byte_level.h"
+#include "models/tokenizer/byte_level.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "models/byte_level.h"
+#include "models/tokenizer/byte_level.h"
 
 #include "models/utf8.h"
 
