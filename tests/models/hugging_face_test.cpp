@@ -326,6 +326,37 @@ TEST(HuggingFace, ChatTemplatesComeFromTheFilesBesideTheWeights) {
   EXPECT_EQ(chat().error().code, Code::kInvalid);
 }
 
+TEST(HuggingFace, TheTokenizerComesFromTheFilesBesideTheWeights) {
+  TempDir dir;
+  write_tiny_hugging_face(dir.path(), {});
+  const auto tokenizer = [&] { return (*ModelFiles::open(dir.path()))->tokenizer(); };
+  EXPECT_THAT(tokenizer().error().message, HasSubstr("tokenizer.json: No such file"));
+  const std::string text =
+      R"({"decoder":{"type":"Fuse"},"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},)"
+      R"("merges":["a b"]},"added_tokens":[{"id":3,"content":"<e>","special":true}]})";
+  dir.file("tokenizer.json", text);
+  dir.file("special_tokens_map.json", "{\"eos_token\":\"<e>\"}");
+  auto loaded = tokenizer();
+  ASSERT_TRUE(loaded) << loaded.error().text();
+  EXPECT_THAT(*(*loaded)->encode("aab<e>", SpecialTokens::kParse), ElementsAre(0, 2, 3));
+  EXPECT_EQ((*loaded)->end_of_text(), 3);
+  dir.file("tokenizer_config.json", "{\"eos_token\":\"<x>\"}");
+  EXPECT_THAT(tokenizer().error().message, HasSubstr("eos_token is '<x>', which the vocabulary"));
+}
+
+TEST(HuggingFace, ATokenizerWithMoreIdsThanTheModelHasRowsIsRefused) {
+  TempDir dir;
+  write_tiny_hugging_face(dir.path(), {});
+  std::string vocabulary;
+  for (int i = 0; i < 300; ++i) {
+    vocabulary += (i == 0 ? "\"t" : ",\"t") + std::to_string(i) + "\":" + std::to_string(i);
+  }
+  dir.file("tokenizer.json", R"({"decoder":{"type":"Fuse"},"model":{"type":"BPE","vocab":{)" +
+                                 vocabulary + R"(},"merges":[]}})");
+  EXPECT_THAT((*ModelFiles::open(dir.path()))->tokenizer().error().message,
+              HasSubstr("has 300 ids, but the model's vocab_size is 288"));
+}
+
 TEST(HuggingFace, SaysWhatADirectoryLacks) {
   TempDir dir;
   const auto message = [&] { return ModelFiles::open(dir.path()).error().message; };
