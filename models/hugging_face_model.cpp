@@ -133,12 +133,13 @@ Result<void> HuggingFaceModel::read_digest() {
 
 Result<std::unique_ptr<Tokenizer>> HuggingFaceModel::tokenizer() const {
   const std::string file = path_ + "/tokenizer.json";
-  const std::string tokenizer = EBB_TRY(read_small_file(file, kTokenizerBytesMax));
+  const Result<std::string> tokenizer = read_small_file(file, kTokenizerBytesMax);
+  if (!tokenizer) return with_context(file, tokenizer.error());
   std::string config = EBB_TRY(read_optional("tokenizer_config.json", kTokenizerConfigBytesMax));
   if (config.empty()) {  // names the same special tokens, in older directories alone
     config = EBB_TRY(read_optional("special_tokens_map.json", kTokenizerConfigBytesMax));
   }
-  auto loaded = EBB_TRY(load_tokenizer_json(tokenizer, config, file));
+  auto loaded = EBB_TRY(load_tokenizer_json(*tokenizer, config, file));
   if (loaded->vocabulary() > shape_.vocabulary) {
     return invalid(file + " has " + std::to_string(loaded->vocabulary()) +
                    " ids, but the model's vocab_size is " + std::to_string(shape_.vocabulary));
