@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "base/result.h"
-#include "models/json_tree.h"
+#include "models/json_document.h"
 #include "models/tokenizer/spec.h"
 
 namespace ebb::models {

@@ -1,5 +1,5 @@
 // load_tokenizer_json(): the texts of the files to a tokenizer.
-#include "models/json_tree.h"
+#include "models/json_document.h"
 #include "models/tokenizer.h"
 #include "models/tokenizer/json_spec.h"
 
@@ -7,12 +7,12 @@ namespace ebb::models {
 namespace {
 
 Result<TokenizerSpec> read_spec(std::string_view tokenizer_json) {
-  const auto tree = EBB_TRY(JsonTree::parse(tokenizer_json));
+  const auto tree = EBB_TRY(JsonDocument::parse(tokenizer_json));
   return read_tokenizer_json(tree->root());
 }
 
 Result<void> apply_config(std::string_view config_json, TokenizerSpec& spec) {
-  const auto tree = EBB_TRY(JsonTree::parse(config_json));
+  const auto tree = EBB_TRY(JsonDocument::parse(config_json));
   return apply_tokenizer_config(tree->root(), spec);
 }
 

@@ -1,4 +1,4 @@
-#include "models/json_tree.h"
+#include "models/json_document.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -36,7 +36,7 @@ std::string quoted(std::string_view text) { return "'" + std::string(text) + "'"
 
 }  // namespace
 
-struct JsonTree::Storage {
+struct JsonDocument::Storage {
   std::vector<Node> nodes;
   std::string texts;
 
@@ -112,8 +112,8 @@ class TreeBuilder {
   }
 
   Node* add(JsonType type) {
-    if (nodes_.size() >= JsonTree::kValuesMax) {
-      fail("has more than " + std::to_string(JsonTree::kValuesMax) + " values");
+    if (nodes_.size() >= JsonDocument::kValuesMax) {
+      fail("has more than " + std::to_string(JsonDocument::kValuesMax) + " values");
       return nullptr;
     }
     const auto index = static_cast<uint32_t>(nodes_.size());
@@ -128,8 +128,9 @@ class TreeBuilder {
   }
 
   bool open(JsonType type) {
-    if (open_.size() >= JsonTree::kDepthMax) {
-      return fail("is nested more than " + std::to_string(JsonTree::kDepthMax) + " levels deep");
+    if (open_.size() >= JsonDocument::kDepthMax) {
+      return fail("is nested more than " + std::to_string(JsonDocument::kDepthMax) +
+                  " levels deep");
     }
     Node* node = add(type);
     if (node == nullptr) return false;
@@ -184,15 +185,15 @@ const char* json_type_name(JsonType type) {
   return "?";
 }
 
-JsonTree::JsonTree() : storage_(std::make_unique<Storage>()) {}
-JsonTree::~JsonTree() = default;
+JsonDocument::JsonDocument() : storage_(std::make_unique<Storage>()) {}
+JsonDocument::~JsonDocument() = default;
 
-Result<std::unique_ptr<JsonTree>> JsonTree::parse(std::string_view text) {
+Result<std::unique_ptr<JsonDocument>> JsonDocument::parse(std::string_view text) {
   if (text.size() > kBytesMax) {
     return invalid("has " + std::to_string(text.size()) + " bytes; the limit is " +
                    std::to_string(kBytesMax));
   }
-  std::unique_ptr<JsonTree> tree(new JsonTree());
+  std::unique_ptr<JsonDocument> tree(new JsonDocument());
   TreeBuilder builder(tree->storage_->nodes, tree->storage_->texts);
   const bool parsed = Json::sax_parse(text.begin(), text.end(), &builder);
   if (!parsed || !builder.failure.empty()) return invalid(builder.failure);

@@ -1,4 +1,4 @@
-#include "models/json_tree.h"
+#include "models/json_document.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,18 +8,18 @@ namespace {
 
 using ::testing::HasSubstr;
 
-std::unique_ptr<JsonTree> parsed(std::string_view text) {
-  auto tree = JsonTree::parse(text);
+std::unique_ptr<JsonDocument> parsed(std::string_view text) {
+  auto tree = JsonDocument::parse(text);
   EXPECT_TRUE(tree.has_value()) << tree.error().text();
   return tree ? *std::move(tree) : nullptr;
 }
 
 std::string refusal(std::string_view text) {
-  const auto tree = JsonTree::parse(text);
+  const auto tree = JsonDocument::parse(text);
   return tree ? "accepted" : tree.error().text();
 }
 
-TEST(JsonTree, GivesValuesByTypeAndPlace) {
+TEST(JsonDocument, GivesValuesByTypeAndPlace) {
   const auto tree = parsed(R"({"a": [1, "two", {"b": true}], "c": null, "d": 2.5, "\u00e9": -3})");
   const JsonValue root = tree->root();
   EXPECT_EQ(root.size(), 4u);
@@ -35,7 +35,7 @@ TEST(JsonTree, GivesValuesByTypeAndPlace) {
   EXPECT_FALSE(root.find("e"));
 }
 
-TEST(JsonTree, ErrorsNameThePath) {
+TEST(JsonDocument, ErrorsNameThePath) {
   const auto tree = parsed(R"({"a": {"b": [0, {"c": "x"}]}})");
   const JsonValue b = *tree->root().at("a")->at("b");
   const JsonValue c = *b.first().next().at("c");
@@ -47,7 +47,7 @@ TEST(JsonTree, ErrorsNameThePath) {
               HasSubstr("a.b is not known here; known are 'd', 'e'"));
 }
 
-TEST(JsonTree, AScalarAndEmptyContainersHaveNoMembers) {
+TEST(JsonDocument, AScalarAndEmptyContainersHaveNoMembers) {
   EXPECT_FALSE(parsed("7")->root().first());
   EXPECT_FALSE(parsed("[]")->root().first());
   EXPECT_FALSE(parsed("{}")->root().first());
@@ -56,11 +56,11 @@ TEST(JsonTree, AScalarAndEmptyContainersHaveNoMembers) {
   EXPECT_EQ(nested->root().first().next().next().path(), "[2]");
 }
 
-TEST(JsonTree, RefusesAKeyThatIsThereTwice) {
+TEST(JsonDocument, RefusesAKeyThatIsThereTwice) {
   EXPECT_THAT(refusal(R"({"a": {"k": 1, "x": 2, "k": 3}})"), HasSubstr("the key 'k' twice"));
 }
 
-TEST(JsonTree, SaysWhereTheTextStopsBeingJson) {
+TEST(JsonDocument, SaysWhereTheTextStopsBeingJson) {
   EXPECT_THAT(refusal(R"({"a": [1, 2})"), HasSubstr("is not JSON at byte 12"));
   EXPECT_THAT(refusal(""), HasSubstr("is not JSON at byte 1"));
   EXPECT_THAT(refusal("{} x"), HasSubstr("is not JSON at byte 4"));
@@ -68,19 +68,19 @@ TEST(JsonTree, SaysWhereTheTextStopsBeingJson) {
   EXPECT_THAT(refusal(R"("\ud800")"), HasSubstr("is not JSON"));
 }
 
-TEST(JsonTree, RefusesDeepNestingWithoutGoingDown) {
+TEST(JsonDocument, RefusesDeepNestingWithoutGoingDown) {
   EXPECT_THAT(refusal(std::string(10'000'000, '[')), HasSubstr("more than 64 levels deep"));
   const std::string deepest = std::string(64, '[') + std::string(64, ']');
   EXPECT_EQ(refusal(deepest), "accepted");
 }
 
-TEST(JsonTree, RefusesMoreValuesThanTheLimit) {
+TEST(JsonDocument, RefusesMoreValuesThanTheLimit) {
   std::string text = "[1";
-  for (size_t i = 0; i < JsonTree::kValuesMax; ++i) text += ",1";
+  for (size_t i = 0; i < JsonDocument::kValuesMax; ++i) text += ",1";
   EXPECT_THAT(refusal(text + "]"), HasSubstr("has more than 6000000 values"));
 }
 
-TEST(JsonTree, LargeNumbersAreNoIntegers) {
+TEST(JsonDocument, LargeNumbersAreNoIntegers) {
   const auto tree = parsed("[18446744073709551615, 1e300]");
   EXPECT_THAT(tree->root().first().integer().error().text(), HasSubstr("[0] must be an integer"));
 }

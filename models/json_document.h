@@ -1,5 +1,5 @@
 // A JSON file of a model as a tree: strict, and bounded, because model files are untrusted input.
-// Knows JSON, not what the fields mean. The JSON library stays inside json_tree.cpp.
+// Knows JSON, not what the fields mean. The JSON library stays inside json_document.cpp.
 #pragma once
 
 #include <cstddef>
@@ -14,13 +14,13 @@
 
 namespace ebb::models {
 
-class JsonTree;
+class JsonDocument;
 
 enum class JsonType : uint8_t { kNull, kBoolean, kInteger, kReal, kString, kArray, kObject };
 
 const char* json_type_name(JsonType type);
 
-/// One value of a JsonTree, which must outlive it. Copying is free.
+/// One value of a JsonDocument, which must outlive it. Copying is free.
 class JsonValue {
  public:
   JsonType type() const;
@@ -59,14 +59,14 @@ class JsonValue {
   Error not_supported(const std::string& what) const { return unsupported(path() + " " + what); }
 
  private:
-  friend class JsonTree;
+  friend class JsonDocument;
   JsonValue() = default;
-  JsonValue(const JsonTree* tree, uint32_t index) : tree_(tree), index_(index) {}
-  const JsonTree* tree_ = nullptr;
+  JsonValue(const JsonDocument* tree, uint32_t index) : tree_(tree), index_(index) {}
+  const JsonDocument* tree_ = nullptr;
   uint32_t index_ = 0;
 };
 
-class JsonTree {
+class JsonDocument {
  public:
   static constexpr size_t kBytesMax = size_t{128} << 20;
   static constexpr size_t kValuesMax = 6'000'000;
@@ -75,16 +75,16 @@ class JsonTree {
   /// Errors: kInvalid: malformed (says at which byte), invalid UTF-8, a key twice in one object
   /// (names it), larger or deeper than the limits. Memory is at most 32 bytes for each value beside
   /// the strings.
-  static Result<std::unique_ptr<JsonTree>> parse(std::string_view text);
-  ~JsonTree();
-  JsonTree(const JsonTree&) = delete;
-  JsonTree& operator=(const JsonTree&) = delete;
+  static Result<std::unique_ptr<JsonDocument>> parse(std::string_view text);
+  ~JsonDocument();
+  JsonDocument(const JsonDocument&) = delete;
+  JsonDocument& operator=(const JsonDocument&) = delete;
   JsonValue root() const { return {this, 0}; }
 
  private:
   friend class JsonValue;
   struct Storage;
-  JsonTree();
+  JsonDocument();
   std::unique_ptr<Storage> storage_;
 };
 
