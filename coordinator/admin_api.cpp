@@ -138,4 +138,26 @@ std::string kv_map_json(const control::SequenceMap& map) {
   return dump(out);
 }
 
+std::string granules_json(const control::GranulePage& page) {
+  Json out = kind("GranuleList");
+  out["granules"] = Json::array();
+  for (const control::GranuleState& granule : page.granules) {
+    Json tiers = Json::array();
+    if (granule.on_host) tiers.push_back("host");
+    if (granule.on_ssd) tiers.push_back("ssd");
+    out["granules"].push_back(Json{{"digest", granule.digest},
+                                   {"band", granule.band},
+                                   {"heads", Json::array({granule.head_begin, granule.head_end})},
+                                   {"private", granule.is_private},
+                                   {"first", granule.first},
+                                   {"records", granule.records},
+                                   {"bytes", granule.bytes},
+                                   {"tiers", std::move(tiers)},
+                                   {"durable", granule.durable},
+                                   {"holders", granule.holders}});
+  }
+  out["next"] = page.next.empty() ? Json(nullptr) : Json(page.next);
+  return dump(out);
+}
+
 }  // namespace ebb::coordinator

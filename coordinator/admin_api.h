@@ -15,5 +15,7 @@ std::string status_json(const EngineStatus& status);
 std::string sequences_json(const std::vector<SequenceInfo>& sequences);
 /// Kind "KvMap": where each token's KV lives, by band. `layers` is half-open.
 std::string kv_map_json(const control::SequenceMap& map);
+/// Kind "GranuleList": one page of what a store keeps. `heads` is half-open.
+std::string granules_json(const control::GranulePage& page);
 
 }  // namespace ebb::coordinator

@@ -126,6 +126,10 @@ class Engine {
   /// kNotFound for ids that are neither live nor kept. `answer` on an unspecified thread.
   virtual void describe(std::optional<SeqId> seq,
                         std::function<void(Result<control::SequenceMap>)> answer) = 0;
+  /// What one store keeps, page by page. Errors: kNotFound and kInvalid (name the field),
+  /// kUnavailable, kTimeout. `answer` on an unspecified thread.
+  virtual void granules(const std::string& store, control::GranuleQuery query,
+                        std::function<void(Result<control::GranulePage>)> answer) = 0;
   /// Refuses new work; returns when running requests are done or `by` has passed (they then end
   /// with an error).
   virtual void drain(Deadline by) = 0;

@@ -45,6 +45,8 @@ class EngineImpl final : public Engine {
   std::vector<SequenceInfo> sequences() override;
   void describe(std::optional<SeqId> seq,
                 std::function<void(Result<control::SequenceMap>)> answer) override;
+  void granules(const std::string& store, control::GranuleQuery query,
+                std::function<void(Result<control::GranulePage>)> answer) override;
   void drain(Deadline by) override;
 
   uint16_t control_port() const { return server_->port(); }

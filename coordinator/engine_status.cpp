@@ -180,6 +180,13 @@ void EngineImpl::describe_live(SeqId seq, size_t index, MapAnswer answer) {
   }
 }
 
+void EngineImpl::granules(const std::string& store, control::GranuleQuery query,
+                          std::function<void(Result<control::GranulePage>)> answer) {
+  const bool posted = loop_.post(
+      [this, store, query = std::move(query), answer] { stores_.list(store, query, answer); });
+  if (!posted) answer(unavailable("the coordinator is shutting down"));
+}
+
 void EngineImpl::refresh_metrics() {
   for (size_t index = 0; index < groups_.size(); ++index) {
     GroupState state = cluster_.describe(index);

@@ -21,6 +21,8 @@ using Context = std::shared_ptr<ApiContext>;
 
 /// How long finished answers may take to reach their clients when the front stops.
 constexpr Millis kFlush{2000};
+/// Of one page, when the operator does not say how many.
+constexpr uint32_t kGranulesDefault = 100;
 
 http::Response json_response(int status, std::string body) {
   http::Response response;
@@ -82,23 +84,51 @@ http::Response one_model(const Context& context, const http::Request& request) {
   return error_response(unknown_model(asked, context->model));
 }
 
+/// A number of the query; none when it is not given.
+template <class T>
+Result<std::optional<T>> query_number(const http::Request& request, const char* name) {
+  const auto found = request.query.find(name);
+  if (found == request.query.end()) return std::optional<T>();
+  const std::string& text = found->second;
+  T number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size())
+    return invalid(std::string(name) + " must be a number, not \"" + text + "\"");
+  return std::optional<T>(number);
+}
+
+std::string query_text(const http::Request& request, const char* name) {
+  const auto found = request.query.find(name);
+  return found == request.query.end() ? "" : found->second;
+}
+
 void kv_map(const Context& context, const http::Request& request,
             const std::shared_ptr<http::Exchange>& exchange) {
-  std::optional<SeqId> seq;
-  if (const auto found = request.query.find("seq"); found != request.query.end()) {
-    const std::string& text = found->second;
-    SeqId id;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id.value);
-    if (error != std::errc() || end != text.data() + text.size()) {
-      return exchange->send(error_response(
-          bad_field("seq", "seq must be a sequence's number, not \"" + text + "\"")));
-    }
-    seq = id;
-  }
-  context->engine.describe(seq, [exchange](Result<control::SequenceMap> map) {
+  const auto seq = query_number<uint64_t>(request, "seq");
+  if (!seq) return exchange->send(error_response(bad_field("seq", seq.error().message)));
+  std::optional<SeqId> id;
+  if (*seq) id = SeqId{**seq};
+  context->engine.describe(id, [exchange](Result<control::SequenceMap> map) {
     exchange->send(map ? json_response(200, kv_map_json(*map))
                        : error_response(from_engine(map.error())));
   });
+}
+
+void granules(const Context& context, const http::Request& request,
+              const std::shared_ptr<http::Exchange>& exchange) {
+  const auto seq = query_number<uint64_t>(request, "seq");
+  if (!seq) return exchange->send(error_response(bad_field("seq", seq.error().message)));
+  const auto limit = query_number<uint32_t>(request, "limit");
+  if (!limit) return exchange->send(error_response(bad_field("limit", limit.error().message)));
+  control::GranuleQuery query;
+  if (*seq) query.seq = SeqId{**seq};
+  query.limit = limit->value_or(kGranulesDefault);
+  query.cursor = query_text(request, "cursor");
+  context->engine.granules(query_text(request, "store"), std::move(query),
+                           [exchange](Result<control::GranulePage> page) {
+                             exchange->send(page ? json_response(200, granules_json(*page))
+                                                 : error_response(from_engine(page.error())));
+                           });
 }
 
 /// On both ports: probes and scrapers use either.
@@ -166,6 +196,11 @@ HttpRoutes admin_routes(const Context& context) {
       "GET", "/admin/v1/kv/map",
       [context](const http::Request& request, const std::shared_ptr<http::Exchange>& exchange) {
         kv_map(context, request, exchange);
+      });
+  routes.add(
+      "GET", "/admin/v1/kv/granules",
+      [context](const http::Request& request, const std::shared_ptr<http::Exchange>& exchange) {
+        granules(context, request, exchange);
       });
   return routes;
 }

@@ -6,6 +6,7 @@ namespace ebb::coordinator {
 namespace {
 
 constexpr Millis kInterval{1000};
+constexpr Millis kListTime{5000};
 constexpr Millis kImpatient{100};  ///< while a store has not answered yet
 
 }  // namespace
@@ -49,6 +50,19 @@ std::vector<StoreState> StoreWatch::states() const {
     states.push_back(std::move(state));
   }
   return states;
+}
+
+void StoreWatch::list(const std::string& name, control::GranuleQuery query,
+                      control::Answer<control::GranulePage> answer) {
+  if (stores_.empty()) return answer(not_found("no store is configured"));
+  std::string names;
+  for (const Watched& store : stores_) {
+    if (store.config.name == name || (name.empty() && stores_.size() == 1))
+      return store.link->list(std::move(query), Deadline::after(kListTime), std::move(answer));
+    names += (names.empty() ? "" : ", ") + store.config.name;
+  }
+  if (name.empty()) return answer(invalid("store: there are several, say which: " + names));
+  answer(not_found("store: there is no " + name + "; stores: " + names));
 }
 
 bool StoreWatch::writable() const {

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "base/cluster_config.h"
@@ -23,6 +24,10 @@ class StoreWatch {
   std::vector<StoreState> states() const;
   /// A tier somewhere takes writes, or no store is configured.
   bool writable() const;
+  /// One page of what store `name` keeps; empty: the only store. Errors: kNotFound and kInvalid
+  /// name the stores there are; else the link's. `answer` on an unspecified thread.
+  void list(const std::string& name, control::GranuleQuery query,
+            control::Answer<control::GranulePage> answer);
 
  private:
   struct Watched {

@@ -14,6 +14,7 @@
 #include "ctl/ask.h"
 #include "ctl/batch_run.h"
 #include "ctl/doctor.h"
+#include "ctl/kv_list.h"
 #include "ctl/kv_map.h"
 #include "ctl/supervisor.h"
 #include "ctl/up.h"
@@ -132,6 +133,7 @@ class CommandLine {
   BatchOptions batch_;
   std::string progress_ = "auto";
   std::string seq_;
+  KvListOptions kv_list_;
   bool no_restart_ = false;
   bool no_origins_ = false;
   double up_timeout_ = 180;
@@ -199,6 +201,17 @@ void CommandLine::inspection_commands() {
   with_format(map);
   on_service(map,
              [this](const Service& s) { return run_kv_map(terminal_, s, seq_, common_.output()); });
+
+  auto* kv_ls = kv->add_subcommand("ls", "which granules a store keeps, page by page");
+  kv_ls->add_option("--store", kv_list_.store, "name of the store; needed when there are several");
+  kv_ls->add_option("--seq", kv_list_.seq, "only what is held for this sequence");
+  kv_ls->add_option("--limit", kv_list_.limit, "granules of a page, 1 to 1024 (default 20)");
+  kv_ls->add_option("--cursor", kv_list_.cursor, "go on where a page ended, as it says");
+  with_service(kv_ls);
+  with_format(kv_ls);
+  on_service(kv_ls, [this](const Service& s) {
+    return run_kv_list(terminal_, s, kv_list_, common_.output());
+  });
 
   auto* tier = app_.add_subcommand("tier", "device, host and SSD");
   tier->require_subcommand(1);

@@ -106,8 +106,13 @@ class Process {
     options.in_flight_max = std::clamp(store.host_size, kInFlightMin, kInFlightMax);
     messenger_ = EBB_TRY(data::Messenger::start(options));
     EBB_TRY_VOID(messenger_->listen(store.data_address, service_->handlers()));
+    control::StoreHandlers handlers;
+    handlers.status = [this] { return service_->status(); };
+    handlers.list = [this](const auto& query, auto answer) {
+      service_->list(query, std::move(answer));
+    };
     control_ = EBB_TRY(control::StoreControlServer::listen(
-        store.control_address, config.cluster_token, [this] { return service_->status(); }));
+        store.control_address, config.cluster_token, std::move(handlers)));
     probes_.ready = true;
     log_info("kvstore", "listening",
              {{"data", HostPort{store.data_address.host, messenger_->port()}.text()},

@@ -6,6 +6,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "kvstore/listing.h"
 
 namespace ebb::kvstore {
 namespace {
@@ -16,6 +17,28 @@ data::OutgoingReply header_only(std::vector<std::byte> header) {
   data::OutgoingReply reply;
   reply.header = std::move(header);
   return reply;
+}
+
+Result<ListQuery> list_query(const control::GranuleQuery& asked) {
+  ListQuery query;
+  query.sequence = asked.seq;
+  query.limit = asked.limit;
+  if (!asked.cursor.empty()) query.after = EBB_TRY(parse_cursor(asked.cursor));
+  EBB_TRY_VOID(check_query(query));
+  return query;
+}
+
+control::GranulePage granule_page(const ListPage& page) {
+  control::GranulePage out;
+  for (const ListItem& item : page.items) {
+    const GranuleInfo& info = item.info;
+    out.granules.push_back({to_hex(info.key.digest), info.key.band, info.key.head_begin,
+                            info.key.head_end, info.key.kind != 0, info.first, info.records,
+                            info.body_bytes(), item.on_host, item.on_ssd, item.durable,
+                            item.holders});
+  }
+  if (page.next) out.next = to_text(*page.next);
+  return out;
 }
 
 /// A granule's frames lie in memory that the reply keeps.
@@ -158,6 +181,16 @@ control::StoreStatus Service::status() const {
   status.misses = now.misses;
   status.corrupt = now.corrupt;
   return status;
+}
+
+void Service::list(const control::GranuleQuery& query,
+                   std::function<void(Result<control::GranulePage>)> answer) {
+  const auto checked = list_query(query);
+  if (!checked) return answer(checked.error());
+  store_.list(*checked, [answer = std::move(answer)](Result<ListPage> page) {
+    if (!page) return answer(std::move(page).error());
+    answer(granule_page(*page));
+  });
 }
 
 void Service::refresh_metrics() { gauges_.show(store_.snapshot()); }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -29,6 +30,9 @@ class Service {
   data::ServerHandlers handlers();
   /// Any thread; does not block.
   control::StoreStatus status() const;
+  /// What the coordinator asks for an operator. Any thread; answers once, on the store's.
+  void list(const control::GranuleQuery& query,
+            std::function<void(Result<control::GranulePage>)> answer);
   /// Sets the gauges to what the store says now. Any thread.
   void refresh_metrics();
 

@@ -438,12 +438,15 @@ TEST_F(EngineTest, IgnoresAnswersOfAnEpochThatIsOver) {
 
 TEST_F(EngineTest, IsNotReadyWithoutAStoreThatTakesWrites) {
   std::atomic<bool> writable{true};
-  auto store = control::StoreControlServer::listen({"127.0.0.1", 0}, config.cluster_token, [&] {
+  control::StoreHandlers handlers;
+  handlers.status = [&] {
     control::StoreStatus status;
     status.name = "s0";
     status.tiers = {{"host", 1, 0, 0, 0, 0, writable.load(), ""}};
     return status;
-  });
+  };
+  auto store =
+      control::StoreControlServer::listen({"127.0.0.1", 0}, config.cluster_token, handlers);
   ASSERT_TRUE(store);
   config.stores.emplace_back();
   config.stores[0].control_address = {"127.0.0.1", (*store)->port()};
@@ -454,6 +457,42 @@ TEST_F(EngineTest, IsNotReadyWithoutAStoreThatTakesWrites) {
   EXPECT_THAT(engine->status().not_ready_because, HasSubstr("store"));
   // Dense requests go on without one.
   EXPECT_TRUE(submit(request_of(8, 1))->ended());
+}
+
+TEST_F(EngineTest, ListsWhatTheNamedStoreKeeps) {
+  std::vector<std::unique_ptr<control::StoreControlServer>> stores;
+  for (const char* name : {"s0", "s1"}) {
+    control::StoreHandlers handlers;
+    handlers.status = [] { return control::StoreStatus{}; };
+    handlers.list = [name](const control::GranuleQuery& query, const auto& answer) {
+      control::GranulePage page;
+      page.next = name + query.cursor;
+      answer(page);
+    };
+    auto store =
+        control::StoreControlServer::listen({"127.0.0.1", 0}, config.cluster_token, handlers);
+    ASSERT_TRUE(store);
+    config.stores.emplace_back();
+    config.stores.back().name = name;
+    config.stores.back().control_address = {"127.0.0.1", (*store)->port()};
+    stores.push_back(std::move(*store));
+  }
+  auto started = EngineImpl::start(config, small_shape(), small_profile(), metrics);
+  ASSERT_TRUE(started) << started.error().text();
+  const auto list = [&](const std::string& store) {
+    return wait_for<control::GranulePage>([&](auto done) {
+      (*started)->granules(store, {std::nullopt, 1, "+"}, done);
+    });
+  };
+  ASSERT_TRUE(becomes_true([&] { return list("s1").has_value(); }));
+  EXPECT_EQ(list("s1")->next, "s1+");
+  const auto unnamed = list(""), unknown = list("s7");
+  ASSERT_FALSE(unnamed);
+  EXPECT_EQ(unnamed.error().code, Code::kInvalid);
+  EXPECT_THAT(unnamed.error().message, HasSubstr("s0, s1"));
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error().code, Code::kNotFound);
+  EXPECT_THAT(unknown.error().message, HasSubstr("no s7; stores: s0, s1"));
 }
 
 TEST_F(EngineTest, NamesWhatContradictsTheModelAtStart) {

@@ -194,6 +194,17 @@ class FakeEngine final : public Engine {
     }
     answer(map_);
   }
+  /// One granule, whose digest says what was asked; refuses a limit of 5000.
+  void granules(const std::string& store, control::GranuleQuery query,
+                std::function<void(Result<control::GranulePage>)> answer) override {
+    if (query.limit == 5000) return answer(invalid("limit 5000, allowed 1 to 1024"));
+    control::GranuleState granule;
+    granule.digest = store + "/" + std::to_string(query.seq.value_or(SeqId{}).value) + "/" +
+                     std::to_string(query.limit) + "/" + query.cursor;
+    granule.head_end = 2;
+    granule.on_ssd = true;
+    answer(control::GranulePage{{granule}, query.cursor.empty() ? "abc" : ""});
+  }
   void drain(Deadline) override {}
 
   std::vector<GenerateRequest> requests() {

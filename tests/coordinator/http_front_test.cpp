@@ -208,5 +208,25 @@ TEST_F(FrontTest, ShowsWhereASequenceLives) {
   EXPECT_EQ(call(admin(), "GET", "/admin/v1/kv/map?seq=abc").status, 400);
 }
 
+TEST_F(FrontTest, ListsGranulesPageByPage) {
+  const auto list = [&](const std::string& query) {
+    return Json::parse(call(admin(), "GET", "/admin/v1/kv/granules" + query).body);
+  };
+  const Json first = list("?store=s0&seq=7&limit=5");
+  EXPECT_EQ(first["kind"], "GranuleList");
+  EXPECT_EQ(first["granules"][0]["digest"], "s0/7/5/");
+  EXPECT_EQ(first["granules"][0]["tiers"], Json::array({"ssd"}));
+  EXPECT_EQ(first["granules"][0]["heads"], Json::array({0, 2}));
+  EXPECT_EQ(first["next"], "abc");
+  const Json second = list("?cursor=abc");
+  EXPECT_EQ(second["granules"][0]["digest"], "/0/100/abc");
+  EXPECT_TRUE(second["next"].is_null());
+  EXPECT_EQ(call(admin(), "GET", "/admin/v1/kv/granules?limit=-1").status, 400);
+  EXPECT_EQ(call(admin(), "GET", "/admin/v1/kv/granules?seq=x").status, 400);
+  const auto refused = call(admin(), "GET", "/admin/v1/kv/granules?limit=5000");
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_NE(refused.body.find("allowed 1 to 1024"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace ebb::coordinator

@@ -136,4 +136,12 @@ inline StoreStatus sample_status() {
   return status;
 }
 
+inline GranulePage sample_granules() {
+  GranulePage page;
+  page.granules = {{"c3f9", 1, 2, 3, true, 4, 5, 6, true, false, true, 7},
+                   {"d000", 8, 9, 10, false, 11, 12, 13, false, true, false, 14}};
+  page.next = "place";
+  return page;
+}
+
 }  // namespace ebb::control::test

@@ -403,6 +403,17 @@ TEST(Control, BoundsItsConnections) {
   EXPECT_TRUE(worker.join(coordinator.address()));
 }
 
+/// A store that says what the samples say.
+StoreHandlers sample_store() {
+  return {.status = [] { return sample_status(); },
+          .list =
+              [](const GranuleQuery& query, const Answer<GranulePage>& answer) {
+                if (query != GranuleQuery{SeqId{5}, 77, "there"}) return answer(invalid("limit 0"));
+                // As a store does: from a thread of its own.
+                std::thread([answer] { answer(sample_granules()); }).join();
+              }};
+}
+
 /// Asks until the link has an answer.
 Result<StoreStatus> status_of(StoreLink& link) {
   const Deadline by = soon();
@@ -413,17 +424,34 @@ Result<StoreStatus> status_of(StoreLink& link) {
 }
 
 TEST(Control, CarriesEveryFieldOfAStoresStatus) {
-  auto server =
-      StoreControlServer::listen({"127.0.0.1", 0}, "a secret", [] { return sample_status(); });
+  auto server = StoreControlServer::listen({"127.0.0.1", 0}, "a secret", sample_store());
   ASSERT_TRUE(server);
   auto link = StoreLink::start({"127.0.0.1", (*server)->port()}, "a secret", Millis(20));
   EXPECT_EQ(status_of(*link).value(), sample_status());
   EXPECT_TRUE(link->connected());
 }
 
+TEST(Control, CarriesEveryFieldOfAListOfGranules) {
+  auto server = StoreControlServer::listen({"127.0.0.1", 0}, "a secret", sample_store());
+  ASSERT_TRUE(server);
+  auto link = StoreLink::start({"127.0.0.1", (*server)->port()}, "a secret", Millis(20));
+  ASSERT_TRUE(status_of(*link));
+  const auto list = [&](const GranuleQuery& query) {
+    return wait_for<GranulePage>([&](auto done) { link->list(query, soon(), done); });
+  };
+  EXPECT_EQ(list({SeqId{5}, 77, "there"}).value(), sample_granules());
+  const auto refused = list({std::nullopt, 77, "there"});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kInvalid);
+  EXPECT_EQ(refused.error().message, "limit 0");
+  server->reset();
+  const auto gone = list({SeqId{5}, 77, "there"});
+  ASSERT_FALSE(gone);
+  EXPECT_EQ(gone.error().code, Code::kUnavailable) << gone.error().text();
+}
+
 TEST(Control, FindsAStoreAgainThatWasRestarted) {
-  auto server =
-      StoreControlServer::listen({"127.0.0.1", 0}, "a secret", [] { return sample_status(); });
+  auto server = StoreControlServer::listen({"127.0.0.1", 0}, "a secret", sample_store());
   ASSERT_TRUE(server);
   const HostPort address{"127.0.0.1", (*server)->port()};
   auto link = StoreLink::start(address, "a secret", Millis(20));
@@ -433,14 +461,13 @@ TEST(Control, FindsAStoreAgainThatWasRestarted) {
   while (link->connected() && !lost_by.passed()) std::this_thread::yield();
   EXPECT_FALSE(link->connected());
   EXPECT_NE(link->problem(), "");
-  server = StoreControlServer::listen(address, "a secret", [] { return sample_status(); });
+  server = StoreControlServer::listen(address, "a secret", sample_store());
   ASSERT_TRUE(server);
   EXPECT_TRUE(status_of(*link));
 }
 
 TEST(Control, SaysWhyAStoreRefuses) {
-  auto server =
-      StoreControlServer::listen({"127.0.0.1", 0}, "a secret", [] { return sample_status(); });
+  auto server = StoreControlServer::listen({"127.0.0.1", 0}, "a secret", sample_store());
   ASSERT_TRUE(server);
   auto link = StoreLink::start({"127.0.0.1", (*server)->port()}, "b secret", Millis(20));
   const Deadline by = soon();

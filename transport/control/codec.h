@@ -37,6 +37,10 @@ void write(const PublishReply& from, wire::PublishReply::Builder to);
 PublishReply read(wire::PublishReply::Reader from);
 void write(const StoreStatus& from, wire::StoreStatus::Builder to);
 StoreStatus read(wire::StoreStatus::Reader from);
+void write(const GranuleQuery& from, wire::GranuleQuery::Builder to);
+GranuleQuery read(wire::GranuleQuery::Reader from);
+void write(const GranulePage& from, wire::GranulePage::Builder to);
+GranulePage read(wire::GranulePage::Reader from);
 
 void write(const LayerRange& from, wire::LayerRange::Builder to);
 LayerRange read(wire::LayerRange::Reader from);

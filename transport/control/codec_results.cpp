@@ -284,4 +284,63 @@ StoreStatus read(wire::StoreStatus::Reader from) {
   return to;
 }
 
+void write(const GranuleQuery& from, wire::GranuleQuery::Builder to) {
+  to.setHasSeq(from.seq.has_value());
+  to.setSeq(from.seq.value_or(SeqId{}).value);
+  to.setLimit(from.limit);
+  to.setCursor(from.cursor);
+}
+
+GranuleQuery read(wire::GranuleQuery::Reader from) {
+  GranuleQuery to;
+  if (from.getHasSeq()) to.seq = SeqId{from.getSeq()};
+  to.limit = from.getLimit();
+  to.cursor = to_string(from.getCursor());
+  return to;
+}
+
+static void write(const GranuleState& from, wire::GranuleState::Builder to) {
+  to.setDigest(from.digest);
+  to.setBand(from.band);
+  to.setHeadBegin(from.head_begin);
+  to.setHeadEnd(from.head_end);
+  to.setIsPrivate(from.is_private);
+  to.setFirst(from.first);
+  to.setRecords(from.records);
+  to.setBytes(from.bytes);
+  to.setOnHost(from.on_host);
+  to.setOnSsd(from.on_ssd);
+  to.setDurable(from.durable);
+  to.setHolders(from.holders);
+}
+
+static GranuleState read(wire::GranuleState::Reader from) {
+  GranuleState to;
+  to.digest = to_string(from.getDigest());
+  to.band = from.getBand();
+  to.head_begin = from.getHeadBegin();
+  to.head_end = from.getHeadEnd();
+  to.is_private = from.getIsPrivate();
+  to.first = from.getFirst();
+  to.records = from.getRecords();
+  to.bytes = from.getBytes();
+  to.on_host = from.getOnHost();
+  to.on_ssd = from.getOnSsd();
+  to.durable = from.getDurable();
+  to.holders = from.getHolders();
+  return to;
+}
+
+void write(const GranulePage& from, wire::GranulePage::Builder to) {
+  fill_structs(to.initGranules(count(from.granules)), from.granules);
+  to.setNext(from.next);
+}
+
+GranulePage read(wire::GranulePage::Reader from) {
+  GranulePage to;
+  for (const auto granule : from.getGranules()) to.granules.push_back(read(granule));
+  to.next = to_string(from.getNext());
+  return to;
+}
+
 }  // namespace ebb::control

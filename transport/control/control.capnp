@@ -79,4 +79,7 @@ interface StoreHello {
 interface StoreSession {
   ping @0 () -> ();
   status @1 () -> (status :M.StoreStatus, error :M.Error);
+
+  # One page of the granules that the store keeps: names and places, not the KV itself.
+  list @2 (query :M.GranuleQuery) -> (page :M.GranulePage, error :M.Error);
 }

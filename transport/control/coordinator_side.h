@@ -57,6 +57,8 @@ class StoreLink {
   /// Why not connected: refused, another protocol version, a wrong token.
   virtual std::string problem() const = 0;
   virtual void status(Deadline by, Answer<StoreStatus> answer) = 0;
+  /// Errors of both: kTimeout, kUnavailable, or the store's own (list: kInvalid names the field).
+  virtual void list(GranuleQuery query, Deadline by, Answer<GranulePage> answer) = 0;
 };
 
 }  // namespace ebb::control

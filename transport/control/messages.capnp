@@ -289,3 +289,30 @@ struct StoreStatus {
   misses @5 :UInt64;
   corrupt @6 :UInt64;
 }
+
+struct GranuleQuery {
+  hasSeq @0 :Bool;
+  seq @1 :UInt64;
+  limit @2 :UInt32;
+  cursor @3 :Text;
+}
+
+struct GranuleState {
+  digest @0 :Text;
+  band @1 :UInt32;
+  headBegin @2 :UInt32;
+  headEnd @3 :UInt32;
+  isPrivate @4 :Bool;
+  first @5 :UInt32;
+  records @6 :UInt32;
+  bytes @7 :UInt64;
+  onHost @8 :Bool;
+  onSsd @9 :Bool;
+  durable @10 :Bool;
+  holders @11 :UInt32;
+}
+
+struct GranulePage {
+  granules @0 :List(GranuleState);
+  next @1 :Text;                 # opaque to all but the store
+}

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -268,6 +269,32 @@ struct StoreStatus {
   std::vector<TierStatus> tiers;
   uint64_t puts = 0, gets = 0, misses = 0, corrupt = 0;
   friend bool operator==(const StoreStatus&, const StoreStatus&) = default;
+};
+
+/// Asks a store for one page of what it keeps.
+struct GranuleQuery {
+  std::optional<SeqId> seq = std::nullopt;  ///< only what is held for it
+  uint32_t limit = 0;
+  std::string cursor = "";  ///< GranulePage::next of the page before; empty: the first
+  friend bool operator==(const GranuleQuery&, const GranuleQuery&) = default;
+};
+struct GranuleState {
+  std::string digest;  ///< hexadecimal
+  uint32_t band = 0;
+  uint32_t head_begin = 0, head_end = 0;
+  bool is_private = false;
+  Position first = 0;  ///< position of the first record
+  uint32_t records = 0;
+  uint64_t bytes = 0;
+  bool on_host = false, on_ssd = false;
+  bool durable = false;
+  uint32_t holders = 0;
+  friend bool operator==(const GranuleState&, const GranuleState&) = default;
+};
+struct GranulePage {
+  std::vector<GranuleState> granules;
+  std::string next;  ///< opaque; empty: this was the last page
+  friend bool operator==(const GranulePage&, const GranulePage&) = default;
 };
 
 }  // namespace ebb::control

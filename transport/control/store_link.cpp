@@ -127,25 +127,47 @@ class Link final : public StoreLink {
 
   void status(Deadline by, Answer<StoreStatus> answer) override {
     using Results = wire::StoreSession::StatusResults;
-    const Once<StoreStatus> once(std::move(answer), unavailable("store status: not connected"));
-    thread_.queue()->post([this, by, once] {
+    call<StoreStatus>("store status", by, std::move(answer),
+                      [](wire::StoreSession::Client& session) {
+                        return session.statusRequest().send().then(
+                            [](capnp::Response<Results>&& response) -> Result<StoreStatus> {
+                              if (response.hasError()) return read(response.getError());
+                              return read(response.getStatus());
+                            });
+                      });
+  }
+
+  void list(GranuleQuery query, Deadline by, Answer<GranulePage> answer) override {
+    using Results = wire::StoreSession::ListResults;
+    auto send = [query = std::move(query)](wire::StoreSession::Client& session) {
+      auto request = session.listRequest();
+      write(query, request.initQuery());
+      return request.send().then([](capnp::Response<Results>&& response) -> Result<GranulePage> {
+        if (response.hasError()) return read(response.getError());
+        return read(response.getPage());
+      });
+    };
+    call<GranulePage>("store list", by, std::move(answer), std::move(send));
+  }
+
+ private:
+  /// `send` runs on the KJ thread and promises a Result<T>.
+  template <class T, class Send>
+  void call(const std::string& doing, Deadline by, Answer<T> answer, Send send) {
+    const Once<T> once(std::move(answer), unavailable(doing + ": not connected"));
+    thread_.queue()->post([this, doing, by, once, send = std::move(send)] {
       auto* session = state_ ? state_->session() : nullptr;
       if (session == nullptr) return;
-      auto reply = session->statusRequest().send().then(
-          [](capnp::Response<Results>&& response) -> Result<StoreStatus> {
-            if (response.hasError()) return read(response.getError());
-            return read(response.getStatus());
-          });
+      auto reply = kj::evalNow([&] { return send(*session); });
       state_->spawn(state_->thread()
                         .until(by, kj::mv(reply))
-                        .then([once](Result<StoreStatus>&& status) { once(std::move(status)); },
-                              [once](kj::Exception&& exception) {
-                                once(to_error(exception, "store status"));
+                        .then([once](Result<T>&& result) { once(std::move(result)); },
+                              [once, doing](kj::Exception&& exception) {
+                                once(to_error(exception, doing));
                               }));
     });
   }
 
- private:
   KjThread thread_;
   std::shared_ptr<State> state_;  // ends on the KJ thread
 };

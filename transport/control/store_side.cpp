@@ -1,4 +1,4 @@
-// A store's control server: handshake and status.
+// A store's control server: handshake, status and lists of granules.
 #include "transport/control/store_side.h"
 
 #include <kj/debug.h>
@@ -13,23 +13,35 @@ namespace {
 
 class Session final : public wire::StoreSession::Server {
  public:
-  explicit Session(std::function<StoreStatus()> status) : status_(std::move(status)) {}
+  Session(std::shared_ptr<TaskQueue> queue, StoreHandlers handlers)
+      : queue_(std::move(queue)), handlers_(std::move(handlers)) {}
   kj::Promise<void> ping(PingContext) override { return kj::READY_NOW; }
   kj::Promise<void> status(StatusContext context) override {
-    write(status_(), context.getResults().initStatus());
+    write(handlers_.status(), context.getResults().initStatus());
     return kj::READY_NOW;
+  }
+  kj::Promise<void> list(ListContext context) override {
+    context.allowCancellation();
+    auto start = [&](std::function<void(Result<GranulePage>)> answer) {
+      handlers_.list(read(context.getParams().getQuery()), std::move(answer));
+    };
+    return later<GranulePage>(queue_, start).then([context](Result<GranulePage>&& page) mutable {
+      if (!page) return write(page.error(), context.getResults().initError());
+      write(*page, context.getResults().initPage());
+    });
   }
 
  private:
-  const std::function<StoreStatus()> status_;
+  const std::shared_ptr<TaskQueue> queue_;
+  const StoreHandlers handlers_;
 };
 
 class StoreServer final : public StoreControlServer {
  public:
-  StoreServer(ListenSocket socket, std::string token, std::function<StoreStatus()> status)
+  StoreServer(ListenSocket socket, std::string token, StoreHandlers handlers)
       : port_(socket.port),
         token_(std::move(token)),
-        status_(std::move(status)),
+        handlers_(std::move(handlers)),
         thread_("ebb-control") {
     thread_.run_and_wait([&] {
       RpcServer::Callbacks callbacks;
@@ -46,8 +58,8 @@ class StoreServer final : public StoreControlServer {
   uint16_t port() const override { return port_; }
 
  private:
-  /// Methods end in the turn in which they begin, so none outlives its connection, nor that the
-  /// server.
+  /// Its method ends in the turn in which it begins, so it does not outlive its connection, nor
+  /// that the server.
   class Hello final : public wire::StoreHello::Server {
    public:
     Hello(StoreServer& server, RpcServer::ConnectionId id) : server_(server), id_(id) {}
@@ -61,7 +73,7 @@ class StoreServer final : public StoreControlServer {
         return kj::READY_NOW;
       }
       server_.server_->keep(id_);
-      results.setSession(kj::heap<Session>(server_.status_));
+      results.setSession(kj::heap<Session>(server_.thread_.queue(), server_.handlers_));
       return kj::READY_NOW;
     }
 
@@ -83,18 +95,19 @@ class StoreServer final : public StoreControlServer {
 
   const uint16_t port_;
   const std::string token_;
-  const std::function<StoreStatus()> status_;
+  const StoreHandlers handlers_;
   KjThread thread_;
   kj::Own<RpcServer> server_;  // on the KJ thread
 };
 
 }  // namespace
 
-Result<std::unique_ptr<StoreControlServer>> StoreControlServer::listen(
-    const HostPort& address, std::string cluster_token, std::function<StoreStatus()> status) {
+Result<std::unique_ptr<StoreControlServer>> StoreControlServer::listen(const HostPort& address,
+                                                                       std::string cluster_token,
+                                                                       StoreHandlers handlers) {
   const auto socket = EBB_TRY(listen_on(address));
   return std::unique_ptr<StoreControlServer>(
-      std::make_unique<StoreServer>(socket, std::move(cluster_token), std::move(status)));
+      std::make_unique<StoreServer>(socket, std::move(cluster_token), std::move(handlers)));
 }
 
 }  // namespace ebb::control
