@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The real model through real processes: any number of ranks says the same, and perplexity is the reference's."""
+"""The real model through real processes: any number of ranks says the same, a rank's memory is its shard, and
+perplexity is the reference's."""
 import json
 import math
 import pathlib
@@ -47,6 +48,29 @@ def test_any_number_of_ranks_says_the_same():
                     expected[policy] = said
                 else:
                     same_while_clear(expected[policy], said, f"{policy}, {ranks} ranks")
+
+
+def shard_bytes(ranks):
+    """Weights of the fullest rank, the first, of SmolLM2-135M in Q4_1 with its head in Q8_0."""
+    layers, width, head_size, ffn, vocabulary = 30, 576, 64, 1536, 49152
+    heads_kv = -(-3 // ranks)
+    columns = 2 * 3 * heads_kv * head_size + 2 * heads_kv * head_size + 3 * ffn / ranks
+    return layers * width * columns * 20 / 32 + vocabulary / ranks * width * 34 / 32
+
+
+def peak_bytes(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
+
+
+def test_a_rank_keeps_little_more_than_its_shard():
+    for ranks in (1, 2, 3):
+        limit = 1.1 * shard_bytes(ranks) + 64 * 2**20
+        with Cluster(ranks=ranks) as cluster:
+            cluster.complete(prompt="The capital of France is", max_tokens=8, temperature=0)
+            peaks = [peak_bytes(cluster.pid(f"worker {rank}")) for rank in range(ranks)]
+        print(f"  {ranks} ranks: peaks of {[peak >> 20 for peak in peaks]} MiB, limit {limit / 2**20:.0f}")
+        assert max(peaks) <= limit, (ranks, peaks, limit)
 
 
 def test_perplexity_is_that_of_the_float32_reference():
