@@ -86,6 +86,15 @@ void add_coordinator(std::vector<Key>& keys, CoordinatorConfig& c) {
                   60 * kSecond});
   keys.push_back({"coordinator.kept_sequences", &c.kept_sequences,
                   "Finished sequences that stay inspectable.", 0, 4096, "sequences"});
+  keys.push_back(
+      {"coordinator.generation_defaults",
+       &c.generation_defaults,
+       "What a request does not say about sampling: the model's own generation_config, or "
+       "none of it (temperature 1, no filters).",
+       0,
+       0,
+       "",
+       {"model", "none"}});
 }
 
 void add_group(std::vector<Key>& keys, const std::string& at, GroupConfig& g) {

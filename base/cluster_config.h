@@ -33,7 +33,8 @@ struct CoordinatorConfig {
   Millis unit_deadline{60000};  ///< a bulk unit without an answer for this long loses the group
   Millis step_deadline{10000};  ///< the same for a decode step
   Millis heartbeat{1000};
-  uint32_t kept_sequences = 64;  ///< finished sequences that stay inspectable
+  uint32_t kept_sequences = 64;               ///< finished sequences that stay inspectable
+  std::string generation_defaults = "model";  ///< model: its files' defaults hold; none: OpenAI's
 };
 
 struct GroupConfig {

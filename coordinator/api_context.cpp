@@ -28,12 +28,15 @@ void WorkPool::stop() {
   for (const auto& loop : loops_) loop->stop();
 }
 
-std::vector<TokenId> model_stop_tokens(const models::Tokenizer& tokenizer) {
+std::vector<TokenId> model_stop_tokens(const models::Tokenizer& tokenizer,
+                                       const models::GenerationDefaults& defaults) {
   std::vector<TokenId> stops;
   const auto add = [&](TokenId id) {
-    if (id >= 0 && std::find(stops.begin(), stops.end(), id) == stops.end()) stops.push_back(id);
+    const bool known = id >= 0 && id < static_cast<TokenId>(tokenizer.vocabulary());
+    if (known && std::find(stops.begin(), stops.end(), id) == stops.end()) stops.push_back(id);
   };
   add(tokenizer.end_of_text());
+  for (const TokenId id : defaults.end_of_text) add(id);
   for (const char* mark : {"<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>",
                            "<|end|>", "<end_of_turn>", "</s>"}) {
     const auto ids = tokenizer.encode(mark, models::SpecialTokens::kParse);

@@ -12,6 +12,7 @@
 #include "coordinator/engine.h"
 #include "coordinator/http_metrics.h"
 #include "models/chat_template.h"
+#include "models/generation_defaults.h"
 #include "models/tokenizer.h"
 
 namespace ebb::coordinator {
@@ -40,18 +41,21 @@ struct ApiContext {
   HttpMetrics metrics;
   WorkPool pool{2};
 
-  std::string model;                 ///< served name
-  std::string fingerprint;           ///< of the model file
-  uint32_t max_model_len = 0;        ///< tokens
-  int64_t started = 0;               ///< Unix seconds
-  std::vector<TokenId> stop_tokens;  ///< of the model: EOS and the ends of turns
+  std::string model;                    ///< served name
+  std::string fingerprint;              ///< of the model file
+  uint32_t max_model_len = 0;           ///< tokens
+  int64_t started = 0;                  ///< Unix seconds
+  std::vector<TokenId> stop_tokens;     ///< of the model: EOS and the ends of turns
+  models::GenerationDefaults defaults;  ///< of the model, when they are in force
 
   uint64_t pending_bytes_max = 64ull << 20;  ///< bodies that wait for the pool
   std::atomic<uint64_t> pending_bytes{0};
 };
 
-/// The tokens at which a model ends its answer: EOS, and those of the usual end-of-turn marks that
-/// are one special token in this vocabulary (some files name only one of them as EOS).
-std::vector<TokenId> model_stop_tokens(const models::Tokenizer& tokenizer);
+/// The tokens at which a model ends its answer: EOS, those that its generation defaults name, and
+/// those of the usual end-of-turn marks that are one special token in this vocabulary (some files
+/// name only one of them as EOS).
+std::vector<TokenId> model_stop_tokens(const models::Tokenizer& tokenizer,
+                                       const models::GenerationDefaults& defaults);
 
 }  // namespace ebb::coordinator

@@ -15,7 +15,8 @@ Choice::Choice(const models::Tokenizer& tokenizer, ChoiceSetup setup)
     : tokenizer_(tokenizer),
       setup_(std::move(setup)),
       detokenizer_(tokenizer, models::Detokenizer::Begin::kText),
-      text_(setup_.stop) {}
+      text_(setup_.stop,
+            setup_.include_stop ? TextStream::StopText::kKept : TextStream::StopText::kLeftOut) {}
 
 Result<Piece> Choice::scored(std::vector<control::TokenLogprob> tokens) {
   for (control::TokenLogprob& token : tokens) {
@@ -89,7 +90,7 @@ Result<Piece> Choice::token(const control::TokenLogprob& token,
   pending_.push_back(std::move(pending));
   pushed_ += bytes.size();
   offset_ += code_points(bytes);
-  piece.text += text_.push(bytes);
+  piece.text += generated_ <= setup_.min_tokens ? text_.pass(bytes) : text_.push(bytes);
   release(piece, false);
   return piece;
 }

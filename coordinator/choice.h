@@ -38,6 +38,8 @@ struct ChoiceSetup {
   uint32_t scored_from = 0;  ///< the engine scores prompt tokens from here on; prompt size: none
   bool logprobs = false;     ///< generated tokens are scored
   std::vector<std::string> stop;
+  bool include_stop = false;
+  uint32_t min_tokens = 0;  ///< stop strings count behind these
 };
 
 class Choice {

@@ -4,6 +4,7 @@
 
 #include "base/checksum.h"
 #include "base/log.h"
+#include "models/grammar/token_table.h"
 
 namespace ebb::coordinator {
 namespace {
@@ -31,6 +32,7 @@ Cluster::Cluster(TaskLoop& loop, ClusterPlan plan, StateFile& state, SelectionBo
                  RendezvousBoard& rendezvous, Callbacks callbacks)
     : loop_(loop),
       plan_(std::move(plan)),
+      vocabulary_digest_(models::grammar::token_table_digest(plan_.vocabulary)),
       state_(state),
       board_(board),
       rendezvous_(rendezvous),
@@ -100,6 +102,7 @@ void Cluster::joined(size_t index, const Link& link) {
   log_info("coordinator", "worker joined",
            {{"worker", link_name(hello)}, {"backend", hello.backend}});
   groups_[index].links[hello.rank] = link;
+  if (hello.rank == 0) groups_[index].vocabulary_sent = false;
   try_form(index);
 }
 
@@ -158,6 +161,9 @@ control::FormGroup Cluster::form_request(size_t index, uint32_t rank) const {
   form.device_kv_bytes = plan.device_kv_bytes;
   form.max_model_len = plan_.max_model_len;
   form.stores = plan_.stores;
+  if (plan_.vocabulary.empty()) return form;
+  form.vocabulary_digest = vocabulary_digest_;
+  if (rank == 0 && !groups_[index].vocabulary_sent) form.vocabulary = plan_.vocabulary;
   return form;
 }
 
@@ -175,6 +181,7 @@ void Cluster::formed(size_t index, Epoch epoch, uint32_t rank,
     return lose(index, who + agrees.error().message);
   }
   group.formed[rank] = true;
+  if (rank == 0) group.vocabulary_sent = true;
   if (std::count(group.formed.begin(), group.formed.end(), false) != 0) return;
   group.state = State::kReady;
   group.failures = 0;
@@ -207,6 +214,8 @@ void Cluster::lose(size_t index, const std::string& why,
             {{"group", plan_.groups[index].name}, {"epoch", group.epoch.value}, {"why", why}});
   group.state = State::kWaiting;
   group.lost_because = why;
+  // Whatever went wrong: the next incarnation does not count on what this one had.
+  if (!was_ready) group.vocabulary_sent = false;
   ++group.failures;
   board_.end(group.epoch, sentence);
   rendezvous_.end(group.epoch, sentence);

@@ -43,6 +43,7 @@ struct ClusterPlan {
   std::string profile_yaml;
   uint32_t max_model_len = 0;
   std::vector<control::StoreAddress> stores;
+  std::string vocabulary;  ///< packed token table, for constraints; empty: none
   Millis form_time{30000};
 };
 
@@ -88,6 +89,7 @@ class Cluster {
     Epoch epoch;
     std::vector<Link> links;
     std::vector<bool> formed;
+    bool vocabulary_sent = false;  ///< over the connection that rank 0 has now
     std::string lost_because;
     uint32_t failures = 0;  ///< in a row
     bool pausing = false;   ///< a retry is due later
@@ -105,6 +107,7 @@ class Cluster {
 
   TaskLoop& loop_;
   const ClusterPlan plan_;
+  const Digest vocabulary_digest_;
   StateFile& state_;
   SelectionBoard& board_;
   RendezvousBoard& rendezvous_;

@@ -29,6 +29,7 @@ struct GenerateRequest {
   std::optional<uint32_t> sinks;
   std::optional<uint32_t> window;
   control::SamplingParams sampling;
+  control::Constraint constraint;  ///< compiles
   bool trace_selection = false;
 };
 

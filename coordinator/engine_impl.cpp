@@ -52,7 +52,7 @@ Result<RequestRules> make_rules(const ClusterConfig& config, const models::Model
 Result<std::unique_ptr<EngineImpl>> EngineImpl::start(const ClusterConfig& config,
                                                       const models::ModelShape& shape,
                                                       const models::SelectionProfile& profile,
-                                                      Metrics& metrics) {
+                                                      Metrics& metrics, std::string vocabulary) {
   if (profile.layers != shape.layers) {
     return invalid("model.profile: is for " + std::to_string(profile.layers) +
                    " layers, the model has " + std::to_string(shape.layers));
@@ -76,6 +76,7 @@ Result<std::unique_ptr<EngineImpl>> EngineImpl::start(const ClusterConfig& confi
   plan.model_digest = shape.digest;
   plan.profile_yaml = models::print_selection_profile(profile);
   plan.max_model_len = rules.max_model_len;
+  plan.vocabulary = std::move(vocabulary);
   plan.form_time = config.worker.collective_deadline + Millis(15000);
   for (const StoreConfig& store : config.stores) {
     plan.stores.push_back({store.name, store.data_address});

@@ -29,13 +29,14 @@ namespace ebb::coordinator {
 
 class EngineImpl final : public Engine {
  public:
-  /// Listens for workers and connects to the stores. `metrics` outlives the engine. Errors:
+  /// Listens for workers and connects to the stores. `metrics` outlives the engine; `vocabulary` is
+  /// the packed token table (empty: no constraints). Errors:
   /// kInvalid (config and model contradict each other: names the key), kUnavailable (address in
   /// use, run_dir not writable), kCorrupt.
   static Result<std::unique_ptr<EngineImpl>> start(const ClusterConfig& config,
                                                    const models::ModelShape& shape,
                                                    const models::SelectionProfile& profile,
-                                                   Metrics& metrics);
+                                                   Metrics& metrics, std::string vocabulary = {});
   /// Requests that still run end with an error first.
   ~EngineImpl() override;
 

@@ -27,9 +27,10 @@ std::string random_hex() {
   return text;
 }
 
+/// Of 53 bits: usage.ebb.seed shows it, and JSON readers keep no more.
 uint64_t random_seed() {
   std::random_device device;
-  return (uint64_t{device()} << 32) | device();
+  return ((uint64_t{device()} << 32) | device()) >> 11;
 }
 
 /// Header names of fields are as clients wrote them: only plain characters go back, and not too
@@ -79,7 +80,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
     bool finished = false;
     bool any_chunk = false;
     TimePoint last_token{};
-    Piece collected;  ///< of a whole answer
+    Piece collected;                                   ///< of a whole answer
+    std::vector<control::TokenLogprob> prompt_scores;  ///< for prompt_logprobs
     FinishReason reason = FinishReason::kStop;
   };
   struct Cancel {
@@ -89,7 +91,9 @@ class Generation : public std::enable_shared_from_this<Generation> {
   using Cancels = std::vector<Cancel>;
 
   void add_sequences(const std::vector<BuiltPrompt>& prompts);
+  bool scores_prompt(size_t index) const;
   void submit(size_t index, uint64_t seed);
+  void keep_prompt_scores(Sequence& sequence, std::vector<control::TokenLogprob>& scored) const;
   void record_token(Sequence& sequence);
   void bound_trace(std::vector<control::SelectionTrace>& trace);
   void deliver(size_t index, Result<Piece> piece, std::optional<FinishReason> reason,
@@ -186,12 +190,22 @@ void Generation::add_sequences(const std::vector<BuiltPrompt>& prompts) {
         request.sampling.prompt_logprobs ? 1 : request.ebb.decode_from.value_or(size);
     choice.logprobs = request.sampling.logprobs >= 0;
     choice.stop = request.stop;
+    choice.include_stop = request.include_stop;
+    choice.min_tokens = request.sampling.min_tokens;
     usage_.prompt_tokens += size;
     for (uint32_t i = 0; i < request.n; ++i) {
+      if (!scores_prompt(i)) choice.scored_from = request.ebb.decode_from.value_or(size);
       sequences_.emplace_back(setup_.context->tokenizer, choice);
     }
   }
   unfinished_ = sequences_.size();
+}
+
+/// One choice of each prompt is enough for prompt_logprobs; with echo, each shows the prompt.
+bool Generation::scores_prompt(size_t index) const {
+  const OpenAiRequest& request = setup_.request;
+  const bool needed = index % request.n == 0 || request.echo || request.max_tokens == 0u;
+  return request.sampling.prompt_logprobs && needed;
 }
 
 void Generation::start() {
@@ -201,6 +215,7 @@ void Generation::start() {
   });
   const OpenAiRequest& request = setup_.request;
   const uint64_t seed = request.seeded ? request.sampling.seed : random_seed();
+  usage_.seed = seed;
   for (size_t i = 0; i < sequences_.size(); ++i) submit(i, seed + i % request.n);
   prompts_.clear();
 }
@@ -214,6 +229,7 @@ void Generation::submit(size_t index, uint64_t seed) {
   GenerateRequest request =
       engine_request(context, setup_.request, prompts_[index / setup_.request.n], seed);
   request.request_id = setup_.request_id;
+  request.sampling.prompt_logprobs = scores_prompt(index);
   auto submitted = context.engine.submit(std::move(request),
                                          std::make_shared<SequenceSink>(shared_from_this(), index));
   Cancels cancels;
@@ -252,9 +268,24 @@ void Generation::on_prompt(size_t index, std::vector<control::TokenLogprob> scor
   {
     std::lock_guard lock(mutex_);
     if (answered_) return;
+    keep_prompt_scores(sequences_[index], scored);
     deliver(index, sequences_[index].choice.scored(std::move(scored)), {}, cancels);
   }
   run(cancels);
+}
+
+/// The engine gives as many best tokens as the greedier of logprobs and prompt_logprobs wants.
+void Generation::keep_prompt_scores(Sequence& sequence,
+                                    std::vector<control::TokenLogprob>& scored) const {
+  if (!setup_.request.prompt_logprobs) return;
+  const auto cut = [](control::TokenLogprob& token, size_t top) {
+    if (token.top.size() > top) token.top.resize(top);
+  };
+  for (control::TokenLogprob& token : scored) {
+    sequence.prompt_scores.push_back(token);
+    cut(sequence.prompt_scores.back(), *setup_.request.prompt_logprobs);
+    cut(token, static_cast<size_t>(std::max(setup_.request.sampling.logprobs, 0)));
+  }
 }
 
 void Generation::on_token(size_t index, const control::TokenLogprob& token,
@@ -396,6 +427,9 @@ void Generation::send_answer() {
     answer.piece = std::move(sequences_[i].collected);
     answer.reason = sequences_[i].reason;
     answer.prompt = sequences_[i].prompt.get();
+    if (setup_.request.prompt_logprobs) {
+      answer.prompt_scores = &sequences_[i - i % setup_.request.n].prompt_scores;
+    }
     choices.push_back(std::move(answer));
   }
   http::Response response;
@@ -420,6 +454,7 @@ void generate(Setup setup, Endpoint endpoint, const std::string& body) {
   ApiLimits limits;
   limits.max_model_len = context.max_model_len;
   limits.vocabulary = context.tokenizer.vocabulary();
+  limits.defaults = &context.defaults;
   if (auto error = parse_openai_request(body, endpoint, limits, setup.request)) {
     return refuse(setup, *error);
   }

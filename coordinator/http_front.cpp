@@ -10,6 +10,7 @@
 #include "coordinator/api_context.h"
 #include "coordinator/generation.h"
 #include "coordinator/http_routes.h"
+#include "coordinator/json_fields.h"
 #include "coordinator/tokenize_api.h"
 #include "transport/http/server.h"
 
@@ -36,6 +37,21 @@ std::string served_name(const ClusterConfig& config, const models::ModelShape& s
   if (!config.model.name.empty()) return config.model.name;
   if (!shape.name.empty()) return shape.name;
   return std::filesystem::path(effective_model_path(config)).stem().string();
+}
+
+/// Defaults must lie where a request's values may.
+Result<void> check_defaults(const models::GenerationDefaults& defaults) {
+  const auto check = [](const char* name, std::optional<double> value, double min, double max) {
+    if (!value || (*value >= min && *value <= max)) return Result<void>();
+    return Result<void>(invalid(std::string("the model's generation defaults: ") + name +
+                                " must be from " + number_text(min) + " to " + number_text(max) +
+                                ", not " + number_text(*value) +
+                                "; coordinator.generation_defaults: none leaves them out"));
+  };
+  EBB_TRY_VOID(check("temperature", defaults.temperature, 0, 2));
+  EBB_TRY_VOID(check("top_p", defaults.top_p, 1e-6, 1));
+  EBB_TRY_VOID(check("min_p", defaults.min_p, 0, 1));
+  return check("repetition_penalty", defaults.repetition_penalty, 1e-6, 10);
 }
 
 http::Response health(const Context& context) {
@@ -287,7 +303,11 @@ Result<std::unique_ptr<HttpFront>> HttpFront::start(const LoadedConfig& loaded, 
   context->started = std::chrono::duration_cast<std::chrono::seconds>(
                          std::chrono::system_clock::now().time_since_epoch())
                          .count();
-  context->stop_tokens = model_stop_tokens(tokenizer);
+  context->stop_tokens = model_stop_tokens(tokenizer, options.defaults);
+  if (own.generation_defaults == "model") {
+    EBB_TRY_VOID(check_defaults(options.defaults));
+    context->defaults = options.defaults;
+  }
   auto front = std::make_unique<BeastFront>(std::move(context));
   EBB_TRY_VOID(front->listen(own));
   return std::unique_ptr<HttpFront>(std::move(front));

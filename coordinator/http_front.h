@@ -8,13 +8,15 @@
 #include "base/metrics.h"
 #include "coordinator/engine.h"
 #include "models/chat_template.h"
+#include "models/generation_defaults.h"
 #include "models/model_shape.h"
 #include "models/tokenizer.h"
 
 namespace ebb::coordinator {
 
 struct HttpFrontOptions {
-  bool insecure = false;  ///< --insecure: listen on addresses that others can reach
+  bool insecure = false;                ///< --insecure: listen on addresses that others can reach
+  models::GenerationDefaults defaults;  ///< what the model's files say about sampling
 };
 
 class HttpFront {

@@ -16,8 +16,10 @@
 
 #include "base/cluster_config.h"
 #include "base/log.h"
+#include "coordinator/api_context.h"
 #include "coordinator/engine_impl.h"
 #include "coordinator/http_front.h"
+#include "models/grammar/token_table.h"
 #include "models/model_files.h"
 
 namespace ebb::coordinator {
@@ -103,10 +105,15 @@ int serve(const LoadedConfig& loaded, const Options& options, const sigset_t& si
   auto model = load_model(config);
   if (!model) return fail(model.error(), kExitFailed);
   Metrics metrics;
-  auto engine = EngineImpl::start(config, model->shape, model->profile, metrics);
+  const models::GenerationDefaults defaults = model->files->generation_defaults();
+  const auto table = models::grammar::make_token_table(
+      *model->tokenizer, model_stop_tokens(*model->tokenizer, defaults));
+  auto engine = EngineImpl::start(config, model->shape, model->profile, metrics,
+                                  models::grammar::pack_token_table(table));
   if (!engine) return fail(engine.error(), kExitFailed);
   HttpFrontOptions http_options;
   http_options.insecure = options.insecure;
+  http_options.defaults = defaults;
   auto front = HttpFront::start(loaded, **engine, *model->tokenizer, model->chat_template.get(),
                                 model->shape, metrics, http_options);
   if (!front) return fail(front.error(), kExitFailed);

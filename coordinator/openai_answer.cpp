@@ -88,6 +88,26 @@ Json logprobs_json(const AnswerShape& shape, const std::vector<ShownToken>& toke
                                            : completion_logprobs(shape, tokens);
 }
 
+/// As vLLM shows them: null for the first token, then {"id": {"logprob", "rank", "decoded_token"}}
+/// with the prompt's own token and the best ones.
+Json prompt_logprobs_json(const AnswerShape& shape,
+                          const std::vector<control::TokenLogprob>& scores) {
+  Json out = Json::array({nullptr});
+  const auto entry = [&](TokenId id, float logprob, uint32_t rank) {
+    return Json{
+        {"logprob", shown_logprob(logprob)}, {"rank", rank}, {"decoded_token", label(shape, id)}};
+  };
+  for (const control::TokenLogprob& score : scores) {
+    Json item{{std::to_string(score.token), entry(score.token, score.logprob, score.rank)}};
+    uint32_t rank = 0;
+    for (const auto& [id, logprob] : score.top) {
+      item.emplace(std::to_string(id), entry(id, logprob, ++rank));
+    }
+    out.push_back(std::move(item));
+  }
+  return out;
+}
+
 /// One list for each generated token: the anchors of its step and what they chose.
 Json trace_json(const std::vector<ShownToken>& tokens) {
   Json steps = Json::array();
@@ -138,7 +158,8 @@ Json usage_json(const UsageTotals& usage) {
            {"device_bytes_max", usage.ebb.device_bytes_max},
            {"prefill_seconds", usage.ebb.prefill_seconds},
            {"decode_seconds", usage.ebb.decode_seconds},
-           {"queue_seconds", usage.ebb.queue_seconds}};
+           {"queue_seconds", usage.ebb.queue_seconds},
+           {"seed", static_cast<int64_t>(usage.seed)}};
   return Json{{"prompt_tokens", usage.prompt_tokens},
               {"completion_tokens", usage.completion_tokens},
               {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
@@ -184,6 +205,10 @@ std::string whole_answer(const AnswerShape& shape, const std::vector<ChoiceAnswe
     item["logprobs"] = logprobs_json(shape, choice.piece.tokens);
     item["finish_reason"] = reason_text(choice.reason);
     add_extras(shape, choice, item);
+    if (choice.prompt_scores != nullptr) {
+      Json scores = prompt_logprobs_json(shape, *choice.prompt_scores);
+      (chat ? out : item)["prompt_logprobs"] = std::move(scores);
+    }
     out["choices"].push_back(std::move(item));
   }
   out["usage"] = usage_json(usage);

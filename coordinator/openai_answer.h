@@ -32,6 +32,8 @@ struct ChoiceAnswer {
   Piece piece;
   FinishReason reason = FinishReason::kStop;
   const std::vector<TokenId>* prompt = nullptr;  ///< shown with token_ids
+  /// Of all prompt tokens but the first; null: not asked for.
+  const std::vector<control::TokenLogprob>* prompt_scores = nullptr;
 };
 
 /// Usage of all sequences of one request. Counters and times are sums over sequences;
@@ -39,6 +41,7 @@ struct ChoiceAnswer {
 struct UsageTotals {
   uint64_t prompt_tokens = 0;  ///< of each prompt once, however many choices it has
   uint64_t completion_tokens = 0;
+  uint64_t seed = 0;
   Usage ebb;  ///< its token counts are not used
   void add(const Usage& usage);
 };

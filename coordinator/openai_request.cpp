@@ -2,36 +2,12 @@
 
 #include "coordinator/json_fields.h"
 #include "coordinator/openai_chat.h"
+#include "coordinator/openai_sampling.h"
 #include "coordinator/openai_unsupported.h"
+#include "coordinator/structured_output.h"
 
 namespace ebb::coordinator {
 namespace {
-
-/// Far above any context; keeps sums of two such numbers in range.
-constexpr uint32_t kTokensMax = 1u << 24;
-
-/// A list of token ids; `path` names it: "prompt[2]".
-std::vector<TokenId> read_ids(FieldReader& fields, const std::string& path, JsonNode list,
-                              uint32_t vocabulary) {
-  std::vector<TokenId> ids;
-  ids.reserve(list.size());
-  for (size_t i = 0; i < list.size() && !fields.failed(); ++i) {
-    const JsonNode item = list.at(i);
-    const std::string name = path + "[" + std::to_string(i) + "]";
-    if (item.kind() != JsonKind::kInteger) {
-      fields.fail(name, std::string("must be a token id, not ") + json_kind_name(item.kind()));
-      break;
-    }
-    const auto id = item.integer();
-    if (!id || *id < 0 || *id >= vocabulary) {
-      fields.fail(name, "must be a token id from 0 to " + std::to_string(vocabulary - 1) +
-                            ", not " + number_text(item.number()));
-      break;
-    }
-    ids.push_back(static_cast<TokenId>(*id));
-  }
-  return ids;
-}
 
 void read_prompt_list(FieldReader& fields, JsonNode list, const ApiLimits& limits,
                       std::vector<Prompt>& prompts) {
@@ -53,7 +29,7 @@ void read_prompt_list(FieldReader& fields, JsonNode list, const ApiLimits& limit
     if (kind == JsonKind::kString) {
       prompts.emplace_back(item.text());
     } else {
-      prompts.emplace_back(read_ids(fields, path, item, limits.vocabulary));
+      prompts.emplace_back(read_token_ids(fields, path, item, limits.vocabulary));
     }
   }
 }
@@ -74,7 +50,7 @@ void read_prompts(FieldReader& fields, const ApiLimits& limits, OpenAiRequest& r
     request.prompts.emplace_back(prompt->text());
   } else if (const JsonKind first = prompt->at(0).kind();
              first == JsonKind::kInteger || first == JsonKind::kReal) {
-    request.prompts.emplace_back(read_ids(fields, "prompt", *prompt, limits.vocabulary));
+    request.prompts.emplace_back(read_token_ids(fields, "prompt", *prompt, limits.vocabulary));
   } else {
     read_prompt_list(fields, *prompt, limits, request.prompts);
   }
@@ -87,70 +63,6 @@ void read_max_tokens(FieldReader& fields, OpenAiRequest& request) {
     return fields.fail("max_completion_tokens", "and max_tokens differ: give one of them");
   }
   request.max_tokens = new_name ? new_name : old_name;
-}
-
-void read_sampling(FieldReader& fields, const ApiLimits& limits, OpenAiRequest& request) {
-  control::SamplingParams& sampling = request.sampling;
-  sampling.temperature = static_cast<float>(fields.real("temperature", 0, 2).value_or(1.0));
-  if (const auto top_p = fields.real("top_p", 0, 1)) {
-    if (*top_p == 0) fields.fail("top_p", "must be over 0 and at most 1, not 0");
-    sampling.top_p = static_cast<float>(*top_p);
-  }
-  const int64_t top_k = fields.integer("top_k", -1, INT32_MAX).value_or(0);
-  sampling.top_k = top_k > 0 ? static_cast<uint32_t>(top_k) : 0;
-  if (const auto seed = fields.integer("seed", INT64_MIN, INT64_MAX)) {
-    sampling.seed = static_cast<uint64_t>(*seed);
-    request.seeded = true;
-  }
-  if (const auto ids = fields.take("stop_token_ids")) {
-    if (ids->kind() != JsonKind::kArray || ids->size() > kStopsMax) {
-      return fields.fail("stop_token_ids",
-                         "must be a list of at most " + std::to_string(kStopsMax) + " token ids");
-    }
-    sampling.stop_tokens = read_ids(fields, "stop_token_ids", *ids, limits.vocabulary);
-  }
-}
-
-void read_stop(FieldReader& fields, OpenAiRequest& request) {
-  const auto stop = fields.take("stop");
-  if (!stop) return;
-  std::vector<JsonNode> items;
-  if (stop->kind() == JsonKind::kArray) {
-    if (stop->size() > kStopsMax) {
-      return fields.fail("stop", "must hold at most " + std::to_string(kStopsMax) +
-                                     " strings, not " + std::to_string(stop->size()));
-    }
-    for (size_t i = 0; i < stop->size(); ++i) items.push_back(stop->at(i));
-  } else {
-    items.push_back(*stop);
-  }
-  for (const JsonNode item : items) {
-    if (item.kind() != JsonKind::kString) {
-      return fields.fail("stop", std::string("must be a string or a list of strings, not ") +
-                                     json_kind_name(item.kind()));
-    }
-    const size_t bytes = item.text().size();
-    if (bytes == 0 || bytes > kStopBytesMax) {
-      return fields.fail("stop", "strings must have 1 to " + std::to_string(kStopBytesMax) +
-                                     " bytes, not " + std::to_string(bytes));
-    }
-    request.stop.push_back(item.text());
-  }
-}
-
-void read_logprobs(FieldReader& fields, OpenAiRequest& request) {
-  if (request.endpoint == Endpoint::kCompletions) {
-    if (const auto count = fields.u32("logprobs", 0, kLogprobsMax)) {
-      request.sampling.logprobs = static_cast<int32_t>(*count);
-    }
-    return;
-  }
-  const bool wanted = fields.boolean("logprobs").value_or(false);
-  const auto top = fields.u32("top_logprobs", 0, kLogprobsMax);
-  if (top && *top > 0 && !wanted) {
-    return fields.fail("top_logprobs", "needs logprobs: true");
-  }
-  if (wanted) request.sampling.logprobs = static_cast<int32_t>(top.value_or(0));
 }
 
 void read_stream_options(FieldReader& fields, std::optional<ApiError>& error,
@@ -218,17 +130,27 @@ void read_ebb(FieldReader& outer, std::optional<ApiError>& error, OpenAiRequest&
 
 /// Rules between fields.
 void check_together(FieldReader& fields, OpenAiRequest& request) {
-  const bool scores = request.echo || request.ebb.decode_from.has_value();
+  const bool asked = request.sampling.prompt_logprobs;  // by prompt_logprobs
+  const bool scores = request.echo || request.ebb.decode_from.has_value() || asked;
   if (request.max_tokens == 0u && !scores) {
-    fields.fail("max_tokens", "must be at least 1: 0 is for echo and ebb.decode_from");
+    fields.fail("max_tokens",
+                "must be at least 1: 0 is for echo, prompt_logprobs and ebb.decode_from");
   }
   if (request.ebb.trace_selection && request.max_tokens.value_or(0) > kTraceStepsMax) {
     fields.fail("ebb.trace", "covers at most " + std::to_string(kTraceStepsMax) +
                                  " steps: max_tokens is " + std::to_string(*request.max_tokens));
   }
-  if (request.sampling.prompt_logprobs) return;
+  if (request.sampling.min_tokens > request.max_tokens.value_or(kTokensMax)) {
+    fields.fail("min_tokens", "must be at most max_tokens, " + std::to_string(*request.max_tokens) +
+                                  ", not " + std::to_string(request.sampling.min_tokens));
+  }
+  if (asked && request.stream) fields.fail("prompt_logprobs", "is not available with stream: true");
+  const bool constrained = request.constraint.kind != control::ConstraintKind::kNone;
+  if (constrained && request.ignore_eos) {
+    fields.fail("ignore_eos", "cannot be met: structured output ends where its grammar ends");
+  }
   // With nothing to generate, scoring the prompt is the only work there is.
-  request.sampling.prompt_logprobs =
+  request.sampling.prompt_logprobs |=
       request.echo &&
       (request.sampling.logprobs >= 0 || (request.max_tokens == 0u && !request.ebb.decode_from));
   if (request.ebb.decode_from && request.sampling.logprobs < 0) request.sampling.logprobs = 0;
@@ -258,10 +180,10 @@ std::optional<ApiError> parse_openai_request(std::string_view body, Endpoint end
   request.n = fields.u32("n", 1, kChoicesMax).value_or(1);
   read_max_tokens(fields, request);
   read_sampling(fields, limits, request);
-  read_stop(fields, request);
+  read_stop(fields, limits, request);
   read_logprobs(fields, request);
+  read_structured_output(fields, error, request);
   read_stream_options(fields, error, request);
-  request.ignore_eos = fields.boolean("ignore_eos").value_or(false);
   request.return_token_ids = fields.boolean("return_token_ids").value_or(false);
   fields.take("user");  // names the caller's end user; changes nothing
   read_ebb(fields, error, request);

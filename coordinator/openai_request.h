@@ -12,6 +12,7 @@
 #include "base/ids.h"
 #include "coordinator/api_error.h"
 #include "models/chat_template.h"
+#include "models/generation_defaults.h"
 #include "transport/control/messages.h"
 
 namespace ebb::coordinator {
@@ -23,6 +24,8 @@ constexpr uint32_t kMessagesMax = 4096;
 constexpr uint32_t kStopsMax = 16;
 constexpr uint32_t kStopBytesMax = 256;
 constexpr uint32_t kLogprobsMax = 20;
+/// Far above any context; keeps sums of two such numbers in range.
+constexpr uint32_t kTokensMax = 1u << 24;
 constexpr uint32_t kTraceStepsMax = 256;  ///< a trace is about 4 bytes x budget x anchors a step
 constexpr uint32_t kCompletionTokensDefault = 16;  ///< OpenAI's
 constexpr uint32_t kChatTokensDefault = 1024;      ///< or the rest of the context, if that is less
@@ -52,6 +55,9 @@ struct OpenAiRequest {
   control::SamplingParams sampling;  ///< without stop tokens of the model
   bool seeded = false;               ///< sampling.seed was given
   std::vector<std::string> stop;
+  bool include_stop = false;  ///< a stop string is the end of the text, not left out
+  std::optional<uint32_t> prompt_logprobs;
+  control::Constraint constraint;  ///< compiles
   bool echo = false;
   bool stream = false;
   bool include_usage = false;
@@ -65,6 +71,7 @@ struct OpenAiRequest {
 struct ApiLimits {
   uint32_t max_model_len = 0;  ///< tokens
   uint32_t vocabulary = 0;
+  const models::GenerationDefaults* defaults = nullptr;  ///< null: the API's own
 };
 
 /// Fills `request`; an error leaves it half filled.

@@ -3,35 +3,23 @@
 namespace ebb::coordinator {
 namespace {
 
-enum class Neutral { kZero, kOne, kEmpty, kFalse, kTrue, kNothing };
+enum class Neutral { kOne, kEmpty, kFalse, kTrue, kNothing };
 struct Field {
   const char* name;
   Neutral neutral;
 };
 
 constexpr Field kFields[] = {
-    {"presence_penalty", Neutral::kZero},
-    {"frequency_penalty", Neutral::kZero},
-    {"repetition_penalty", Neutral::kOne},
     {"length_penalty", Neutral::kOne},
-    {"min_p", Neutral::kZero},
-    {"min_tokens", Neutral::kZero},
-    {"logit_bias", Neutral::kEmpty},
     {"bad_words", Neutral::kEmpty},
     {"allowed_token_ids", Neutral::kNothing},
     {"suffix", Neutral::kEmpty},
     {"functions", Neutral::kEmpty},
     {"use_beam_search", Neutral::kFalse},
-    {"include_stop_str_in_output", Neutral::kFalse},
     {"skip_special_tokens", Neutral::kTrue},
     {"add_special_tokens", Neutral::kNothing},
     {"truncate_prompt_tokens", Neutral::kNothing},
-    {"prompt_logprobs", Neutral::kNothing},
-    {"guided_json", Neutral::kNothing},
-    {"guided_regex", Neutral::kNothing},
-    {"guided_choice", Neutral::kNothing},
     {"guided_grammar", Neutral::kNothing},
-    {"structured_outputs", Neutral::kNothing},
     {"audio", Neutral::kNothing},
     {"web_search_options", Neutral::kNothing},
 };
@@ -51,8 +39,6 @@ bool is_number(JsonNode value, double wanted) {
 
 bool is_neutral(JsonNode value, Neutral neutral) {
   switch (neutral) {
-    case Neutral::kZero:
-      return is_number(value, 0);
     case Neutral::kOne:
       return is_number(value, 1);
     case Neutral::kEmpty:
@@ -71,8 +57,6 @@ bool is_neutral(JsonNode value, Neutral neutral) {
 
 const char* neutral_text(Neutral neutral) {
   switch (neutral) {
-    case Neutral::kZero:
-      return "is not supported: only 0 is accepted";
     case Neutral::kOne:
       return "is not supported: only 1 is accepted";
     case Neutral::kEmpty:
@@ -117,11 +101,6 @@ void refuse_unsupported(FieldReader& fields, uint32_t n) {
   if (const auto best_of = fields.take("best_of"); best_of && !is_number(*best_of, n)) {
     fields.fail("best_of",
                 "is not supported: only the value of n (" + std::to_string(n) + ") is accepted");
-  }
-  if (const auto format = fields.take("response_format")) {
-    const bool plain = format->kind() == JsonKind::kObject && is_text(format->find("type"), "text");
-    if (!plain)
-      fields.fail("response_format", "is not supported: only {\"type\":\"text\"} is accepted");
   }
   refuse_choice(fields, "function_call");
   if (const auto modalities = fields.take("modalities")) {

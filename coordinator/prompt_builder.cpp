@@ -148,6 +148,7 @@ GenerateRequest engine_request(const ApiContext& context, const OpenAiRequest& r
   out.window = request.ebb.window;
   out.sampling = request.sampling;
   out.sampling.seed = seed;
+  out.constraint = request.constraint;
   if (!request.ignore_eos) {
     out.sampling.stop_tokens.insert(out.sampling.stop_tokens.end(), context.stop_tokens.begin(),
                                     context.stop_tokens.end());

@@ -100,6 +100,7 @@ Result<CheckedRequest> check_request(const RequestRules& rules, const ArenaModel
   checked.open.decode_from = checked.size.bulk_tokens;
   checked.open.policy = policy;
   checked.open.sampling = std::move(request.sampling);
+  checked.open.constraint = std::move(request.constraint);
   checked.open.trace_selection = request.trace_selection;
   return checked;
 }

@@ -354,6 +354,9 @@ void Scheduler::take_tokens(Sequence& sequence, const control::SequenceResult& r
     return end(sequence, Finished{seq, FinishReason::kLength, usage(sequence, now)}, events);
   }
   if (scores_prompt) return;
+  if (!result.problem.empty()) {
+    return end(sequence, Failed{seq, unsupported(result.problem)}, events);
+  }
   if (!result.has_token) {
     return end(sequence, Failed{seq, internal_error("the workers gave no token")}, events);
   }
@@ -362,6 +365,9 @@ void Scheduler::take_tokens(Sequence& sequence, const control::SequenceResult& r
     return end(sequence, Finished{seq, FinishReason::kStop, usage(sequence, now)}, events);
   }
   events.emplace_back(TokenMade{seq, result.token, result.trace});
+  if (result.complete) {
+    return end(sequence, Finished{seq, FinishReason::kStop, usage(sequence, now)}, events);
+  }
   if (sequence.generated == sequence.open.max_tokens) {
     end(sequence, Finished{seq, FinishReason::kLength, usage(sequence, now)}, events);
   }

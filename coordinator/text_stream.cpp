@@ -47,22 +47,35 @@ size_t well_begun(std::string_view text) {
 
 }  // namespace
 
-TextStream::TextStream(std::vector<std::string> stops) : stops_(std::move(stops)) {
+TextStream::TextStream(std::vector<std::string> stops, StopText stop_text)
+    : stops_(std::move(stops)), stop_text_(stop_text) {
   std::erase(stops_, std::string());
 }
 
 std::string TextStream::push(std::string_view bytes) {
   if (stopped_) return {};
   pending_ += bytes;
-  size_t first = std::string::npos;
-  for (const std::string& stop : stops_) first = std::min(first, pending_.find(stop));
+  size_t first = std::string::npos, size = 0;
+  for (const std::string& stop : stops_) {
+    const size_t at = pending_.find(stop);
+    if (at >= first) continue;
+    first = at;
+    size = stop.size();
+  }
   if (first != std::string::npos) {
+    if (stop_text_ == StopText::kKept) first += size;
     std::string text = release(first, Tail::kEnds);
     stopped_ = true;
     pending_.clear();
     return text;
   }
   return release(pending_.size() - possible_stop(), Tail::kMayContinue);
+}
+
+std::string TextStream::pass(std::string_view bytes) {
+  if (stopped_) return {};
+  pending_ += bytes;
+  return release(pending_.size(), Tail::kMayContinue);
 }
 
 std::string TextStream::finish() { return release(pending_.size(), Tail::kEnds); }

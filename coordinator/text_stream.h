@@ -14,16 +14,19 @@ namespace ebb::coordinator {
 /// section 3.9).
 class TextStream {
  public:
-  explicit TextStream(std::vector<std::string> stops);
+  enum class StopText { kLeftOut, kKept };
+  explicit TextStream(std::vector<std::string> stops, StopText stop_text = StopText::kLeftOut);
 
   /// Takes more bytes; returns the text that is now certain. Nothing after stopped().
   std::string push(std::string_view bytes);
+  /// The same, but stop strings that begin in these bytes or before do not count.
+  std::string pass(std::string_view bytes);
   /// No more bytes come: what was held back. An incomplete sequence becomes U+FFFD.
   std::string finish();
 
-  /// A stop string was found: it and everything behind it are gone.
+  /// A stop string was found: everything behind it is gone, and it too unless it is kept.
   bool stopped() const { return stopped_; }
-  /// Bytes pushed that are now text: those of a found stop string never count.
+  /// Bytes pushed that are now text: those of a stop string that is left out never count.
   uint64_t released() const { return released_; }
 
  private:
@@ -32,6 +35,7 @@ class TextStream {
   size_t possible_stop() const;
 
   std::vector<std::string> stops_;
+  StopText stop_text_;
   std::string pending_;
   uint64_t released_ = 0;
   bool stopped_ = false;

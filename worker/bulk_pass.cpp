@@ -2,7 +2,6 @@
 // that a chunk makes are exact; they are restored from nowhere.
 #include <algorithm>
 
-#include "worker/sampler.h"
 #include "worker/step.h"
 
 namespace ebb::worker {

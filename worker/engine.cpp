@@ -76,6 +76,9 @@ Result<control::FormReply> Engine::form(const control::FormGroup& group,
       EBB_TRY(models::parse_selection_profile(group.profile_yaml, "the coordinator's profile"));
   next->layout = EBB_TRY(
       models::make_layout(shape_, next->profile.bands(), group.ranks, group.granule_tokens));
+  if (group.rank == 0) {
+    EBB_TRY_VOID(sampling_.constraints.set_vocabulary(group.vocabulary_digest, group.vocabulary));
+  }
   kv_shape_.block_tokens = group.granule_tokens;
   const uint64_t block_all = uint64_t{group.granule_tokens} * next->layout.row_bytes_all();
   const auto blocks =
@@ -231,6 +234,11 @@ Result<void> Engine::open(const control::OpenUnit& unit, control::UnitResult& ou
   if (!policy) return fail(std::move(policy).error());
   auto sequence = std::make_unique<Sequence>();
   sequence->open = unit;
+  if (options_.rank == 0) {
+    auto sampling = SamplingState::make(sequence->open, shape_.vocabulary, sampling_);
+    if (!sampling) return fail(std::move(sampling).error());
+    sequence->sampling = std::move(*sampling);
+  }
   sequence->tokens = unit.prompt;
   sequence->policy = std::move(*policy);
   sequence->kv = std::make_unique<SequenceKv>(*arena_, *backend_.ops, group_->layout, kv_shape_);

@@ -80,6 +80,7 @@ class Engine {
   Metrics& metrics_;
   std::unique_ptr<Transformer> model_;
   std::unique_ptr<Arena> arena_;
+  SamplingTools sampling_;
   std::unique_ptr<Incarnation> group_;
   std::mutex abort_mutex_;  ///< guards collective_ against abort()
   std::shared_ptr<collective::Collective> collective_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "base/check.h"
@@ -37,6 +38,33 @@ std::vector<TokenId> best_ids(std::span<const float> logits, size_t count) {
   return ids;
 }
 
+/// Sorts as much of the beginning as is needed for its weights to reach `wanted`; the rest goes.
+/// Returns the weight of what is kept. Chunks grow: few tokens usually hold most of the weight.
+template <class Candidate, class Before>
+double keep_first(std::vector<Candidate>& kept, double wanted, Before before) {
+  double reached = 0;
+  size_t done = 0;
+  for (size_t chunk = 32; done < kept.size(); chunk *= 8) {
+    const size_t end = std::min(kept.size(), done + chunk);
+    const auto first = kept.begin() + static_cast<ptrdiff_t>(done);
+    const auto last = kept.begin() + static_cast<ptrdiff_t>(end);
+    if (end < kept.size()) std::nth_element(first, last, kept.end(), before);
+    std::sort(first, last, before);
+    for (; done < end; ++done) {
+      reached += kept[done].weight;
+      if (reached < wanted) continue;
+      kept.resize(done + 1);
+      return reached;
+    }
+  }
+  return reached;
+}
+
+template <class Candidate>
+bool is_better(const Candidate& a, const Candidate& b) {
+  return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
+}
+
 }  // namespace
 
 double keyed_uniform(uint64_t seed, uint64_t position) {
@@ -56,46 +84,100 @@ control::TokenLogprob score_token(std::span<const float> logits, TokenId token, 
   return scored;
 }
 
-TokenId sample_token(std::span<const float> logits, const control::SamplingParams& params,
-                     Position position) {
+uint32_t rank_of_token(std::span<const float> logits, TokenId token) {
+  const float own = logits[static_cast<size_t>(token)];
+  return 1 + static_cast<uint32_t>(
+                 std::count_if(logits.begin(), logits.end(), [&](float v) { return v > own; }));
+}
+
+void adjust_logits(std::span<float> logits, const control::SamplingParams& params,
+                   std::span<const SeenToken> seen) {
+  for (const SeenToken& one : seen) {
+    float& logit = logits[static_cast<size_t>(one.token)];
+    logit = logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty;
+    if (one.generated == 0) continue;
+    logit -= params.presence_penalty +
+             params.frequency_penalty * static_cast<float>(one.generated);
+  }
+  for (const control::TokenBias& bias : params.logit_bias) {
+    logits[static_cast<size_t>(bias.token)] += bias.bias;
+  }
+}
+
+/// Sets the weights; returns their sum.
+double Sampler::weigh(float temperature) {
+  float best = -std::numeric_limits<float>::infinity();
+  for (const Candidate& candidate : kept_) best = std::max(best, candidate.logit);
+  double sum = 0;
+  for (Candidate& candidate : kept_) {
+    candidate.weight = std::exp((static_cast<double>(candidate.logit) - best) / temperature);
+    sum += candidate.weight;
+  }
+  return sum;
+}
+
+/// Those whose surprise -ln p is nearest to the mean surprise (the entropy).
+double Sampler::keep_typical(double sum, double share) {
+  double entropy = 0;
+  for (const Candidate& candidate : kept_) {
+    const double p = candidate.weight / sum;
+    if (p > 0) entropy -= p * std::log(p);
+  }
+  std::erase_if(kept_, [](const Candidate& candidate) { return candidate.weight <= 0; });
+  for (Candidate& candidate : kept_) {
+    candidate.distance = std::abs(-std::log(candidate.weight / sum) - entropy);
+  }
+  return keep_first(kept_, share * sum, [&](const Candidate& a, const Candidate& b) {
+    return a.distance != b.distance ? a.distance < b.distance : is_better(a, b);
+  });
+}
+
+double Sampler::keep_nucleus(double sum, double share) {
+  return keep_first(kept_, share * sum, is_better<Candidate>);
+}
+
+double Sampler::keep_likely(double share) {
+  double best = 0;
+  for (const Candidate& candidate : kept_) best = std::max(best, candidate.weight);
+  std::erase_if(kept_, [&](const Candidate& c) { return c.weight < share * best; });
+  double sum = 0;
+  for (const Candidate& candidate : kept_) sum += candidate.weight;
+  return sum;
+}
+
+TokenId Sampler::sample(std::span<const float> logits, const control::SamplingParams& params,
+                        Position position) {
   EBB_CHECK(!logits.empty());
   if (params.temperature <= 0) {
     return static_cast<TokenId>(std::max_element(logits.begin(), logits.end()) - logits.begin());
   }
-  const bool filtered = params.top_k > 0 || params.top_p < 1.0f;
-  const size_t keep = params.top_k > 0 ? params.top_k : logits.size();
-  std::vector<TokenId> ids;
-  if (filtered) {
-    ids = best_ids(logits, keep);
-  } else {
-    ids.resize(logits.size());
-    std::iota(ids.begin(), ids.end(), 0);
+  kept_.clear();
+  for (size_t id = 0; id < logits.size(); ++id) {
+    if (logits[id] == -std::numeric_limits<float>::infinity()) continue;
+    kept_.push_back({static_cast<TokenId>(id), logits[id]});
   }
-  const float top = *std::max_element(logits.begin(), logits.end());
-  std::vector<double> weight(ids.size());
-  double sum = 0;
-  for (size_t i = 0; i < ids.size(); ++i) {
-    weight[i] = std::exp((static_cast<double>(logits[static_cast<size_t>(ids[i])]) - top) /
-                         params.temperature);
-    sum += weight[i];
+  EBB_CHECK(!kept_.empty());
+  const bool top_k = params.top_k > 0 && params.top_k < kept_.size();
+  if (top_k) {
+    const auto end = kept_.begin() + static_cast<ptrdiff_t>(params.top_k);
+    std::nth_element(kept_.begin(), end, kept_.end(), is_better<Candidate>);
+    kept_.resize(params.top_k);
   }
-  if (params.top_p < 1.0f) {
-    double reached = 0;
-    for (size_t i = 0; i < ids.size(); ++i) {
-      reached += weight[i];
-      if (reached >= params.top_p * sum) {
-        weight.resize(i + 1);
-        sum = reached;
-        break;
-      }
-    }
+  double sum = weigh(params.temperature);
+  const bool typical = params.typical_p < 1, nucleus = params.top_p < 1, likely = params.min_p > 0;
+  if (typical) sum = keep_typical(sum, params.typical_p);
+  if (nucleus) sum = keep_nucleus(sum, params.top_p);
+  if (likely) sum = keep_likely(params.min_p);
+  // One order for the draw, whatever way the selection took.
+  if (top_k || typical || nucleus || likely) {
+    std::sort(kept_.begin(), kept_.end(), is_better<Candidate>);
   }
   double left = keyed_uniform(params.seed, position) * sum;
-  for (size_t i = 0; i < weight.size(); ++i) {
-    left -= weight[i];
-    if (left < 0) return ids[i];
+  for (const Candidate& candidate : kept_) {
+    left -= candidate.weight;
+    if (left < 0) return candidate.token;
   }
-  return ids[weight.size() - 1];
+  return kept_.back().token;
 }
 
 }  // namespace ebb::worker

@@ -8,6 +8,7 @@
 #include "transport/control/messages.h"
 #include "worker/attention/policy.h"
 #include "worker/kept_activations.h"
+#include "worker/sampling_state.h"
 #include "worker/sequence_kv.h"
 
 namespace ebb::worker {
@@ -22,6 +23,7 @@ struct Sequence {
   uint32_t length = 0;          ///< tokens whose KV exists in every layer
   std::unique_ptr<AttentionPolicy> policy;
   std::unique_ptr<SequenceKv> kv;
+  std::unique_ptr<SamplingState> sampling;         ///< rank 0 only
   std::unique_ptr<KeptActivations> kept;           ///< during a band-by-band bulk pass
   std::map<uint32_t, std::vector<Position>> sets;  ///< by anchor: the last step's
   std::vector<Digest> content;  ///< content digest of each whole granule of exact tokens

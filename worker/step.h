@@ -60,8 +60,9 @@ Result<void> exchange_sets(StepContext& context, UnitId unit, uint32_t anchor,
                            std::vector<control::Candidates> candidates);
 
 /// Rank 0 only: the next token after position `length - 1` of `sequence` from its logits
-/// [vocabulary]: scores the forced token, or samples. Fills `result`; returns the token.
-TokenId next_token(const Sequence& sequence, std::span<const float> logits, uint32_t length,
+/// [vocabulary]: scores the forced token, or samples, which moves the sampling state: call it once
+/// a step, when nothing else of the step can fail. Fills `result`; returns the token.
+TokenId next_token(Sequence& sequence, std::span<const float> logits, uint32_t length,
                    control::SequenceResult& result);
 
 }  // namespace ebb::worker

@@ -17,7 +17,7 @@ constexpr size_t kChoiceBytesMax = 65536;  ///< of all together
 
 /// `source`: nothing, a JSON schema, a regular expression, or a JSON list of strings. Bounded in
 /// time and memory by the bytes of the source (kSchemaBytesMax, kRegexBytesMax) and by kStatesMax.
-/// Errors: kInvalid, a sentence that names what is wrong and where.
+/// Errors: kInvalid: what is wrong and where, to be read behind the field's name.
 Result<Grammar> compile_constraint(ConstraintKind kind, std::string_view source);
 
 /// A list of strings as compile_constraint() takes it.

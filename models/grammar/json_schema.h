@@ -12,7 +12,7 @@ namespace ebb::models::grammar {
 constexpr size_t kSchemaBytesMax = 65536;
 
 /// JSON Schema, draft 2020-12, the keywords of docs/sampling.md. Errors: kInvalid, naming the path
-/// of the keyword: "properties.age.multipleOf: is not supported".
+/// of the keyword: "at properties.age.multipleOf: is not supported".
 Result<Grammar> compile_json_schema(std::string_view schema);
 
 /// Any JSON object.

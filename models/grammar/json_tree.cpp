@@ -34,12 +34,12 @@ class TreeBuilder {
   bool end_object() { return close(); }
   bool end_array() { return close(); }
   bool key(std::string& name) {
-    if (!names_.back().insert(name).second) return fail("\"" + name + "\" twice in one object");
+    if (!names_.back().insert(name).second) return fail("has \"" + name + "\" twice in one object");
     name_ = std::move(name);
     return true;
   }
   bool parse_error(size_t position, const std::string&, const Json::exception&) {
-    return fail("not JSON at byte " + std::to_string(position));
+    return fail("is not JSON at byte " + std::to_string(position));
   }
 
   JsonTree take() { return std::move(root_); }
@@ -130,9 +130,9 @@ Result<JsonTree> parse_json_tree(std::string_view text) {
   try {
     if (Json::sax_parse(text, &builder)) return builder.take();
   } catch (const Json::exception&) {
-    return invalid("not JSON: a number is out of range");
+    return invalid("is not JSON: a number is out of range");
   }
-  return invalid(builder.problem().empty() ? "not JSON" : builder.problem());
+  return invalid(builder.problem().empty() ? "is not JSON" : builder.problem());
 }
 
 std::string json_string(std::string_view text) {

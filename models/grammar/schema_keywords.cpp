@@ -80,7 +80,7 @@ std::optional<KeywordGroup> keyword_group(std::string_view keyword) {
 }
 
 Error schema_error(const std::string& path, const std::string& message) {
-  return invalid(path.empty() ? message : path + ": " + message);
+  return invalid(path.empty() ? message : "at " + path + ": " + message);
 }
 
 std::string member_path(const std::string& path, const std::string& name) {

@@ -37,7 +37,7 @@ enum SchemaType : uint8_t {
 using SchemaTypes = uint8_t;
 constexpr SchemaTypes kEveryType = 127;
 
-/// "path: message", as all errors of schemas are.
+/// "at path: message", as all errors of schemas are: to be read behind the schema's own name.
 Error schema_error(const std::string& path, const std::string& message);
 /// "path.name", or "name" at the top.
 std::string member_path(const std::string& path, const std::string& name);

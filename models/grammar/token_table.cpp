@@ -30,6 +30,18 @@ Result<uint32_t> take_number(std::string_view& packed) {
 
 }  // namespace
 
+TokenTable make_token_table(const Tokenizer& tokenizer, const std::vector<TokenId>& ends) {
+  TokenTable table;
+  const auto count = static_cast<TokenId>(tokenizer.vocabulary());
+  for (TokenId id = 0; id < count; ++id) {
+    const std::string_view bytes = tokenizer.token_bytes(id);
+    const bool text = !tokenizer.is_special(id) && bytes.size() <= kTokenBytesMax &&
+                      std::find(ends.begin(), ends.end(), id) == ends.end();
+    table.tokens.emplace_back(text ? bytes : std::string_view());
+  }
+  return table;
+}
+
 std::string pack_token_table(const TokenTable& table) {
   std::string packed;
   put_number(packed, static_cast<uint32_t>(table.tokens.size()));

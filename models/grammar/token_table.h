@@ -9,6 +9,7 @@
 
 #include "base/ids.h"
 #include "base/result.h"
+#include "models/tokenizer.h"
 
 namespace ebb::models::grammar {
 
@@ -20,6 +21,9 @@ struct TokenTable {
   std::vector<std::string> tokens;  ///< by id
   friend bool operator==(const TokenTable&, const TokenTable&) = default;
 };
+
+/// `ends` (tokens that end an answer) are no text either, whatever the tokenizer says of them.
+TokenTable make_token_table(const Tokenizer& tokenizer, const std::vector<TokenId>& ends);
 
 /// Lengths as LEB128, then all bytes.
 std::string pack_token_table(const TokenTable& table);

@@ -32,8 +32,8 @@ class ApiTest : public ::testing::Test {
   }
   void start() {
     front_.reset();
-    auto front =
-        HttpFront::start(config_, engine_, tokenizer_, chat_template_.get(), shape_, metrics_);
+    auto front = HttpFront::start(config_, engine_, tokenizer_, chat_template_.get(), shape_,
+                                  metrics_, options_);
     ASSERT_TRUE(front) << front.error().text();
     front_ = std::move(*front);
   }
@@ -115,6 +115,7 @@ class ApiTest : public ::testing::Test {
   FakeTokenizer tokenizer_;
   std::unique_ptr<models::ChatTemplate> chat_template_;
   models::ModelShape shape_;
+  HttpFrontOptions options_;
   LoadedConfig config_;
   FakeEngine engine_;
   std::unique_ptr<HttpFront> front_;

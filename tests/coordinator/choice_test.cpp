@@ -53,6 +53,21 @@ TEST_F(ChoiceTest, ATokenGoesOutWithItsFirstByte) {
   EXPECT_EQ(rest.tokens[0].text_offset, 1u);
 }
 
+TEST_F(ChoiceTest, StopStringsCountBehindMinTokensAndMayBeKept) {
+  ChoiceSetup setup;
+  setup.stop = {"x"};
+  setup.min_tokens = 2;
+  setup.include_stop = true;
+  Choice choice = make({'a'}, setup);
+  EXPECT_EQ(push(choice, 'x').text, "x");
+  EXPECT_EQ(push(choice, 'x').text, "x");
+  EXPECT_FALSE(choice.stopped());
+  const Piece last = push(choice, 'x');
+  EXPECT_TRUE(choice.stopped());
+  EXPECT_EQ(last.text, "x");
+  EXPECT_THAT(ids(last), ::testing::ElementsAre('x'));
+}
+
 TEST_F(ChoiceTest, TokensOfAStopStringAreNotShown) {
   ChoiceSetup setup;
   setup.stop = {"lo w"};

@@ -54,6 +54,7 @@ class ClusterTest : public ::testing::Test {
     plan.profile_yaml = models::print_selection_profile(small_profile());
     plan.max_model_len = 4096;
     plan.stores = {{"s0", {"127.0.0.1", 7500}}};
+    plan.vocabulary = "a packed table";
     state = *StateFile::open(dir.path());
     Cluster::Callbacks callbacks;
     callbacks.on_ready = [this](size_t) { ++ready; };
@@ -129,6 +130,29 @@ TEST_F(ClusterTest, AsksEveryRankOnceAllAreThere) {
     EXPECT_EQ(form.stores[0].data.port, 7500);
     EXPECT_TRUE(models::parse_selection_profile(form.profile_yaml, "form"));
   }
+}
+
+TEST_F(ClusterTest, SendsTheVocabularyToRankZeroOnceAConnection) {
+  make_ready();
+  const auto form = [&](uint32_t rank) {
+    return on_loop([&] { return links[rank]->forms.back().first; });
+  };
+  EXPECT_EQ(form(0).vocabulary, "a packed table");
+  EXPECT_EQ(form(1).vocabulary, "");
+  EXPECT_EQ(form(0).vocabulary_digest, form(1).vocabulary_digest);
+
+  // Rank 1 goes and comes again: rank 0 still has it.
+  cluster->gone(links[1], "test");
+  links[1] = join(1);
+  ASSERT_TRUE(formed_times(links[0], 2));
+  EXPECT_EQ(form(0).vocabulary, "");
+  for (auto& link : links) answer(link, good_reply());
+
+  // Another rank 0 does not.
+  cluster->gone(links[0], "test");
+  links[0] = join(0);
+  ASSERT_TRUE(formed_times(links[0], 1));
+  EXPECT_EQ(form(0).vocabulary, "a packed table");
 }
 
 TEST_F(ClusterTest, HasTheEpochOnDiskBeforeAnybodyHearsOfIt) {

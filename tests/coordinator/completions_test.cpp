@@ -129,6 +129,74 @@ TEST_F(ApiTest, EchoAndLogprobsShowThePrompt) {
   EXPECT_TRUE(engine_.last_request().sampling.prompt_logprobs);
 }
 
+TEST_F(ApiTest, PromptLogprobsAreOneObjectAToken) {
+  engine_.answer("!");
+  const Json answer = complete({{"prompt", "abc"}, {"prompt_logprobs", 1}, {"n", 2}});
+  for (const Json& choice : answer["choices"]) {
+    EXPECT_EQ(choice["text"], "!") << "the prompt is not part of the text";
+    const Json scores = choice["prompt_logprobs"];
+    ASSERT_EQ(scores.size(), 3u);
+    EXPECT_EQ(scores[0], nullptr);
+    EXPECT_EQ(scores[1]["98"], Json({{"logprob", -1.0}, {"rank", 3}, {"decoded_token", "b"}}));
+    EXPECT_EQ(scores[2]["99"]["logprob"], -2.0);
+    EXPECT_EQ(scores[2]["120"], Json({{"logprob", -0.25}, {"rank", 1}, {"decoded_token", "x"}}));
+    EXPECT_EQ(scores[2].size(), 2u) << "one best token was asked for";
+  }
+  EXPECT_FALSE(engine_.last_request().sampling.prompt_logprobs) << "once a prompt is enough";
+  const Json whole = chat({{"prompt_logprobs", 0}});
+  EXPECT_EQ(whole["prompt_logprobs"].size(), whole["usage"]["prompt_tokens"]);
+  EXPECT_EQ(whole["prompt_logprobs"][1].size(), 1u);
+}
+
+TEST_F(ApiTest, EchoShowsAsManyBestTokensAsItsOwnFieldSays) {
+  engine_.answer("");
+  const Json choice = complete({{"prompt", "abc"},
+                                {"echo", true},
+                                {"logprobs", 0},
+                                {"prompt_logprobs", 1},
+                                {"max_tokens", 0}})["choices"][0];
+  EXPECT_EQ(choice["logprobs"]["top_logprobs"][1], Json({{"b", -1.0}}));
+  EXPECT_EQ(choice["prompt_logprobs"][1].size(), 2u);
+}
+
+TEST_F(ApiTest, UsageNamesTheSeedSoThatAnAnswerCanBeRepeated) {
+  EXPECT_EQ(complete({{"seed", -5}})["usage"]["ebb"]["seed"], -5);
+  const Json drawn = complete({})["usage"]["ebb"]["seed"];
+  EXPECT_EQ(engine_.last_request().sampling.seed, drawn.get<uint64_t>());
+  EXPECT_LT(drawn.get<uint64_t>(), uint64_t{1} << 53);
+}
+
+TEST_F(ApiTest, AConstraintReachesTheEngine) {
+  complete({{"structured_outputs", {{"choice", {"yes", "no"}}}}});
+  EXPECT_EQ(engine_.last_request().constraint.kind, control::ConstraintKind::kChoice);
+  EXPECT_EQ(engine_.last_request().constraint.source, R"(["yes","no"])");
+  const Json error =
+      refused(400, "/v1/chat/completions", {{"messages", user("x")}, {"guided_regex", "a{9,1}"}});
+  EXPECT_EQ(error["param"], "guided_regex");
+}
+
+TEST_F(ApiTest, AKeptStopStringEndsTheText) {
+  engine_.script([](FakeJob& job) { job.say("one two three"); });
+  const Json answer =
+      complete({{"stop", "wo t"}, {"include_stop_str_in_output", true}, {"max_tokens", 100}});
+  EXPECT_EQ(answer["choices"][0]["text"], "one two t");
+}
+
+TEST_F(ApiTest, AModelsGenerationDefaultsHoldUnlessTheConfigurationSaysNone) {
+  options_.defaults.temperature = 0.25;
+  options_.defaults.end_of_text = {7, 100000};
+  start();
+  complete({});
+  EXPECT_EQ(engine_.last_request().sampling.temperature, 0.25f);
+  EXPECT_THAT(engine_.last_request().sampling.stop_tokens, ElementsAre(testing::kEndOfText, 7));
+  config_.config.coordinator.generation_defaults = "none";
+  start();
+  complete({});
+  EXPECT_EQ(engine_.last_request().sampling.temperature, 1.0f);
+  EXPECT_THAT(engine_.last_request().sampling.stop_tokens, ElementsAre(testing::kEndOfText, 7))
+      << "where an answer ends is no question of taste";
+}
+
 TEST_F(ApiTest, EchoWithoutTokensScoresThePromptOnly) {
   engine_.answer("");
   const Json answer = complete({{"prompt", "abc"}, {"echo", true}, {"max_tokens", 0}});

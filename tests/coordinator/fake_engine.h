@@ -92,6 +92,8 @@ struct FakeJob {
       control::TokenLogprob one;
       one.token = request.prompt[i];
       one.logprob = -static_cast<float>(i);
+      one.rank = 3;
+      if (request.sampling.prompt_top > 0) one.top.emplace_back('x', -0.25f);
       scored.push_back(one);
     }
     if (!scored.empty()) sink->on_prompt(std::move(scored));

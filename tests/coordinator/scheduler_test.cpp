@@ -130,8 +130,10 @@ class Bench {
   std::map<SeqId, uint32_t> max_tokens;
   std::map<SeqId, uint32_t> prompts;
   std::map<SeqId, uint32_t> decoded;
-  std::optional<SeqId> stops;  ///< whose next sampled token is a stop token
-  std::optional<SeqId> fails;  ///< who fails in its next unit
+  std::optional<SeqId> stops;      ///< whose next sampled token is a stop token
+  std::optional<SeqId> fails;      ///< who fails in its next unit
+  std::optional<SeqId> completes;  ///< whose next sampled token ends its constraint
+  std::optional<SeqId> cannot;     ///< for whom no token can be sampled
 
  private:
   void answer(UnitOutcome& outcome, SeqId seq, bool logits, bool is_step) {
@@ -153,11 +155,40 @@ class Bench {
         of_sequence.result.has_token = true;
         of_sequence.result.token.token = static_cast<TokenId>(next);
         of_sequence.result.finished = stops == seq;
+        of_sequence.result.complete = completes == seq;
+      }
+      if (cannot == seq) {
+        of_sequence.result.has_token = false;
+        of_sequence.result.problem = "no token fits";
       }
     }
     outcome.sequences.push_back(std::move(of_sequence));
   }
 };
+
+TEST(Scheduler, ATokenThatCompletesAConstraintIsDeliveredAndTheLast) {
+  Bench bench(1000);
+  ASSERT_TRUE(bench.submit(1, request_of(10, 9)));
+  bench.steps(3);
+  bench.completes = SeqId{1};
+  EXPECT_THAT(bench.steps(), ElementsAre("decode 1", "close 1"));
+  EXPECT_EQ(bench.events_of<TokenMade>(1).size(), 3u);
+  ASSERT_EQ(bench.events_of<Finished>(1).size(), 1u);
+  EXPECT_EQ(bench.events_of<Finished>(1)[0].reason, FinishReason::kStop);
+  EXPECT_EQ(bench.events_of<Finished>(1)[0].usage.completion_tokens, 3u);
+}
+
+TEST(Scheduler, ASequenceForWhichNoTokenFitsFailsAlone) {
+  Bench bench(1000);
+  ASSERT_TRUE(bench.submit(1, request_of(10, 9)));
+  ASSERT_TRUE(bench.submit(2, request_of(10, 3)));
+  bench.cannot = SeqId{1};
+  bench.steps();
+  ASSERT_EQ(bench.events_of<Failed>(1).size(), 1u);
+  EXPECT_EQ(bench.events_of<Failed>(1)[0].error.code, Code::kUnsupported);
+  EXPECT_THAT(bench.events_of<Failed>(1)[0].error.message, HasSubstr("no token fits"));
+  EXPECT_EQ(bench.events_of<Finished>(2).size(), 1u);
+}
 
 TEST(Scheduler, TakesOneRequestFromOpenToClose) {
   Bench bench(1000);

@@ -32,6 +32,21 @@ TEST(TextStream, HoldsAnIncompleteCodePointBack) {
   EXPECT_EQ(stream.push("\xAC!"), "\xE2\x82\xAC!");
 }
 
+TEST(TextStream, AStopStringMayBeKept) {
+  TextStream stream({"END", "stop"}, TextStream::StopText::kKept);
+  EXPECT_EQ(stream.push("one EN"), "one ");
+  EXPECT_EQ(stream.push("D two"), "END");
+  EXPECT_TRUE(stream.stopped());
+  EXPECT_EQ(stream.released(), 7u);
+}
+
+TEST(TextStream, StopStringsInPassedTextDoNotCount) {
+  TextStream stream({"END"});
+  EXPECT_EQ(stream.pass("END a"), "END a");
+  EXPECT_EQ(stream.push("b END c"), "b ");
+  EXPECT_TRUE(stream.stopped());
+}
+
 TEST(TextStream, EmojiSurviveEverySplit) {
   const std::string emoji = "x\xF0\x9F\x98\x80y";
   for (size_t a = 0; a <= emoji.size(); ++a) {

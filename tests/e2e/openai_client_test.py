@@ -268,8 +268,8 @@ def test_bad_values_are_bad_requests():
     expect_error(openai.BadRequestError, lambda: complete(prompt=""), param="prompt")
     expect_error(openai.BadRequestError, lambda: complete(prompt=[10**8]), param="prompt[0]")
     expect_error(openai.BadRequestError, lambda: chat(messages=[]), param="messages")
-    expect_error(openai.BadRequestError, lambda: complete(logit_bias={"5": 1}), param="logit_bias")
-    expect_error(openai.BadRequestError, lambda: chat(presence_penalty=1), param="presence_penalty")
+    expect_error(openai.BadRequestError, lambda: complete(logit_bias={"5": 101}), param="logit_bias.5")
+    expect_error(openai.BadRequestError, lambda: chat(presence_penalty=3), param="presence_penalty")
 
 
 def test_a_prompt_longer_than_the_context_is_refused():

@@ -116,6 +116,7 @@ constexpr Coverage kTable[] = {
     // away.
     {"worker/allowed_cpus.cpp", "tests/worker/engine_test.cpp"},
     {"worker/arena.cpp", "tests/worker/engine_test.cpp"},
+    {"worker/constraints.cpp", "tests/worker/sampling_state_test.cpp"},
     {"worker/decode_step.cpp", "tests/worker/engine_test.cpp"},
     {"worker/session.cpp", "tests/worker/engine_test.cpp"},
     {"worker/step.cpp", "tests/worker/engine_test.cpp"},
@@ -151,6 +152,7 @@ constexpr Coverage kTable[] = {
     {"coordinator/template_values.cpp", "tests/coordinator/openai_request_test.cpp"},
     {"coordinator/openai_messages.cpp", "tests/coordinator/openai_request_test.cpp"},
     {"coordinator/openai_unsupported.cpp", "tests/coordinator/openai_request_test.cpp"},
+    {"coordinator/structured_output.cpp", "tests/coordinator/openai_sampling_test.cpp"},
     {"coordinator/generation.cpp", "tests/coordinator/completions_test.cpp"},
     {"coordinator/openai_answer.cpp", "tests/coordinator/completions_test.cpp"},
     {"coordinator/prompt_builder.cpp", "tests/coordinator/completions_test.cpp"},

@@ -35,6 +35,8 @@ inline FormGroup sample_form() {
   form.granule_tokens = 32;
   form.device_kv_bytes = uint64_t{5} << 33;
   form.max_model_len = 8192;
+  form.vocabulary_digest = sample_digest(3);
+  form.vocabulary = std::string("\2\0\1x", 4);
   form.stores = {{"s0", {"127.0.0.1", 7500}}, {"s1", {"::1", 7510}}};
   return form;
 }
@@ -55,7 +57,9 @@ inline Unit sample_unit(UnitKind kind) {
       unit.open.max_tokens = 17;
       unit.open.decode_from = 3;
       unit.open.policy = sample_policy();
-      unit.open.sampling = {0.5f, 40, 0.9f, uint64_t{1} << 63, 5, true, {2, 0}};
+      unit.open.sampling = {0.5f, 40, 0.9f, uint64_t{1} << 63, 5, true, {2, 0},
+                            0.05f, 0.9f, 1.1f, 0.5f, -0.5f, {{7, -100.0f}, {9, 2.5f}}, 3, 4};
+      unit.open.constraint = {ConstraintKind::kRegex, std::string("a\0b", 3)};
       unit.open.salt = std::string("ten\0ant", 7);
       unit.open.trace_selection = true;
       return unit;
@@ -100,8 +104,10 @@ inline UnitResult sample_result() {
   sequence.seq = {11};
   sequence.has_token = true;
   sequence.finished = true;
-  sequence.token = {42, -0.25f, {{42, -0.25f}, {43, -2.5f}}};
-  sequence.prompt = {{1, -1.5f, {}}, {2, -2.5f, {{3, -0.125f}}}};
+  sequence.token = {42, -0.25f, {{42, -0.25f}, {43, -2.5f}}, 1};
+  sequence.prompt = {{1, -1.5f, {}, 7}, {2, -2.5f, {{3, -0.125f}}, 2}};
+  sequence.complete = true;
+  sequence.problem = "nothing fits";
   sequence.trace = {{14, {0, 1, 5, 600}}, {2, {7}}};
   sequence.counters = sample_counters();
   UnitResult result;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/task_loop.h"
+#include "models/grammar/token_table.h"
 #include "models/model_files.h"
 #include "worker/engine.h"
 
@@ -128,6 +129,7 @@ struct GroupSetup {
   std::optional<HostPort> store;
   Millis restore_deadline{3000};
   std::vector<uint32_t> windows;  ///< instead of the model's, by layer
+  std::string vocabulary;         ///< packed token table, for constraints
   uint64_t epochs_before = 0;     ///< a store remembers one layout per group and epoch
 };
 
@@ -183,6 +185,10 @@ class RankGroup {
       group.profile_yaml = models::print_selection_profile(setup_.profile);
       group.granule_tokens = setup_.granule_tokens;
       group.device_kv_bytes = setup_.device_kv_bytes;
+      if (!setup_.vocabulary.empty()) {
+        group.vocabulary_digest = models::grammar::token_table_digest(setup_.vocabulary);
+        if (rank == 0) group.vocabulary = setup_.vocabulary;
+      }
       if (setup_.store) group.stores.push_back({"s0", *setup_.store});
       auto reply = ranks_[rank]->engine->form(group, rendezvous_.functions(), board_);
       if (!reply) fprintf(stderr, "form: %s\n", reply.error().text().c_str());

@@ -23,6 +23,15 @@ static capnp::Data::Reader digest_bytes(const Digest& digest) {
   return {digest.bytes.data(), digest.bytes.size()};
 }
 
+static capnp::Data::Reader data_of(const std::string& bytes) {
+  // Any bytes: a Text would end at a NUL.
+  return {reinterpret_cast<const capnp::byte*>(bytes.data()), bytes.size()};
+}
+
+static std::string read_data(capnp::Data::Reader from) {
+  return {from.asChars().begin(), from.size()};
+}
+
 static Digest read_digest(capnp::Data::Reader from) {
   Digest digest;
   KJ_REQUIRE(from.size() == digest.bytes.size(), "a digest has 16 bytes", from.size());
@@ -45,6 +54,11 @@ static StoreAddress read(wire::StoreAddress::Reader from) {
   return to;
 }
 
+static void write(const TokenBias& from, wire::TokenBias::Builder to) {
+  to.setToken(from.token);
+  to.setBias(from.bias);
+}
+
 static void write(const SamplingParams& from, wire::SamplingParams::Builder to) {
   to.setTemperature(from.temperature);
   to.setTopK(from.top_k);
@@ -53,6 +67,14 @@ static void write(const SamplingParams& from, wire::SamplingParams::Builder to) 
   to.setLogprobs(from.logprobs);
   to.setPromptLogprobs(from.prompt_logprobs);
   fill(to.initStopTokens(static_cast<capnp::uint>(from.stop_tokens.size())), from.stop_tokens);
+  to.setMinP(from.min_p);
+  to.setTypicalP(from.typical_p);
+  to.setRepetitionPenalty(from.repetition_penalty);
+  to.setPresencePenalty(from.presence_penalty);
+  to.setFrequencyPenalty(from.frequency_penalty);
+  fill_structs(to.initLogitBias(static_cast<capnp::uint>(from.logit_bias.size())), from.logit_bias);
+  to.setMinTokens(from.min_tokens);
+  to.setPromptTop(from.prompt_top);
 }
 
 static SamplingParams read(wire::SamplingParams::Reader from) {
@@ -64,7 +86,32 @@ static SamplingParams read(wire::SamplingParams::Reader from) {
   to.logprobs = from.getLogprobs();
   to.prompt_logprobs = from.getPromptLogprobs();
   to.stop_tokens = numbers<TokenId>(from.getStopTokens());
+  to.min_p = from.getMinP();
+  to.typical_p = from.getTypicalP();
+  to.repetition_penalty = from.getRepetitionPenalty();
+  to.presence_penalty = from.getPresencePenalty();
+  to.frequency_penalty = from.getFrequencyPenalty();
+  for (const auto bias : from.getLogitBias()) {
+    to.logit_bias.push_back({bias.getToken(), bias.getBias()});
+  }
+  to.min_tokens = from.getMinTokens();
+  to.prompt_top = from.getPromptTop();
   return to;
+}
+
+// The wire's numbers are the program's.
+static_assert(static_cast<int>(wire::ConstraintKind::CHOICE) ==
+              static_cast<int>(ConstraintKind::kChoice));
+
+static void write(const Constraint& from, wire::Constraint::Builder to) {
+  to.setKind(static_cast<wire::ConstraintKind>(from.kind));
+  to.setSource(data_of(from.source));
+}
+
+static Constraint read(wire::Constraint::Reader from) {
+  const auto kind = static_cast<uint16_t>(from.getKind());
+  KJ_REQUIRE(kind <= static_cast<uint16_t>(ConstraintKind::kChoice), "unknown constraint", kind);
+  return {static_cast<ConstraintKind>(kind), read_data(from.getSource())};
 }
 
 static void write(const OpenUnit& from, wire::OpenUnit::Builder to) {
@@ -74,9 +121,9 @@ static void write(const OpenUnit& from, wire::OpenUnit::Builder to) {
   to.setDecodeFrom(from.decode_from);
   write(from.policy, to.initPolicy());
   write(from.sampling, to.initSampling());
-  // Any bytes: a Text would end at a NUL.
-  to.setSalt({reinterpret_cast<const capnp::byte*>(from.salt.data()), from.salt.size()});
+  to.setSalt(data_of(from.salt));
   to.setTraceSelection(from.trace_selection);
+  write(from.constraint, to.initConstraint());
 }
 
 static OpenUnit read(wire::OpenUnit::Reader from) {
@@ -87,8 +134,9 @@ static OpenUnit read(wire::OpenUnit::Reader from) {
   to.decode_from = from.getDecodeFrom();
   to.policy = read(from.getPolicy());
   to.sampling = read(from.getSampling());
-  to.salt.assign(from.getSalt().asChars().begin(), from.getSalt().size());
+  to.salt = read_data(from.getSalt());
   to.trace_selection = from.getTraceSelection();
+  to.constraint = read(from.getConstraint());
   return to;
 }
 
@@ -190,6 +238,8 @@ void write(const FormGroup& from, wire::FormGroup::Builder to) {
   to.setDeviceKvBytes(from.device_kv_bytes);
   to.setMaxModelLen(from.max_model_len);
   fill_structs(to.initStores(static_cast<capnp::uint>(from.stores.size())), from.stores);
+  to.setVocabularyDigest(digest_bytes(from.vocabulary_digest));
+  to.setVocabulary(data_of(from.vocabulary));
 }
 
 FormGroup read(wire::FormGroup::Reader from) {
@@ -202,6 +252,8 @@ FormGroup read(wire::FormGroup::Reader from) {
   to.device_kv_bytes = from.getDeviceKvBytes();
   to.max_model_len = from.getMaxModelLen();
   for (const auto store : from.getStores()) to.stores.push_back(read(store));
+  to.vocabulary_digest = read_digest(from.getVocabularyDigest());
+  to.vocabulary = read_data(from.getVocabulary());
   return to;
 }
 

@@ -19,6 +19,7 @@ static void write(const TokenLogprob& from, wire::TokenLogprob::Builder to) {
     top[i].setToken(from.top[i].first);
     top[i].setLogprob(from.top[i].second);
   }
+  to.setRank(from.rank);
 }
 
 static TokenLogprob read(wire::TokenLogprob::Reader from) {
@@ -27,6 +28,7 @@ static TokenLogprob read(wire::TokenLogprob::Reader from) {
   to.logprob = from.getLogprob();
   to.top.reserve(from.getTop().size());
   for (const auto best : from.getTop()) to.top.emplace_back(best.getToken(), best.getLogprob());
+  to.rank = from.getRank();
   return to;
 }
 
@@ -71,6 +73,8 @@ static void write(const SequenceResult& from, wire::SequenceResult::Builder to) 
   fill_structs(to.initPrompt(count(from.prompt)), from.prompt);
   fill_structs(to.initTrace(count(from.trace)), from.trace);
   write(from.counters, to.initCounters());
+  to.setComplete(from.complete);
+  to.setProblem(from.problem);
 }
 
 static SequenceResult read(wire::SequenceResult::Reader from) {
@@ -83,6 +87,8 @@ static SequenceResult read(wire::SequenceResult::Reader from) {
   for (const auto scored : from.getPrompt()) to.prompt.push_back(read(scored));
   for (const auto trace : from.getTrace()) to.trace.push_back(read(trace));
   to.counters = read(from.getCounters());
+  to.complete = from.getComplete();
+  to.problem = to_string(from.getProblem());
   return to;
 }
 

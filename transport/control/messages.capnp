@@ -67,6 +67,8 @@ struct FormGroup {
   deviceKvBytes @5 :UInt64;      # of the whole group
   maxModelLen @6 :UInt32;
   stores @7 :List(StoreAddress);
+  vocabularyDigest @8 :Data;
+  vocabulary @9 :Data;           # packed token table, or empty: the one sent before
 }
 
 struct FormReply {
@@ -90,7 +92,12 @@ struct PolicyParams {
   window @3 :UInt32;
 }
 
-# `logprobs` -1: none. `temperature` 0: greedy.
+struct TokenBias {
+  token @0 :Int32;
+  bias @1 :Float32;
+}
+
+# `logprobs` -1: none. `temperature` 0: greedy. Defaults change nothing.
 struct SamplingParams {
   temperature @0 :Float32;
   topK @1 :UInt32;
@@ -99,6 +106,28 @@ struct SamplingParams {
   logprobs @4 :Int32;
   promptLogprobs @5 :Bool;
   stopTokens @6 :List(Int32);
+  minP @7 :Float32;
+  typicalP @8 :Float32 = 1;
+  repetitionPenalty @9 :Float32 = 1;
+  presencePenalty @10 :Float32;
+  frequencyPenalty @11 :Float32;
+  logitBias @12 :List(TokenBias);
+  minTokens @13 :UInt32;
+  promptTop @14 :UInt32;
+}
+
+enum ConstraintKind {
+  none @0;
+  jsonObject @1;
+  jsonSchema @2;
+  regex @3;
+  choice @4;
+}
+
+# What the generated text must be like; compiled again by rank 0.
+struct Constraint {
+  kind @0 :ConstraintKind;
+  source @1 :Data;
 }
 
 # A sequence exists on the workers from here to its close. Prompt tokens from `decodeFrom` on are
@@ -112,6 +141,7 @@ struct OpenUnit {
   sampling @5 :SamplingParams;
   salt @6 :Data;
   traceSelection @7 :Bool;
+  constraint @8 :Constraint;
 }
 
 # Dense attention of `tokens` through `layers`.
@@ -162,6 +192,7 @@ struct TokenLogprob {
   token @0 :Int32;
   logprob @1 :Float32;
   top @2 :List(TopToken);        # best first
+  rank @3 :UInt32;               # 1: the most probable; 0: not counted
 }
 
 struct SelectionTrace {
@@ -190,6 +221,8 @@ struct SequenceResult {
   prompt @4 :List(TokenLogprob);
   trace @5 :List(SelectionTrace);
   counters @6 :SequenceCounters;
+  complete @7 :Bool;             # the token is the last: the constraint allows nothing behind it
+  problem @8 :Text;              # instead of a token: why none can be sampled
 }
 
 # seq 0: the whole unit failed.

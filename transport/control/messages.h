@@ -14,7 +14,7 @@
 
 namespace ebb::control {
 
-constexpr uint32_t kProtocolVersion = 1;
+constexpr uint32_t kProtocolVersion = 2;
 
 /// First words of a worker. A coordinator refuses another protocol version, token, group, rank or
 /// model digest with an Error whose message names the field and both values.
@@ -47,6 +47,10 @@ struct FormGroup {
   uint64_t device_kv_bytes = 0;  ///< of the whole group
   uint32_t max_model_len = 0;
   std::vector<StoreAddress> stores;
+  /// Of the packed token table (models/grammar/token_table.h) that constraints of this epoch are
+  /// about. The table itself goes to rank 0 only, and only when it may not have it yet.
+  Digest vocabulary_digest;
+  std::string vocabulary;  ///< packed; empty: as before
   friend bool operator==(const FormGroup&, const FormGroup&) = default;
 };
 struct FormReply {
@@ -68,7 +72,14 @@ struct PolicyParams {
   friend bool operator==(const PolicyParams&, const PolicyParams&) = default;
 };
 
-/// Random numbers are keyed by seed and position, never by batch.
+struct TokenBias {
+  TokenId token = 0;
+  float bias = 0;  ///< added to the logit
+  friend bool operator==(const TokenBias&, const TokenBias&) = default;
+};
+
+/// Random numbers are keyed by seed and position, never by batch. docs/sampling.md has the formulas
+/// and their order.
 struct SamplingParams {
   float temperature = 1.0f;  ///< 0: greedy
   uint32_t top_k = 0;        ///< 0: off
@@ -77,7 +88,23 @@ struct SamplingParams {
   int32_t logprobs = -1;             ///< -1: none; n >= 0: the chosen token's and the n best
   bool prompt_logprobs = false;      ///< of every prompt token but the first (echo + logprobs)
   std::vector<TokenId> stop_tokens;  ///< these end the sequence (the worker reports `finished`)
+  float min_p = 0;
+  float typical_p = 1.0f;
+  float repetition_penalty = 1.0f;
+  float presence_penalty = 0;
+  float frequency_penalty = 0;
+  std::vector<TokenBias> logit_bias;  ///< tokens are distinct
+  uint32_t min_tokens = 0;            ///< before these, no stop token is sampled
+  uint32_t prompt_top = 0;            ///< best ones with each scored prompt token, if over logprobs
   friend bool operator==(const SamplingParams&, const SamplingParams&) = default;
+};
+
+/// What the generated text must be like; `source` as models/grammar/constraint.h has it.
+enum class ConstraintKind : uint8_t { kNone, kJsonObject, kJsonSchema, kRegex, kChoice };
+struct Constraint {
+  ConstraintKind kind = ConstraintKind::kNone;
+  std::string source;
+  friend bool operator==(const Constraint&, const Constraint&) = default;
 };
 
 /// A sequence exists on the workers from here to its CloseUnit.
@@ -91,6 +118,7 @@ struct OpenUnit {
   SamplingParams sampling;
   std::string salt;  ///< tenant salt of content keys
   bool trace_selection = false;
+  Constraint constraint;
   friend bool operator==(const OpenUnit&, const OpenUnit&) = default;
 };
 
@@ -144,6 +172,7 @@ struct TokenLogprob {
   TokenId token = 0;
   float logprob = 0;
   std::vector<std::pair<TokenId, float>> top;  ///< best first
+  uint32_t rank = 0;  ///< 1: none is more probable; 0: not counted (only prompt tokens are)
   friend bool operator==(const TokenLogprob&, const TokenLogprob&) = default;
 };
 
@@ -176,6 +205,9 @@ struct SequenceResult {
   std::vector<TokenLogprob> prompt;
   std::vector<SelectionTrace> trace;
   SequenceCounters counters;
+  bool complete = false;  ///< the constraint allows nothing behind the token: it is the last
+  /// Instead of a token: why none can be sampled. The sequence is over, the unit went well.
+  std::string problem;
   friend bool operator==(const SequenceResult&, const SequenceResult&) = default;
 };
 
