@@ -103,6 +103,14 @@ class GgufWriter {
     data_ += encode_weights(type, values);
     return *this;
   }
+  /// The same from bytes that are encoded already.
+  GgufWriter& add_encoded(std::string_view name, const std::vector<uint64_t>& dimensions,
+                          models::WeightType type, std::string_view bytes) {
+    data_.resize((data_.size() + alignment - 1) / alignment * alignment, '\0');
+    describe_tensor(name, dimensions, type_number(type), data_.size());
+    data_ += bytes;
+    return *this;
+  }
   /// A row of the tensor table with any numbers, without data.
   GgufWriter& describe_tensor(std::string_view name, const std::vector<uint64_t>& dimensions,
                               uint32_t type, uint64_t offset) {
