@@ -231,13 +231,25 @@ concept HasTables = kLanes == 16 && requires {
   &Format::template visit_tables<int>;
 };
 
+template <class Format>
+EBB_INLINE void read_scales(const std::byte* from, RunScales& to) {
+  Format::scales(from, to);
+  keep_in_memory(to);
+}
+
+/// The vector of element `element` of a block that has been taken apart.
+template <class Format>
+EBB_INLINE Floats scaled_codes(const Codes& codes, const RunScales& scales, uint32_t element) {
+  const float* scale = scales.value + element / (kSuperblock / Format::kRuns);
+  const uint32_t at = kUnit * Format::kPlace[element / kUnit] + element % kUnit;
+  return to_floats(load_u8(codes.code + at)) * scale[0] + scale[Format::kRuns];
+}
+
 /// Calls sink(element, values) for the block's vectors, in ascending order.
 template <class Format, class Sink>
 EBB_INLINE void visit_superblock(const std::byte* from, const Sink& sink) {
-  constexpr uint32_t run = kSuperblock / Format::kRuns;
   RunScales scales;
-  Format::scales(from, scales);
-  keep_in_memory(scales);
+  read_scales<Format>(from, scales);
   if constexpr (HasTables<Format>) {
     Format::visit_tables(from, scales, sink);
     return;
@@ -246,15 +258,9 @@ EBB_INLINE void visit_superblock(const std::byte* from, const Sink& sink) {
   Format::codes(from, codes);
   // A 64-byte vector is cheaper to take apart where it is; of smaller ones there are too many.
   if constexpr (kLanes < 16) keep_in_memory(codes);
-#pragma GCC unroll 8
-  for (uint32_t unit = 0; unit < kSuperblock / kUnit; ++unit) {
-#pragma GCC unroll 8
-    for (uint32_t i = 0; i < kUnit; i += kLanes) {
-      const uint32_t element = kUnit * unit + i;
-      const float* scale = scales.value + element / run;
-      const Floats code = to_floats(load_u8(codes.code + kUnit * Format::kPlace[unit] + i));
-      sink(element, code * scale[0] + scale[Format::kRuns]);
-    }
+#pragma GCC unroll 64
+  for (uint32_t element = 0; element < kSuperblock; element += kLanes) {
+    sink(element, scaled_codes<Format>(codes, scales, element));
   }
 }
 
@@ -270,33 +276,64 @@ void expand_superblocks(const std::byte* from, uint64_t count, float* out) {
   }
 }
 
-/// Rows whose blocks follow each other, so that one row's additions, each of which waits for the
-/// one before, overlap with the others'.
+/// Weight rows that are taken together: each addition to a row's sum waits for the one before,
+/// those of several rows overlap.
 constexpr uint32_t kRowsAbreast = 4;
+
+/// sums[i] += block of row i times x, for `rows` rows `stride` bytes apart.
+template <class Format, uint32_t rows>
+EBB_INLINE void add_superblocks(const std::byte* block, uint64_t stride, const float* x,
+                                Floats* sums) {
+  if constexpr (kLanes == 16) {
+    // Few enough instructions a block that the CPU finds the next row's by itself.
+    for (uint32_t i = 0; i < rows; ++i) {
+      Floats sum = sums[i];
+      visit_superblock<Format>(
+          block + i * stride, [&](uint32_t element, Floats values) __attribute__((always_inline)) {
+            sum += values * load(x + element);
+          });
+      sums[i] = sum;
+    }
+  } else {
+    RunScales scales[rows];
+    Codes codes[rows];
+    for (uint32_t i = 0; i < rows; ++i) {
+      read_scales<Format>(block + i * stride, scales[i]);
+      Format::codes(block + i * stride, codes[i]);
+      keep_in_memory(codes[i]);
+    }
+    for (uint32_t unit = 0; unit < kSuperblock; unit += kUnit) {
+#pragma GCC unroll 8
+      for (uint32_t e = unit; e < unit + kUnit; e += kLanes) {
+        const Floats values = load(x + e);
+#pragma GCC unroll 4
+        for (uint32_t i = 0; i < rows; ++i) {
+          sums[i] += scaled_codes<Format>(codes[i], scales[i], e) * values;
+        }
+      }
+    }
+  }
+}
+
+template <class Format, uint32_t rows>
+void gemv_superblock_rows(const GemvTask& t, uint64_t n) {
+  Floats sums[rows] = {};
+  const std::byte* block = t.weight + n * t.weight_stride;
+  for (uint64_t e = 0; e < t.columns; e += kSuperblock) {
+    add_superblocks<Format, rows>(block, t.weight_stride, t.x + e, sums);
+    block += Format::kBytes;
+  }
+  for (uint32_t i = 0; i < rows; ++i) t.out[n + i] = sum_lanes(sums[i]);
+}
 
 /// One row of x.
 template <class Format>
 void gemv_superblocks(const GemvTask& t) {
-  for (uint64_t n = t.row_begin; n < t.row_end; n += kRowsAbreast) {
-    const uint64_t left = t.row_end - n;
-    const uint32_t rows = left < kRowsAbreast ? static_cast<uint32_t>(left) : kRowsAbreast;
-    const std::byte* block = t.weight + n * t.weight_stride;
-    Floats sums[kRowsAbreast] = {};
-    for (uint64_t e = 0; e < t.columns; e += kSuperblock) {
-      const float* x = t.x + e;
-      for (uint32_t i = 0; i < rows; ++i) {
-        Floats sum = sums[i];
-        visit_superblock<Format>(
-            block + i * t.weight_stride, [&](uint32_t element, Floats values)
-                                             __attribute__((always_inline)) {
-                                               sum += values * load(x + element);
-                                             });
-        sums[i] = sum;
-      }
-      block += Format::kBytes;
-    }
-    for (uint32_t i = 0; i < rows; ++i) t.out[n + i] = sum_lanes(sums[i]);
+  uint64_t n = t.row_begin;
+  for (; n + kRowsAbreast <= t.row_end; n += kRowsAbreast) {
+    gemv_superblock_rows<Format, kRowsAbreast>(t, n);
   }
+  for (; n < t.row_end; ++n) gemv_superblock_rows<Format, 1>(t, n);
 }
 
 }  // namespace

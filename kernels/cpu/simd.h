@@ -25,6 +25,7 @@ constexpr uint32_t kLanes = 4;
 typedef float Floats __attribute__((vector_size(kLanes * 4)));
 typedef int32_t Ints __attribute__((vector_size(kLanes * 4)));
 
+typedef uint32_t Words __attribute__((vector_size(kLanes * 4)));
 typedef uint8_t Bytes __attribute__((vector_size(kLanes * 4)));
 typedef uint16_t Halves __attribute__((vector_size(kLanes * 4)));
 typedef uint8_t Bytes16 __attribute__((vector_size(16)));
@@ -230,7 +231,9 @@ EBB_INLINE Floats exp_of(Floats x) {
   p = p * r + 4.99999934e-1f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  const Floats result = as_floats(as_ints(p) + (as_ints(rounded) << 23));
+  // Unsigned: the sum may wrap for an x whose result is not taken.
+  const Words exponent = reinterpret_cast<Words>(rounded) << 23;
+  const Floats result = reinterpret_cast<Floats>(reinterpret_cast<Words>(p) + exponent);
   return x < splat(-87.3f) ? Floats{} : result;
 }
 
