@@ -61,6 +61,7 @@ class Doctor {
   void model() {
     const std::string path = effective_model_path(config_);
     std::error_code error;
+    if (fs::is_directory(path, error)) return model_directory(path);
     const auto size = fs::file_size(path, error);
     if (error) {
       bad("model file", path + ": " + error.message(),
@@ -74,6 +75,29 @@ class Doctor {
       digest.add(std::as_bytes(std::span(chunk.data(), static_cast<size_t>(file.gcount()))));
     good("model file", path + ", " + format_bytes(size) + ", sha256 " +
                            to_hex(digest.digest()).substr(0, 16) + "...");
+  }
+
+  /// Whether it loads is the coordinator's to say; here: whether the files are there at all.
+  void model_directory(const std::string& path) {
+    uint64_t files = 0, bytes = 0;
+    std::error_code error;
+    for (fs::directory_iterator at(path, error), end; !error && at != end; at.increment(error)) {
+      if (at->path().extension() != ".safetensors") continue;
+      const auto size = at->file_size(error);
+      if (error) break;
+      ++files;
+      bytes += size;
+    }
+    const char* const hint =
+        "a model's directory has config.json, model.safetensors (or shards and their index) and "
+        "tokenizer.json; or name a .gguf file";
+    if (error) return bad("model directory", path + ": " + error.message(), hint);
+    for (const char* name : {"config.json", "tokenizer.json"})
+      if (!fs::exists(path + "/" + name, error))
+        return bad("model directory", path + ": no " + name, hint);
+    if (files == 0) return bad("model directory", path + ": no .safetensors file", hint);
+    good("model directory",
+         path + ", " + std::to_string(files) + " files of weights, " + format_bytes(bytes));
   }
 
   void disk() {

@@ -146,7 +146,8 @@ void CommandLine::cluster_commands() {
       app_.add_subcommand("up", "start a cluster on this machine, and wait until it is ready");
   with_config(up_command, true);
   up_command->add_option("--run-dir", common_.run_dir, "folder of state and logs");
-  up_command->add_option("--model", common_.model, "GGUF file (overrides model.path)");
+  up_command->add_option("--model", common_.model,
+                         "GGUF file or Hugging Face directory (overrides model.path)");
   up_command->add_flag("--no-restart", no_restart_, "do not start again what dies");
   up_command->add_option("--timeout", up_timeout_, "seconds to wait for readiness")
       ->check(CLI::Range(1.0, 86400.0));

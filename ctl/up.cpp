@@ -56,7 +56,7 @@ Result<void> check_before_start(const ClusterConfig& config, const ClusterPlan& 
     if (access(process.argv[0].c_str(), X_OK) != 0)
       return not_found(process.argv[0] + " is not there: build it first (cmake --build build)");
   const std::string model = effective_model_path(config);
-  if (!fs::exists(model))  // a file, or a Hugging Face directory
+  if (!fs::is_regular_file(model) && !fs::is_directory(model))
     return not_found(
         "model file " + model +
         " is not there: fetch it with deploy/fetch_model.sh, or name one with --model");
