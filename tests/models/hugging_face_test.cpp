@@ -242,8 +242,8 @@ TEST(HuggingFace, NamesFamiliesThatItDoesNotKnow) {
       {"{}", "config.json: model_type: not there"},
       {"{\"model_type\":7}", "config.json: model_type: is 7, wanted a string"},
       {"[]", "config.json: is an array, wanted an object"},
-      {"{\"model_type\":", "config.json: not JSON at byte"},
-      {"{\"a\":1,\"a\":2}", "config.json: \"a\" twice in one object"},
+      {"{\"model_type\":", "config.json: is not JSON at byte"},
+      {"{\"a\":1,\"a\":2}", "config.json: has \"a\" twice in one object"},
   };
   for (const auto& [config, message] : cases) {
     TempDir dir;
