@@ -48,16 +48,17 @@ void add_root(std::vector<Key>& keys, ClusterConfig& c) {
 void add_model(std::vector<Key>& keys, ModelConfig& m) {
   keys.push_back(
       {"model.path", &m.path,
-       "GGUF file; ~ and ${NAME} are expanded, relative to this file; empty: the default "
-       "model that deploy/fetch_model.sh fetches."});
+       "GGUF file or Hugging Face directory (docs/models.md); ~ and ${NAME} are expanded, relative "
+       "to this file; empty: the default model that deploy/fetch_model.sh fetches."});
   keys.push_back({"model.name", &m.name,
                   "Name under which the model is served; empty: the name that its file states."});
   keys.push_back({"model.profile", &m.profile,
                   "Selection profile (YAML), relative to this file; empty: none, dense only."});
   keys.push_back(
       {"model.max_model_len", &m.max_model_len,
-       "Longest sequence, prompt and answer together; 0: what the model was trained for.", 0,
-       kManyTokens, "tokens"});
+       "Longest sequence, prompt and answer together; 0: what the model was trained for. More than "
+       "that only where its RoPE scaling reaches further (docs/models.md).",
+       0, kManyTokens, "tokens"});
 }
 
 void add_coordinator(std::vector<Key>& keys, CoordinatorConfig& c) {

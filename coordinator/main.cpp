@@ -21,6 +21,7 @@
 #include "coordinator/http_front.h"
 #include "models/grammar/token_table.h"
 #include "models/model_files.h"
+#include "models/rope.h"
 
 namespace ebb::coordinator {
 namespace {
@@ -80,7 +81,8 @@ Result<Model> load_model(const ClusterConfig& config) {
   auto files = models::ModelFiles::open(effective_model_path(config));
   if (!files) return with_context("model.path", files.error());
   model.files = *std::move(files);
-  model.shape = model.files->shape();
+  model.shape =
+      EBB_TRY(models::shape_for_context(model.files->shape(), config.model.max_model_len));
   model.tokenizer = EBB_TRY(model.files->tokenizer());
   model.chat_template = EBB_TRY(model.files->chat_template());
   model.profile = EBB_TRY(load_profile(config, model.shape));

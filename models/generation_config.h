@@ -1,10 +1,11 @@
-// How the authors of a Hugging Face model sample from it. Internal to models/.
+// How the authors of a model sample from it, by its files. Internal to models/.
 #pragma once
 
 #include <string_view>
 
 #include "base/result.h"
 #include "models/generation_defaults.h"
+#include "models/gguf.h"
 
 namespace ebb::models {
 
@@ -13,5 +14,9 @@ namespace ebb::models {
 /// `transformers` does it. Errors: kInvalid (JSON, a number out of range): names file and field.
 Result<GenerationDefaults> read_generation_config(std::string_view generation_config,
                                                   std::string_view config);
+
+/// From general.sampling.* and the ids of the tokens that end a text, a turn or a message. Errors:
+/// kInvalid (a number out of range): names the key.
+Result<GenerationDefaults> read_generation_metadata(const GgufFile& file);
 
 }  // namespace ebb::models

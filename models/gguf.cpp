@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "models/gguf_cursor.h"
+#include "models/gguf_parts.h"
 #include "models/mapped_file.h"
 
 namespace ebb::models {
@@ -85,13 +86,13 @@ struct GgufFile::Impl {
   std::unique_ptr<MappedFile> map;
   std::span<const std::byte> bytes;
   std::vector<Entry> entries;
-  std::vector<uint32_t> by_key;  ///< indices into entries, sorted by key
-  TensorTable tensors;
+  std::vector<uint32_t> by_key;                  ///< indices into entries, sorted by key
+  TensorTable tensors;                           ///< of all parts
+  std::vector<std::unique_ptr<GgufFile>> parts;  ///< behind the first
 
   Result<void> parse();
   Result<void> read_metadata(GgufCursor& cursor, uint64_t keys);
   Result<uint64_t> alignment() const;
-  Result<void> refuse_split_file() const;
   Result<std::vector<TensorView>> place_tensors(const std::vector<TensorRow>& rows,
                                                 uint64_t table_end) const;
   const Entry* find(std::string_view key) const;
@@ -131,17 +132,6 @@ Result<uint64_t> GgufFile::Impl::alignment() const {
   return value->magnitude;
 }
 
-Result<void> GgufFile::Impl::refuse_split_file() const {
-  const Entry* entry = find("split.count");
-  if (entry == nullptr) return {};
-  std::optional<Integer> count = load_integer(entry->type, entry->data);
-  if (!count || count->negative) return wrong_type(*entry, "an unsigned integer");
-  if (count->magnitude > 1)
-    return unsupported("metadata split.count: this is one of " + number(count->magnitude) +
-                       " parts of a model; merge them into one file");
-  return {};
-}
-
 /// Turns offsets into pointers: each tensor aligned and inside the file.
 Result<std::vector<TensorView>> GgufFile::Impl::place_tensors(const std::vector<TensorRow>& rows,
                                                               uint64_t table_end) const {
@@ -171,7 +161,6 @@ Result<void> GgufFile::Impl::parse() {
   GgufCursor cursor(bytes.data(), bytes.size());
   GgufHeader header = EBB_TRY(read_gguf_header(cursor));
   EBB_TRY_VOID(read_metadata(cursor, header.keys));
-  EBB_TRY_VOID(refuse_split_file());
   std::vector<TensorRow> rows;
   for (uint64_t i = 0; i < header.tensors; ++i)
     rows.push_back(EBB_TRY(read_gguf_tensor_row(cursor, i)));
@@ -189,12 +178,38 @@ Result<Entry> GgufFile::Impl::get(std::string_view key) const {
 GgufFile::GgufFile() : impl_(std::make_unique<Impl>()) {}
 GgufFile::~GgufFile() = default;
 
-Result<std::unique_ptr<GgufFile>> GgufFile::open(const std::string& path) {
+Result<std::unique_ptr<GgufFile>> GgufFile::open_one(const std::string& path) {
   auto map = MappedFile::open(path);
   if (!map) return with_context("model file " + path, map.error());
   auto file = EBB_TRY(parse((*map)->bytes(), path));
   file->impl_->map = *std::move(map);
   return file;
+}
+
+Result<std::unique_ptr<GgufFile>> GgufFile::open(const std::string& path) {
+  auto file = EBB_TRY(open_one(path));
+  Result<uint64_t> parts = part_count(*file);
+  if (!parts) return with_context("model file " + path, parts.error());
+  if (*parts <= 1) return file;
+  const Result<void> added = file->add_parts(*parts);
+  if (!added) return with_context("model file " + path, added.error());
+  return file;
+}
+
+/// Metadata are those of the first part; each of the others names its number.
+Result<void> GgufFile::add_parts(uint64_t count) {
+  std::vector<TensorView> all(tensors().all().begin(), tensors().all().end());
+  for (uint64_t part = 1; part < count; ++part) {
+    const std::string name = EBB_TRY(part_path(path(), part, count));
+    auto file = EBB_TRY(open_one(name));
+    EBB_TRY_VOID(check_part(*file, part, count));
+    const auto more = file->tensors().all();
+    all.insert(all.end(), more.begin(), more.end());
+    impl_->parts.push_back(std::move(file));
+  }
+  EBB_TRY_VOID(check_tensor_count(*this, all.size()));
+  impl_->tensors = EBB_TRY(TensorTable::make(std::move(all)));
+  return {};
 }
 
 Result<std::unique_ptr<GgufFile>> GgufFile::parse(std::span<const std::byte> bytes,
@@ -318,6 +333,11 @@ const TensorTable& GgufFile::tensors() const { return impl_->tensors; }
 
 const std::string& GgufFile::path() const { return impl_->path; }
 
-const MappedFile* GgufFile::mapping() const { return impl_->map.get(); }
+std::vector<const MappedFile*> GgufFile::mappings() const {
+  std::vector<const MappedFile*> all;
+  if (impl_->map != nullptr) all.push_back(impl_->map.get());
+  for (const auto& part : impl_->parts) all.push_back(part->impl_->map.get());
+  return all;
+}
 
 }  // namespace ebb::models

@@ -20,9 +20,10 @@ class MappedFile;
 
 class GgufFile {
  public:
-  /// Maps and checks the whole file's structure. Errors: kNotFound, kInvalid (not GGUF, truncated,
-  /// a field out of range: says which and the limit), kUnsupported (version, tensor type: names
-  /// it).
+  /// Maps and checks the whole file's structure; with the first file of a model in parts
+  /// (NAME-00001-of-00003.gguf), that of the others beside it too. Errors: kNotFound, kInvalid (not
+  /// GGUF, truncated, a field out of range: says which and the limit), kUnsupported (version,
+  /// tensor type: names it).
   static Result<std::unique_ptr<GgufFile>> open(const std::string& path);
   /// The same for bytes in memory, which must outlive it: for tests and fuzzing. `name` stands for
   /// the path in messages.
@@ -50,11 +51,13 @@ class GgufFile {
   bool has_tensor(std::string_view name) const;
   const TensorTable& tensors() const;
   const std::string& path() const;
-  /// Null for bytes in memory.
-  const MappedFile* mapping() const;
+  /// The file, and its further parts in order; none for bytes in memory.
+  std::vector<const MappedFile*> mappings() const;
 
  private:
   GgufFile();
+  static Result<std::unique_ptr<GgufFile>> open_one(const std::string& path);
+  Result<void> add_parts(uint64_t count);
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -2,6 +2,7 @@
 #include "models/architecture.h"
 #include "models/chat_template_files.h"
 #include "models/content_hash.h"
+#include "models/generation_config.h"
 #include "models/gguf.h"
 #include "models/gguf_facts.h"
 #include "models/opened_model.h"
@@ -16,8 +17,8 @@ constexpr const char* kTokens = "tokenizer.ggml.tokens";
 std::string name_of(const GgufFile& file) {
   const Result<std::string> stated = file.get_string("general.name");
   if (stated && !stated->empty()) return *stated;
-  const std::string& path = file.path();
-  return path.substr(path.find_last_of('/') + 1);
+  const std::string name = file.path().substr(file.path().find_last_of('/') + 1);
+  return name.substr(0, name.rfind(".gguf"));
 }
 
 Result<void> check_token_count(const GgufFile& file, const ModelShape& shape) {
@@ -53,9 +54,12 @@ class GgufModel : public OpenedModel {
       if (error.code == Code::kNotFound) error.code = Code::kInvalid;
       return with_context("model file " + path, error);
     }
-    const MappedFile* const mapping = file->mapping();
-    shape->digest = EBB_TRY(model_digest({&mapping, 1}));
-    return std::unique_ptr<ModelFiles>(new GgufModel(path, std::move(file), *std::move(shape)));
+    shape->digest = EBB_TRY(model_digest(file->mappings()));
+    std::unique_ptr<GgufModel> model(new GgufModel(path, std::move(file), *std::move(shape)));
+    auto defaults = read_generation_metadata(*model->file_);
+    if (!defaults) return with_context("model file " + path, defaults.error());
+    model->defaults_ = *std::move(defaults);
+    return std::unique_ptr<ModelFiles>(std::move(model));
   }
 
   Result<std::unique_ptr<Tokenizer>> tokenizer() const override { return load_tokenizer(*file_); }
@@ -63,7 +67,7 @@ class GgufModel : public OpenedModel {
   Result<std::unique_ptr<ChatTemplate>> chat_template() const override {
     return load_chat_template(*file_);
   }
-  GenerationDefaults generation_defaults() const override { return {}; }
+  GenerationDefaults generation_defaults() const override { return defaults_; }
 
  protected:
   const TensorTable& tensors() const override { return file_->tensors(); }
@@ -74,6 +78,7 @@ class GgufModel : public OpenedModel {
     shape_ = std::move(shape);
   }
   std::unique_ptr<GgufFile> file_;
+  GenerationDefaults defaults_;
 };
 
 }  // namespace

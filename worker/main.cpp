@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "kernels/cpu/process_environment.h"
 #include "models/model_files.h"
+#include "models/rope.h"
 #include "transport/http/server.h"
 #include "worker/allowed_cpus.h"
 #include "worker/session.h"
@@ -101,7 +102,8 @@ Result<void> serve(const ebb::ClusterConfig& config, const Flags& flags) {
   const std::string node = group.name + "/rank" + std::to_string(flags.rank);
   ebb::Metrics metrics;
   const auto files = EBB_TRY(ebb::models::ModelFiles::open(ebb::effective_model_path(config)));
-  const ebb::models::ModelShape& shape = files->shape();
+  const ebb::models::ModelShape shape =
+      EBB_TRY(ebb::models::shape_for_context(files->shape(), config.model.max_model_len));
 
   ebb::data::MessengerOptions data;
   data.name = "data";

@@ -145,8 +145,6 @@ const Hostile kMetadata[] = {
      Code::kInvalid, "metadata k: occurs twice"},
     {"bool of 2", [] { return GgufWriter().put_raw("k", GgufWriter::kBool, "\x02").bytes(); },
      Code::kInvalid, "metadata k: a bool must be 0 or 1"},
-    {"split file", [] { return GgufWriter().put_u16("split.count", 3).bytes(); },
-     Code::kUnsupported, "metadata split.count: this is one of 3 parts"},
     {"alignment 0", [] { return with_alignment(0); }, Code::kInvalid,
      "general.alignment: 0 is not a power"},
     {"alignment 4", [] { return with_alignment(4); }, Code::kInvalid,

@@ -58,6 +58,36 @@ TEST(ModelFiles, SpeakWithTheModelsTokenizerAndTemplate) {
   EXPECT_EQ(*(*chat)->render(input), "<|im_start|>user\nhi<|im_end|>\n");
 }
 
+TEST(ModelFiles, GgufMetadataGiveTheDefaultsOfSampling) {
+  testing::GgufWriter writer = testing::tiny_llama();
+  writer.put_f32("general.sampling.temp", 0.5f).put_i32("general.sampling.top_k", 40);
+  writer.put_u32("tokenizer.ggml.eot_token_id", 1);
+  testing::TempFile temp(".gguf");
+  writer.write(temp.path());
+  auto files = ModelFiles::open(temp.path());
+  ASSERT_TRUE(files) << files.error().text();
+  const GenerationDefaults defaults = (*files)->generation_defaults();
+  EXPECT_EQ(defaults.temperature, 0.5);
+  EXPECT_EQ(defaults.top_k, 40);
+  EXPECT_EQ(defaults.top_p, std::nullopt);
+  EXPECT_THAT(defaults.end_of_text, ::testing::ElementsAre(testing::kTinyImEnd, 1));
+  writer.put_f32("general.sampling.top_p", 7);
+  writer.write(temp.path());
+  EXPECT_THAT(ModelFiles::open(temp.path()).error().message,
+              HasSubstr("general.sampling.top_p: 7.0"));
+}
+
+TEST(ModelFiles, AModelWithoutANameIsCalledByItsFile) {
+  testing::GgufWriter writer;
+  put_tiny_metadata(writer, {.name = ""});
+  add_tiny_tensors(writer, {});
+  testing::TempFile temp(".gguf");
+  writer.write(temp.path());
+  const std::string name = (*ModelFiles::open(temp.path()))->shape().name;
+  EXPECT_FALSE(name.empty());
+  EXPECT_EQ(name.find(".gguf"), std::string::npos);
+}
+
 TEST(ModelFiles, SayWhenThereIsNoSuchPath) {
   auto error = ModelFiles::open("/nonexistent/model").error();
   EXPECT_EQ(error.code, Code::kNotFound);
