@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "models/tokenizer/unicode_additions.h"
 #include "models/utf8.h"
 
 namespace ebb::models {
@@ -14,8 +15,6 @@ namespace {
 // Unicode's property and not PCRE2's \s, which also takes U+180E.
 constexpr std::string_view kSpace = "\\p{White_Space}";
 constexpr std::string_view kNotSpace = "\\P{White_Space}";
-// Oniguruma's \w: Unicode's definition (UTS #18, annex C) but for the two joiners.
-constexpr std::string_view kWord = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
 constexpr std::string_view kHexDigit = "0-9a-fA-F";
 
 constexpr std::string_view kMeaning = "\\^$.|?*+()[]{}-&~#:=<>!";
@@ -36,6 +35,36 @@ std::string by_number(uint32_t code_point) {
     if (!hex.empty() || code_point >> shift != 0) hex += kDigits[(code_point >> shift) & 15];
   }
   return "\\x{" + (hex.empty() ? "0" : hex) + "}";
+}
+
+/// The members of a set that the property `name` needs beside \p{name} itself: what Unicode has
+/// added to it since PCRE2's tables were made.
+std::string additions_to(std::string_view name) {
+  std::string members;
+  uint32_t first = 0;
+  uint32_t last = 0;
+  const auto end_range = [&] {
+    if (first != 0) members += by_number(first) + (last > first ? "-" + by_number(last) : "");
+  };
+  for (const UnicodeAddition& added : unicode_additions()) {
+    const bool is_category = added.category == name || added.category.substr(0, 1) == name;
+    if (!is_category && (name.empty() || added.script != name)) continue;
+    if (first != 0 && added.first == last + 1) {
+      last = added.last;
+      continue;
+    }
+    end_range();
+    first = added.first;
+    last = added.last;
+  }
+  end_range();
+  return members;
+}
+
+/// Members of a set that are Oniguruma's \w: letters, marks, all numbers and connectors.
+std::string word_members() {
+  return "\\p{Alphabetic}\\p{M}\\p{N}\\p{Pc}" + additions_to("L") + additions_to("M") +
+         additions_to("N");
 }
 
 /// One spelling for each character, so that patterns can be compared.
@@ -222,10 +251,10 @@ class Rewriter {
     if (at_ + 1 >= pattern_.size()) return bad("ends in a backslash");
     switch (pattern_[at_ + 1]) {
       case 'w':
-        atom("[" + std::string(kWord) + "]");
+        atom("[" + word_members() + "]");
         break;
       case 'W':
-        atom("[^" + std::string(kWord) + "]");
+        atom("[^" + word_members() + "]");
         break;
       case 'h':
         atom("[" + std::string(kHexDigit) + "]");
@@ -234,6 +263,17 @@ class Rewriter {
       case 'z':
         not_an_atom(pattern_.substr(at_, 2));
         break;
+      case 'd':
+      case 'D':
+      case 'p':
+      case 'P': {
+        const Property property = EBB_TRY(read_property());
+        const std::string members = property.name + property.additions;
+        atom(property.additions.empty() && !property.negated
+                 ? members
+                 : (property.negated ? "[^" : "[") + members + "]");
+        return {};
+      }
       default:
         atom(EBB_TRY(member_escape()));
         return {};
@@ -242,17 +282,14 @@ class Rewriter {
     return {};
   }
 
-  /// An escape that means the same inside and outside of a set. Moves behind it.
+  /// An escape that means the same inside and outside of a set, and no property. Moves behind it.
   Result<std::string> member_escape() {
     if (at_ + 1 >= pattern_.size()) return bad("ends in a backslash");
     const char c = pattern_[at_ + 1];
-    if (c == 'p' || c == 'P') return property();
     if (c == 'x' || c == 'u') return code_point();
-    static constexpr std::array<std::pair<char, std::string_view>, 11> kSame = {{
+    static constexpr std::array<std::pair<char, std::string_view>, 9> kSame = {{
         {'s', kSpace},
         {'S', kNotSpace},
-        {'d', "\\p{Nd}"},
-        {'D', "\\P{Nd}"},
         {'n', "\\n"},
         {'r', "\\r"},
         {'t', "\\t"},
@@ -278,30 +315,46 @@ class Rewriter {
     return refuse("'\\" + (byte < 0x80 ? std::string(1, c) : std::string("?")) + "'");
   }
 
-  Result<std::string> property() {
+  struct Property {
+    std::string name;  ///< "\p{L}"
+    std::string additions;
+    bool negated = false;
+  };
+
+  /// \d, \D, \p{..} or \P{..}. Moves behind it.
+  Result<Property> read_property() {
+    const char c = pattern_[at_ + 1];
+    if (c == 'd' || c == 'D') {
+      at_ += 2;
+      return Property{"\\p{Nd}", additions_to("Nd"), c == 'D'};
+    }
     const size_t begin = at_ + 2;
     const size_t end = pattern_.find('}', begin);
     if (begin >= pattern_.size() || pattern_[begin] != '{' || end == pattern_.npos) {
       return bad("has a \\p without its {name}");
     }
     std::string_view name = pattern_.substr(begin + 1, end - begin - 1);
-    bool negated = pattern_[at_ + 1] == 'P';
+    bool negated = c == 'P';
     if (name.starts_with("^")) {
       negated = !negated;
       name.remove_prefix(1);
     }
-    for (const char c : name) {
-      if (std::isalpha(static_cast<unsigned char>(c)) == 0 && c != '_') name = "";
+    for (const char letter : name) {
+      if (std::isalpha(static_cast<unsigned char>(letter)) == 0 && letter != '_') name = "";
     }
     if (name.empty()) return refuse("a property that is no plain name");
+    // What these hold is not the sum of categories, and has changed for old characters, too.
+    if (name == "Alphabetic" || name == "C" || name == "Cn") {
+      return refuse("the property '" + std::string(name) + "'");
+    }
     const bool cased = name == "Lu" || name == "Ll" || name == "Lt";
     if (cased && ignores_case_) return refuse("a property of case where case is ignored");
     const bool is_category = name.size() <= 2;
-    const bool is_binary = name == "White_Space" || name == "Alphabetic" || name == "Any";
+    const bool is_binary = name == "White_Space" || name == "Any";
     // PCRE2 takes a bare script's name for the scripts that a character is used with.
     const std::string full = (is_category || is_binary ? "" : "sc:") + std::string(name);
     at_ = end + 1;
-    return (negated ? "\\P{" : "\\p{") + full + "}";
+    return Property{"\\p{" + full + "}", additions_to(name), negated};
   }
 
   Result<std::string> code_point() {
@@ -349,8 +402,14 @@ class Rewriter {
   Result<std::string> set_member() {
     if (next_is("[")) return refuse("a set inside a set");
     if (next_is("&&")) return refuse("'&&' in a set");
-    if (next_is("\\w")) return skip_two(kWord);
-    if (next_is("\\h")) return skip_two(kHexDigit);
+    if (next_is("\\w")) return skip_two(word_members());
+    if (next_is("\\h")) return skip_two(std::string(kHexDigit));
+    if (next_is("\\p") || next_is("\\P") || next_is("\\d") || next_is("\\D")) {
+      const Property property = EBB_TRY(read_property());
+      if (!property.negated) return property.name + property.additions;
+      if (!property.additions.empty()) return refuse("a negated property in a set");
+      return "\\P" + property.name.substr(2);
+    }
     if (next_is("\\")) return member_escape();
     const std::string_view rest = pattern_.substr(at_);
     const size_t length = utf8_sequence_length(rest);
@@ -363,9 +422,9 @@ class Rewriter {
     return plain ? text : "\\" + text;
   }
 
-  std::string skip_two(std::string_view meaning) {
+  std::string skip_two(std::string meaning) {
     at_ += 2;
-    return std::string(meaning);
+    return meaning;
   }
 
   static constexpr size_t kGroupsMax = 32;

@@ -35,6 +35,7 @@ constexpr Coverage kTable[] = {
     {"models/tokenizer/load_json.cpp", "tests/models/tokenizer/tokenizer_json_test.cpp"},
     {"models/tokenizer/normalizer.cpp", "tests/models/tokenizer/nfc_test.cpp"},
     {"models/tokenizer/pattern_syntax.cpp", "tests/models/tokenizer/pattern_test.cpp"},
+    {"models/tokenizer/unicode_additions.cpp", "tests/models/tokenizer/pattern_test.cpp"},
     {"models/tokenizer/known_patterns.cpp", "tests/models/tokenizer/pattern_test.cpp"},
     // The interpreter is one thing to its users: templates in, text out, compared with jinja2's.
     {"models/jinja/arithmetic.cpp", "tests/models/chat_template_test.cpp"},

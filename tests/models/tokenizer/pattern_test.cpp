@@ -50,10 +50,22 @@ TEST(Pattern, ClassesAreOnigurumasAndNotPcres) {
   EXPECT_THAT(matches("\\h", "g7F"), ElementsAre("7", "F"));
   EXPECT_THAT(matches("\\v", "\n\x0B\u2028"), ElementsAre("\x0B"));
   EXPECT_THAT(matches("\\w", "a_\u0301\u203F-\u24B6\u00B2"),
-              ElementsAre("a", "_", "\u0301", "\u203F", "\u24B6"));
+              ElementsAre("a", "_", "\u0301", "\u203F", "\u24B6", "\u00B2"));
   EXPECT_THAT(matches("[\\w-]+", "a-b c"), ElementsAre("a-b", "c"));
   // U+30FC is used with two scripts and belongs to none of them.
   EXPECT_THAT(matches("\\p{Katakana}", "\u30AB\u30FC"), ElementsAre("\u30AB"));
+}
+
+TEST(Pattern, CharactersThatUnicodeAddedSincePcresTablesAreKnown) {
+  // A letter of Unicode 16, a digit of 16, an ideograph of 15.1, a mark of 15, a symbol of 16.
+  const std::string text = "\u1C89\U00010D40\U0002EBF0\U00010EFD\U0001CC00";
+  EXPECT_THAT(matches("\\p{L}+", text), ElementsAre("\u1C89", "\U0002EBF0"));
+  EXPECT_THAT(matches("\\p{N}|\\d", text), ElementsAre("\U00010D40"));
+  EXPECT_THAT(matches("[\\p{M}]", text), ElementsAre("\U00010EFD"));
+  EXPECT_THAT(matches("\\p{Han}", text), ElementsAre("\U0002EBF0"));
+  EXPECT_THAT(matches("[^\\s\\p{L}\\p{N}]+", text), ElementsAre("\U00010EFD\U0001CC00"));
+  EXPECT_THAT(matches("\\P{L}+", text), ElementsAre("\U00010D40", "\U00010EFD\U0001CC00"));
+  EXPECT_THAT(matches("\\W", text), ElementsAre("\U0001CC00"));
 }
 
 TEST(Pattern, LineEndsAreOnigurumas) {
@@ -87,6 +99,8 @@ TEST(Pattern, RefusesWhatTheTwoSyntaxesReadDifferently) {
   EXPECT_THAT(refusal("a{99999}"), HasSubstr("no repeat of at most 1000"));
   EXPECT_THAT(refusal("(?i:stop)"), HasSubstr("'st' where case is ignored"));
   EXPECT_THAT(refusal("(?i:\\p{Lu})"), HasSubstr("property of case"));
+  EXPECT_THAT(refusal("[\\P{L}]"), HasSubstr("a negated property in a set"));
+  EXPECT_THAT(refusal("\\p{Alphabetic}"), HasSubstr("the property 'Alphabetic'"));
   EXPECT_THAT(refusal("(*COMMIT)a"), HasSubstr("is not supported"));
   EXPECT_THAT(refusal("a**"), HasSubstr("a repeat of nothing"));
 }

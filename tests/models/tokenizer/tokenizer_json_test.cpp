@@ -147,8 +147,7 @@ TEST(TokenizerJson, WhatATrainingRunLeftBehindDoesNotChangeTokens) {
 }
 
 TEST(TokenizerJson, RefusesVocabulariesThatContradictThemselves) {
-  EXPECT_THAT(refusal_with("/model/vocab/x", 7),
-              HasSubstr("ab is 7, and so is the id of 'x'"));
+  EXPECT_THAT(refusal_with("/model/vocab/x", 7), HasSubstr("ab is 7, and so is the id of 'x'"));
   EXPECT_THAT(refusal_with("/model/vocab/x", 10), HasSubstr("no token has the id 8"));
   EXPECT_THAT(refusal_with("/model/vocab/x", -1), HasSubstr("model.vocab.x is -1; the limits are"));
   EXPECT_THAT(refusal_with("/model/vocab/x", 4000000000u), HasSubstr("the limits are 0 and"));
