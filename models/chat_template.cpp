@@ -210,8 +210,8 @@ Result<std::string> ChatTemplate::Impl::run(const NamedTemplate& chosen,
   variables.set("tools", input.tools);
   variables.set("documents", input.documents);
   variables.set("add_generation_prompt", input.add_generation_prompt);
-  const jinja::Budget budget(limits.steps_max, limits.output_max);
-  auto text = jinja::render(chosen.body, std::move(variables), budget, limits.output_max);
+  const jinja::RenderOptions options{limits.steps_max, limits.output_max, input.local_time};
+  auto text = jinja::render(chosen.body, variables, options);
   if (!text) return with_context("chat template", std::move(text).error());
   return text;
 }

@@ -17,6 +17,12 @@ struct Builtin;  // models/jinja/builtins.h
 struct Expression;
 using ExpressionPtr = std::unique_ptr<Expression>;
 
+/// The arguments of one call.
+struct Given {
+  std::vector<ExpressionPtr> positional;
+  std::vector<std::pair<std::string, ExpressionPtr>> by_name;
+};
+
 struct Literal {
   Value value;
 };
@@ -42,11 +48,14 @@ struct Unary {
   UnaryOperator op;
   ExpressionPtr operand;
 };
-enum class BinaryOperator { kAdd, kSubtract, kMultiply, kDivide, kFloorDivide, kModulo, kConcat };
+enum class BinaryOperator { kAdd, kSubtract, kMultiply, kDivide, kFloorDivide, kModulo };
 struct Binary {
   BinaryOperator op;
   ExpressionPtr left;
   ExpressionPtr right;
+};
+struct Concat {  ///< a ~ b ~ c
+  std::vector<ExpressionPtr> parts;
 };
 /// `and` and `or` give one of their operands and leave the right one alone when the left decides.
 struct Logical {
@@ -73,23 +82,27 @@ struct Conditional {  ///< then if condition else otherwise (null: undefined)
   ExpressionPtr then;
   ExpressionPtr otherwise;
 };
-/// A filter, test, method or function: arguments in the order of its parameters, null where left
-/// out.
-struct Call {
+struct Filter {
   const Builtin* builtin;
-  ExpressionPtr subject;  ///< null for functions
-  std::vector<ExpressionPtr> arguments;
-  bool negated = false;  ///< is not
+  Place place;
+  Given given;
 };
-struct NamespaceCall {  ///< namespace(a=1, b=2)
-  std::vector<std::pair<std::string, ExpressionPtr>> attributes;
+struct FilterCall {  ///< subject | filter
+  ExpressionPtr subject;
+  Filter filter;
 };
-/// A call of a name that is no function here. Templates guard such calls by `is defined`, so it is
-/// an error only when reached.
-struct UnknownCall {
-  std::string name;
+struct TestCall {  ///< subject is test
+  ExpressionPtr subject;
+  const Builtin* builtin;
+  Given given;
+  bool negated;
+};
+struct Call {
+  ExpressionPtr callee;
+  Given given;
 };
 struct ListDisplay {
+  SequenceKind kind;
   std::vector<ExpressionPtr> elements;
 };
 struct DictDisplay {
@@ -98,13 +111,32 @@ struct DictDisplay {
 
 struct Expression {
   Place place;
-  std::variant<Literal, Name, Attribute, Subscript, Slice, Unary, Binary, Logical, Compare,
-               Conditional, Call, NamespaceCall, UnknownCall, ListDisplay, DictDisplay>
+  std::variant<Literal, Name, Attribute, Subscript, Slice, Unary, Binary, Concat, Logical, Compare,
+               Conditional, FilterCall, TestCall, Call, ListDisplay, DictDisplay>
       node;
 };
 
 struct Statement;
 using Body = std::vector<Statement>;
+
+/// What is assigned to: a name, an attribute of the namespace `name`, or several of them.
+struct Target {
+  std::string name;
+  std::string attribute;
+  std::vector<Target> parts;  ///< when the name is empty
+};
+
+/// A macro, and what `call` hands to one.
+struct MacroDefinition {
+  std::string name;
+  std::vector<std::string> parameters;
+  std::vector<ExpressionPtr> defaults;  ///< of the last parameters
+  Body body;
+  // Whether the body names these: only then may a call bring them.
+  bool takes_caller = false;
+  bool takes_further = false;  ///< varargs
+  bool takes_named = false;    ///< kwargs
+};
 
 struct Text {
   Value text;
@@ -116,23 +148,49 @@ struct If {  ///< the first branch whose condition holds; the last may have none
   std::vector<std::pair<ExpressionPtr, Body>> branches;
 };
 struct For {
-  std::vector<std::string> targets;  ///< more than one: each element is unpacked
+  Target target;
   ExpressionPtr sequence;
   ExpressionPtr filter;  ///< may be null
   Body body;
   Body otherwise;  ///< when there was no element
 };
 struct Set {
-  std::string name;
-  std::string attribute;  ///< empty, or an attribute of the namespace `name`
+  Target target;
   ExpressionPtr value;
+};
+struct SetBlock {  ///< the body's output, filtered
+  Target target;
+  std::vector<Filter> filters;
+  Body body;
+};
+struct FilterBlock {
+  std::vector<Filter> filters;
+  Body body;
+};
+struct With {
+  std::vector<std::pair<Target, ExpressionPtr>> bindings;
+  Body body;
+};
+struct Macro {
+  std::unique_ptr<MacroDefinition> definition;
+};
+struct CallBlock {  ///< calls a macro that may call the block
+  ExpressionPtr call;
+  std::unique_ptr<MacroDefinition> caller;
+};
+/// `{% generation %}` marks what the model wrote, for training; here it is its content, in a scope
+/// of its own.
+struct Generation {
+  Body body;
 };
 struct Break {};
 struct Continue {};
 
 struct Statement {
   Place place;
-  std::variant<Text, Output, If, For, Set, Break, Continue> node;
+  std::variant<Text, Output, If, For, Set, SetBlock, FilterBlock, With, Macro, CallBlock,
+               Generation, Break, Continue>
+      node;
 };
 
 }  // namespace ebb::models::jinja

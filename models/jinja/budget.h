@@ -30,11 +30,11 @@ class Budget {
     uint64_t left;
   };
   static Result<void> take(Purse& purse, uint64_t amount, const char* what) {
-    if (amount > purse.left) {
-      return exhausted("the template's limit of " + std::to_string(purse.limit) + " " + what);
+    if (amount <= purse.left) [[likely]] {
+      purse.left -= amount;
+      return {};
     }
-    purse.left -= amount;
-    return {};
+    return exhausted("the template's limit of " + std::to_string(purse.limit) + " " + what);
   }
 
   Purse steps_;

@@ -4,6 +4,7 @@
 #include <array>
 #include <optional>
 
+#include "models/jinja/text.h"
 #include "models/utf8.h"
 
 namespace ebb::models::jinja {
@@ -40,6 +41,9 @@ class Lexer {
       const char kind = source_[at_ + 1];
       if (kind == '#') {
         EBB_TRY_VOID(skip_comment());
+      } else if (const auto raw = tag_alone(at_, "raw");
+                 kind == '%' && raw.end != 0 && raw.closing_sign != '+') {
+        EBB_TRY_VOID(read_raw(raw));
       } else {
         EBB_TRY_VOID(read_tag(kind == '%'));
       }
@@ -87,7 +91,7 @@ class Lexer {
     if (opening < source_.size()) {
       const char sign = opening + 2 < source_.size() ? source_[opening + 2] : '\0';
       if (sign == '-') {
-        while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
+        text = strip(text, std::nullopt, Sides::kRight);
       } else if (sign != '+' && source_[opening + 1] != '{') {
         text = without_indentation(text);
       }
@@ -102,7 +106,13 @@ class Lexer {
     if (newline == text.npos && !line_starts_here_) return text;
     const size_t begin = newline == text.npos ? 0 : newline + 1;
     const std::string_view line = text.substr(begin);
-    return std::all_of(line.begin(), line.end(), is_space) ? text.substr(0, begin) : text;
+    return strip(line, std::nullopt, Sides::kBoth).empty() ? text.substr(0, begin) : text;
+  }
+
+  /// Past white space of text, which is Unicode's.
+  void skip_space() {
+    const std::string_view rest = source_.substr(at_);
+    advance(rest.size() - strip(rest, std::nullopt, Sides::kLeft).size());
   }
 
   /// Moves behind a closing `mark` that has `sign` before it; "-" eats white space, and otherwise
@@ -110,7 +120,7 @@ class Lexer {
   void close(std::string_view mark, char sign, bool trims_newline) {
     advance(mark.size() + (sign == '\0' ? 0 : 1));
     if (sign == '-') {
-      while (at_ < source_.size() && is_space(source_[at_])) advance(1);
+      skip_space();
     } else if (sign == '\0' && trims_newline && sees("\n")) {
       advance(1);
     }
@@ -127,6 +137,47 @@ class Lexer {
     advance(end - at_ - (has_sign ? 1 : 0));
     close("#}", has_sign ? before : '\0', /*trims_newline=*/true);
     return {};
+  }
+
+  /// A tag of one word, as `{%- raw %}`.
+  struct LoneTag {
+    size_t end = 0;  ///< behind "%}"; 0: there is no such tag
+    char closing_sign = '\0';
+  };
+  LoneTag tag_alone(size_t at, std::string_view word) const {
+    if (!source_.substr(at).starts_with("{%")) return {};
+    at += 2;
+    if (at < source_.size() && (source_[at] == '-' || source_[at] == '+')) ++at;
+    while (at < source_.size() && is_space(source_[at])) ++at;
+    if (!source_.substr(at).starts_with(word)) return {};
+    at += word.size();
+    while (at < source_.size() && is_space(source_[at])) ++at;
+    LoneTag tag;
+    if (at < source_.size() && (source_[at] == '-' || source_[at] == '+')) {
+      tag.closing_sign = source_[at++];
+    }
+    if (!source_.substr(at).starts_with("%}")) return {};
+    tag.end = at + 2;
+    return tag;
+  }
+
+  /// `{% raw %}` to `{% endraw %}`: text as it is. Behind the first tag no newline goes.
+  Result<void> read_raw(LoneTag begin) {
+    const Place place = place_;
+    advance(begin.end - at_);
+    if (begin.closing_sign == '-') skip_space();
+    line_starts_here_ = source_[at_ - 1] == '\n';
+    for (size_t i = at_; (i = source_.find("{%", i)) != source_.npos; ++i) {
+      const LoneTag end = tag_alone(i, "endraw");
+      if (end.end == 0) continue;
+      put_text(i);
+      advance(end.end - at_ - 2);
+      // close() counts the sign as not yet passed.
+      close("%}", '\0', end.closing_sign == '\0');
+      if (end.closing_sign == '-') skip_space();
+      return {};
+    }
+    return at_place(place, invalid("this raw block has no 'endraw'"));
   }
 
   /// The sign of the closing `mark` that stands here: '\0' for none; nothing when it does not stand
@@ -177,9 +228,24 @@ class Lexer {
     return {};
   }
 
+  /// Digits may have underscores between them.
   size_t digits_end(size_t from) const {
-    while (from < source_.size() && is_digit(source_[from])) ++from;
+    const size_t begin = from;
+    while (from < source_.size() && (is_digit(source_[from]) ||
+                                     (source_[from] == '_' && from > begin &&
+                                      from + 1 < source_.size() && is_digit(source_[from + 1])))) {
+      ++from;
+    }
     return from;
+  }
+
+  /// Behind "e", "e+" or "e-"; `from` when no exponent stands there.
+  size_t exponent_end(size_t from) const {
+    if (from >= source_.size() || (source_[from] | 0x20) != 'e') return from;
+    size_t digits = from + 1;
+    if (digits < source_.size() && (source_[digits] == '+' || source_[digits] == '-')) ++digits;
+    const size_t end = digits_end(digits);
+    return end == digits ? from : end;
   }
 
   /// Not a fraction right after a dot: in `a.0.1` both are indices.
@@ -193,10 +259,18 @@ class Lexer {
       kind = TokenKind::kReal;
       end = digits_end(end + 1);
     }
-    if (end < source_.size() && is_name_part(source_[end])) {
-      return fail("numbers are decimal, without exponent or underscore");
+    if (const size_t exponent = exponent_end(end); !after_dot && exponent != end) {
+      kind = TokenKind::kReal;
+      end = exponent;
     }
-    put(kind, std::string(source_.substr(at_, end - at_)), place());
+    const bool leading_zero = kind == TokenKind::kInteger && source_[at_] == '0' &&
+                              source_.substr(at_, end - at_).find_first_not_of("0_") < end - at_;
+    if (leading_zero || (end < source_.size() && is_name_part(source_[end]))) {
+      return fail("numbers are decimal, without zeros in front");
+    }
+    std::string digits(source_.substr(at_, end - at_));
+    std::erase(digits, '_');
+    put(kind, std::move(digits), place());
     advance(end - at_);
     return {};
   }
@@ -234,8 +308,27 @@ class Lexer {
       return {};
     }
     const size_t digits = kind == 'x' ? 2 : kind == 'u' ? 4 : kind == 'U' ? 8 : 0;
-    if (digits == 0) return fail("this escape in a string is not known");
-    return read_code_point(digits, value);
+    if (digits != 0) return read_code_point(digits, value);
+    if (kind >= '0' && kind <= '7') return read_octal(value);
+    if (kind == 'N' || kind == '\0' || static_cast<unsigned char>(kind) >= 0x80) {
+      return fail("this escape in a string is not known");
+    }
+    value += '\\';  // Python leaves others as they are
+    advance(1);
+    return {};
+  }
+
+  Result<void> read_octal(std::string& value) {
+    char32_t code_point = 0;
+    size_t digits = 0;
+    for (; digits < 3 && at_ + 1 + digits < source_.size(); ++digits) {
+      const char c = source_[at_ + 1 + digits];
+      if (c < '0' || c > '7') break;
+      code_point = code_point * 8 + static_cast<char32_t>(c - '0');
+    }
+    utf8_append(value, code_point);
+    advance(1 + digits);
+    return {};
   }
 
   Result<void> read_code_point(size_t digits, std::string& value) {

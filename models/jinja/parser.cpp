@@ -1,11 +1,10 @@
+// Tags and text around expressions.
 #include "models/jinja/parser.h"
 
 #include <algorithm>
-#include <charconv>
 #include <initializer_list>
 
-#include "models/jinja/builtins.h"
-#include "models/jinja/token_reader.h"
+#include "models/jinja/expression_parser.h"
 
 namespace ebb::models::jinja {
 namespace {
@@ -15,399 +14,15 @@ constexpr size_t kSourceBytesMax = 1 << 20;
 /// destructors.
 constexpr size_t kTokensOfTagMax = 1000;
 
-struct GivenArguments {
-  std::vector<ExpressionPtr> positional;
-  std::vector<std::pair<std::string, ExpressionPtr>> by_name;
-};
-
-/// Expressions. Each parse function reads one level of precedence, loosest first.
-class ExpressionParser : protected TokenReader {
- public:
-  using TokenReader::TokenReader;
-
-  Result<ExpressionPtr> parse_expression() {
-    const Level level(depth_);
-    if (level.too_deep()) return fail_deep();
-    const Place place = peek().place;
-    ExpressionPtr value = EBB_TRY(parse_or());
-    while (take_name("if")) {
-      ExpressionPtr condition = EBB_TRY(parse_or());
-      ExpressionPtr otherwise;
-      if (take_name("else")) otherwise = EBB_TRY(parse_expression());
-      value =
-          make(place, Conditional{std::move(condition), std::move(value), std::move(otherwise)});
-    }
-    return value;
-  }
-
-  /// Everything but a conditional, whose `if` would belong to the `for` around it.
-  Result<ExpressionPtr> parse_or() {
-    ExpressionPtr left = EBB_TRY(parse_and());
-    while (sees_name("or")) {
-      const Place place = next().place;
-      ExpressionPtr right = EBB_TRY(parse_and());
-      left = make(place, Logical{false, std::move(left), std::move(right)});
-    }
-    return left;
-  }
-
- protected:
-  template <class Node>
-  static ExpressionPtr make(Place place, Node node) {
-    auto expression = std::make_unique<Expression>();
-    expression->place = place;
-    expression->node = std::move(node);
-    return expression;
-  }
-
- private:
-  Result<ExpressionPtr> parse_and() {
-    ExpressionPtr left = EBB_TRY(parse_not());
-    while (sees_name("and")) {
-      const Place place = next().place;
-      ExpressionPtr right = EBB_TRY(parse_not());
-      left = make(place, Logical{true, std::move(left), std::move(right)});
-    }
-    return left;
-  }
-
-  Result<ExpressionPtr> parse_not() {
-    const Level level(depth_);
-    if (level.too_deep()) return fail_deep();
-    const Place place = peek().place;
-    if (!take_name("not")) return parse_comparison();
-    ExpressionPtr operand = EBB_TRY(parse_not());
-    return make(place, Unary{UnaryOperator::kNot, std::move(operand)});
-  }
-
-  std::optional<CompareOperator> take_comparison() {
-    using Pair = std::pair<std::string_view, CompareOperator>;
-    for (const auto& [text, op] :
-         {Pair{"==", CompareOperator::kEqual}, Pair{"!=", CompareOperator::kNotEqual},
-          Pair{"<=", CompareOperator::kLessEqual}, Pair{"<", CompareOperator::kLess},
-          Pair{">=", CompareOperator::kGreaterEqual}, Pair{">", CompareOperator::kGreater}}) {
-      if (take_operator(text)) return op;
-    }
-    if (take_name("in")) return CompareOperator::kIn;
-    if (sees_name("not") && sees_name("in", 1)) {
-      next();
-      next();
-      return CompareOperator::kNotIn;
-    }
-    return std::nullopt;
-  }
-
-  Result<ExpressionPtr> parse_comparison() {
-    const Place place = peek().place;
-    ExpressionPtr first = EBB_TRY(parse_sum());
-    Compare compare;
-    while (const auto op = take_comparison()) {
-      ExpressionPtr right = EBB_TRY(parse_sum());
-      compare.rest.emplace_back(*op, std::move(right));
-    }
-    if (compare.rest.empty()) return first;
-    compare.first = std::move(first);
-    return make(place, std::move(compare));
-  }
-
-  using Operators = std::initializer_list<std::pair<std::string_view, BinaryOperator>>;
-
-  /// operand { operator operand }, from the left.
-  Result<ExpressionPtr> parse_chain(Operators operators,
-                                    Result<ExpressionPtr> (ExpressionParser::*parse_next)()) {
-    ExpressionPtr left = EBB_TRY((this->*parse_next)());
-    for (;;) {
-      const auto* op = std::find_if(operators.begin(), operators.end(),
-                                    [&](const auto& o) { return sees_operator(o.first); });
-      if (op == operators.end()) return left;
-      const Place place = next().place;
-      ExpressionPtr right = EBB_TRY((this->*parse_next)());
-      left = make(place, Binary{op->second, std::move(left), std::move(right)});
-    }
-  }
-  Result<ExpressionPtr> parse_sum() {
-    return parse_chain({{"+", BinaryOperator::kAdd}, {"-", BinaryOperator::kSubtract}},
-                       &ExpressionParser::parse_concat);
-  }
-  Result<ExpressionPtr> parse_concat() {
-    return parse_chain({{"~", BinaryOperator::kConcat}}, &ExpressionParser::parse_product);
-  }
-  Result<ExpressionPtr> parse_product() {
-    return parse_chain({{"*", BinaryOperator::kMultiply},
-                        {"/", BinaryOperator::kDivide},
-                        {"//", BinaryOperator::kFloorDivide},
-                        {"%", BinaryOperator::kModulo}},
-                       &ExpressionParser::parse_operand);
-  }
-
-  Result<ExpressionPtr> parse_operand() {
-    ExpressionPtr value = EBB_TRY(parse_signed());
-    value = EBB_TRY(parse_filters_and_tests(std::move(value)));
-    if (sees_operator("**")) return fail_unsupported(peek().place, "the operator '**'");
-    return value;
-  }
-
-  /// A filter behind `-x` applies to the whole, as in Jinja: `-1|string` is "-1".
-  Result<ExpressionPtr> parse_signed() {
-    const Level level(depth_);
-    if (level.too_deep()) return fail_deep();
-    const Place place = peek().place;
-    for (const auto& [text, op] :
-         {std::pair{"-", UnaryOperator::kMinus}, {"+", UnaryOperator::kPlus}}) {
-      if (!take_operator(text)) continue;
-      ExpressionPtr operand = EBB_TRY(parse_signed());
-      return make(place, Unary{op, std::move(operand)});
-    }
-    ExpressionPtr value = EBB_TRY(parse_primary());
-    return parse_postfix(std::move(value));
-  }
-
-  Result<ExpressionPtr> parse_primary() {
-    const Place place = peek().place;
-    switch (peek().kind) {
-      case TokenKind::kName:
-        return parse_name();
-      case TokenKind::kInteger:
-        return parse_integer();
-      case TokenKind::kReal:
-        return make(place, Literal{std::strtod(next().text.c_str(), nullptr)});
-      case TokenKind::kString: {
-        std::string text;
-        while (sees(TokenKind::kString)) text += next().text;  // 'a' 'b' is 'ab'
-        return make(place, Literal{std::move(text)});
-      }
-      default:
-        break;
-    }
-    if (take_operator("(")) return parse_parentheses(place);
-    if (take_operator("[")) {
-      ListDisplay list{EBB_TRY(parse_elements("]"))};
-      return make(place, std::move(list));
-    }
-    if (take_operator("{")) return parse_mapping(place);
-    return fail_expected("a value");
-  }
-
-  Result<ExpressionPtr> parse_name() {
-    constexpr std::string_view kKeywords[] = {"if", "else", "and", "or", "in", "is"};
-    const Token& token = peek();
-    if (std::find(std::begin(kKeywords), std::end(kKeywords), token.text) != std::end(kKeywords)) {
-      return fail_expected("a value");
-    }
-    next();
-    const std::string& name = token.text;
-    if (name == "true" || name == "True") return make(token.place, Literal{true});
-    if (name == "false" || name == "False") return make(token.place, Literal{false});
-    if (name == "none" || name == "None") return make(token.place, Literal{Value()});
-    if (take_operator("(")) return parse_function_call(token.place, name);
-    return make(token.place, Name{name});
-  }
-
-  Result<ExpressionPtr> parse_integer() {
-    int64_t value = 0;
-    const std::string& text = peek().text;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc()) return fail("integers have at most 63 bits");
-    return make(next().place, Literal{value});
-  }
-
-  /// Behind "(": a value in parentheses, or a tuple, which is a list here.
-  Result<ExpressionPtr> parse_parentheses(Place place) {
-    ListDisplay tuple;
-    while (!take_operator(")")) {
-      tuple.elements.push_back(EBB_TRY(parse_expression()));
-      if (tuple.elements.size() == 1 && take_operator(")")) return std::move(tuple.elements[0]);
-      if (!sees_operator(")")) EBB_TRY_VOID(expect_operator(","));
-    }
-    return make(place, std::move(tuple));
-  }
-
-  Result<std::vector<ExpressionPtr>> parse_elements(const std::string& closing) {
-    std::vector<ExpressionPtr> elements;
-    while (!take_operator(closing)) {
-      elements.push_back(EBB_TRY(parse_expression()));
-      if (!sees_operator(closing)) EBB_TRY_VOID(expect_operator(","));
-    }
-    return elements;
-  }
-
-  Result<ExpressionPtr> parse_mapping(Place place) {
-    DictDisplay dict;
-    while (!take_operator("}")) {
-      ExpressionPtr key = EBB_TRY(parse_expression());
-      EBB_TRY_VOID(expect_operator(":"));
-      ExpressionPtr value = EBB_TRY(parse_expression());
-      dict.entries.emplace_back(std::move(key), std::move(value));
-      if (!sees_operator("}")) EBB_TRY_VOID(expect_operator(","));
-    }
-    return make(place, std::move(dict));
-  }
-
-  Result<ExpressionPtr> parse_postfix(ExpressionPtr value) {
-    for (;;) {
-      const Place place = peek().place;
-      if (take_operator(".")) {
-        value = EBB_TRY(parse_attribute(place, std::move(value)));
-      } else if (take_operator("[")) {
-        value = EBB_TRY(parse_subscript(place, std::move(value)));
-      } else if (sees_operator("(")) {
-        return fail_unsupported(place, "calling something that is no function or method");
-      } else {
-        return value;
-      }
-    }
-  }
-
-  Result<ExpressionPtr> parse_attribute(Place place, ExpressionPtr subject) {
-    if (sees(TokenKind::kInteger)) {
-      ExpressionPtr index = EBB_TRY(parse_integer());
-      return make(place, Subscript{std::move(subject), std::move(index)});
-    }
-    const Place name_place = peek().place;
-    std::string name = EBB_TRY(expect_name("a name behind '.'"));
-    if (!take_operator("(")) return make(place, Attribute{std::move(subject), std::move(name)});
-    const Builtin* method = find_method(name);
-    if (method == nullptr) return fail_unsupported(name_place, "the method '" + name + "'");
-    return parse_call(name_place, method, std::move(subject));
-  }
-
-  Result<ExpressionPtr> parse_subscript(Place place, ExpressionPtr subject) {
-    ExpressionPtr parts[3];
-    size_t colons = 0;
-    while (!sees_operator("]")) {
-      if (take_operator(":")) {
-        if (++colons > 2) return fail("a slice has at most two ':'");
-      } else if (parts[colons] == nullptr) {
-        parts[colons] = EBB_TRY(parse_expression());
-      } else {
-        return fail_expected("']'");
-      }
-    }
-    if (colons == 0 && parts[0] == nullptr) return fail_expected("a value");
-    next();
-    if (colons == 0) return make(place, Subscript{std::move(subject), std::move(parts[0])});
-    return make(place, Slice{std::move(subject), std::move(parts[0]), std::move(parts[1]),
-                             std::move(parts[2])});
-  }
-
-  Result<ExpressionPtr> parse_filters_and_tests(ExpressionPtr value) {
-    for (;;) {
-      if (take_operator("|")) {
-        value = EBB_TRY(parse_filter(std::move(value)));
-      } else if (take_name("is")) {
-        value = EBB_TRY(parse_test(std::move(value)));
-      } else {
-        return value;
-      }
-    }
-  }
-
-  Result<ExpressionPtr> parse_filter(ExpressionPtr subject) {
-    const Place place = peek().place;
-    const std::string name = EBB_TRY(expect_name("a filter's name"));
-    const Builtin* filter = find_filter(name);
-    if (filter == nullptr) return fail_unsupported(place, "the filter '" + name + "'");
-    if (take_operator("(")) return parse_call(place, filter, std::move(subject));
-    return bind(place, filter, std::move(subject), {});
-  }
-
-  /// A test's argument may stand without parentheses: `x is divisibleby 3`.
-  Result<ExpressionPtr> parse_test(ExpressionPtr subject) {
-    const bool negated = take_name("not");
-    const Place place = peek().place;
-    const std::string name = EBB_TRY(expect_name("a test's name"));
-    const Builtin* test = find_test(name);
-    if (test == nullptr) return fail_unsupported(place, "the test '" + name + "'");
-    ExpressionPtr call;
-    if (take_operator("(")) {
-      call = EBB_TRY(parse_call(place, test, std::move(subject)));
-    } else {
-      GivenArguments given;
-      if (!test->parameters.empty()) given.positional.push_back(EBB_TRY(parse_signed()));
-      call = EBB_TRY(bind(place, test, std::move(subject), std::move(given)));
-    }
-    std::get<Call>(call->node).negated = negated;
-    return call;
-  }
-
-  /// Behind "(".
-  Result<ExpressionPtr> parse_function_call(Place place, const std::string& name) {
-    if (const Builtin* function = find_function(name)) return parse_call(place, function, nullptr);
-    GivenArguments given = EBB_TRY(parse_arguments());
-    if (name != "namespace") return make(place, UnknownCall{name});
-    if (!given.positional.empty()) {
-      return fail_unsupported(place, "namespace() with unnamed arguments");
-    }
-    return make(place, NamespaceCall{std::move(given.by_name)});
-  }
-
-  Result<ExpressionPtr> parse_call(Place place, const Builtin* builtin, ExpressionPtr subject) {
-    GivenArguments given = EBB_TRY(parse_arguments());
-    return bind(place, builtin, std::move(subject), std::move(given));
-  }
-
-  /// Behind "(", up to and with ")".
-  Result<GivenArguments> parse_arguments() {
-    GivenArguments given;
-    while (!take_operator(")")) {
-      const bool named =
-          sees(TokenKind::kName) && peek(1).kind == TokenKind::kOperator && peek(1).text == "=";
-      if (named) {
-        std::string name = next().text;
-        next();
-        ExpressionPtr value = EBB_TRY(parse_expression());
-        given.by_name.emplace_back(std::move(name), std::move(value));
-      } else if (given.by_name.empty()) {
-        given.positional.push_back(EBB_TRY(parse_expression()));
-      } else {
-        return fail("an unnamed argument behind a named one");
-      }
-      if (!sees_operator(")")) EBB_TRY_VOID(expect_operator(","));
-    }
-    return given;
-  }
-
-  /// Puts the given arguments into the order of the builtin's parameters.
-  Result<ExpressionPtr> bind(Place place, const Builtin* builtin, ExpressionPtr subject,
-                             GivenArguments given) {
-    const auto refuse = [&](const std::string& what) {
-      return at_place(place, invalid("'" + std::string(builtin->name) + "' " + what));
-    };
-    const auto& parameters = builtin->parameters;
-    Call call{builtin, std::move(subject), {}};
-    call.arguments.resize(parameters.size());
-    if (given.positional.size() > parameters.size()) {
-      return refuse("takes at most " + std::to_string(parameters.size()) + " arguments");
-    }
-    std::move(given.positional.begin(), given.positional.end(), call.arguments.begin());
-    for (auto& [name, value] : given.by_name) {
-      const auto it = std::find(parameters.begin(), parameters.end(), name);
-      if (it == parameters.end()) return refuse("has no parameter '" + name + "' here");
-      auto& argument = call.arguments[static_cast<size_t>(it - parameters.begin())];
-      if (argument != nullptr) return refuse("has '" + name + "' twice");
-      argument = std::move(value);
-    }
-    for (size_t i = 0; i < builtin->required; ++i) {
-      if (call.arguments[i] == nullptr) {
-        return refuse("needs the argument '" + std::string(parameters[i]) + "'");
-      }
-    }
-    return make(place, std::move(call));
-  }
-};
-
-/// Tags and text around expressions.
 class TemplateParser : private ExpressionParser {
  public:
   using ExpressionParser::ExpressionParser;
 
-  Result<Body> run() {
-    Body body = EBB_TRY(parse_body({}));
-    return body;
-  }
+  Result<Body> run() { return parse_body({}); }
 
  private:
   using Names = std::initializer_list<std::string_view>;
+  using ParseTag = Result<Statement> (TemplateParser::*)(Place place);
 
   /// Up to a tag whose name is in `ends`, which stays unread; up to the end when there are none.
   Result<Body> parse_body(Names ends) {
@@ -428,10 +43,18 @@ class TemplateParser : private ExpressionParser {
       const auto* end = std::find_if(ends.begin(), ends.end(),
                                      [&](std::string_view name) { return sees_name(name, 1); });
       if (end != ends.end()) return body;
-      EBB_TRY_VOID(parse_tag(body));
+      body.push_back(EBB_TRY(parse_tag()));
     }
     if (ends.size() == 0) return body;
     return fail("expected the tag '" + std::string(*(ends.end() - 1)) + "' before the end");
+  }
+
+  /// The body of something that is a function in Jinja: loops around it are out of reach.
+  Result<Body> parse_function_body(std::string_view end) {
+    const size_t loops = std::exchange(loops_, 0);
+    auto body = parse_body({end});
+    loops_ = loops;
+    return body;
   }
 
   Result<void> check_tag_size() const {
@@ -444,7 +67,7 @@ class TemplateParser : private ExpressionParser {
 
   Result<void> parse_output(Body& body) {
     const Place place = next().place;
-    ExpressionPtr value = EBB_TRY(parse_expression());
+    ExpressionPtr value = EBB_TRY(parse_tuple(Conditionals::kAllowed));
     if (!sees(TokenKind::kOutputEnd)) return fail_expected("'}}'");
     next();
     body.push_back({place, Output{std::move(value)}});
@@ -464,25 +87,41 @@ class TemplateParser : private ExpressionParser {
     return expect_tag_end();
   }
 
-  Result<void> parse_tag(Body& body) {
+  /// The begin of the tag `name`, if it stands here.
+  bool take_tag_name(std::string_view name) {
+    if (!sees_name(name, 1)) return false;
+    next();
+    next();
+    return true;
+  }
+
+  Result<Statement> parse_tag() {
+    constexpr std::pair<std::string_view, ParseTag> kTags[] = {
+        {"if", &TemplateParser::parse_if},
+        {"for", &TemplateParser::parse_for},
+        {"set", &TemplateParser::parse_set},
+        {"break", &TemplateParser::parse_break},
+        {"continue", &TemplateParser::parse_continue},
+        {"macro", &TemplateParser::parse_macro},
+        {"call", &TemplateParser::parse_call_block},
+        {"filter", &TemplateParser::parse_filter_block},
+        {"with", &TemplateParser::parse_with},
+        {"generation", &TemplateParser::parse_generation}};
     const Place place = next().place;
     const std::string name = EBB_TRY(expect_name("a tag's name"));
-    if (name == "if") return parse_if(place, body);
-    if (name == "for") return parse_for(place, body);
-    if (name == "set") return parse_set(place, body);
-    if (name == "break" || name == "continue") return parse_jump(place, name, body);
-    if (name == "generation") return parse_generation(body);
-    constexpr std::string_view kStrays[] = {"elif", "else", "endif", "endfor", "endgeneration"};
-    if (std::find(std::begin(kStrays), std::end(kStrays), name) != std::end(kStrays)) {
+    for (const auto& [known, parse] : kTags) {
+      if (known == name) return (this->*parse)(place);
+    }
+    if (name == "elif" || name == "else" || name.starts_with("end")) {
       return at_place(place, invalid("the tag '" + name + "' has no beginning"));
     }
     return fail_unsupported(place, "the tag '" + name + "'");
   }
 
-  Result<void> parse_if(Place place, Body& body) {
+  Result<Statement> parse_if(Place place) {
     If choice;
     do {
-      ExpressionPtr condition = EBB_TRY(parse_expression());
+      ExpressionPtr condition = EBB_TRY(parse_tuple(Conditionals::kLeft));
       EBB_TRY_VOID(expect_tag_end());
       Body branch = EBB_TRY(parse_body({"elif", "else", "endif"}));
       choice.branches.emplace_back(std::move(condition), std::move(branch));
@@ -493,25 +132,62 @@ class TemplateParser : private ExpressionParser {
       choice.branches.emplace_back(nullptr, std::move(branch));
     }
     EBB_TRY_VOID(expect_tag("endif"));
-    body.push_back({place, std::move(choice)});
-    return {};
+    return Statement{place, std::move(choice)};
   }
 
-  bool take_tag_name(std::string_view name) {
-    if (!sees_name(name, 1)) return false;
-    next();
-    next();
-    return true;
+  /// One name, or a tuple of names without parentheses.
+  Result<Target> parse_target() {
+    Target target = EBB_TRY(parse_one_target());
+    if (!sees_operator(",")) return target;
+    Target several;
+    several.parts.push_back(std::move(target));
+    while (take_operator(",")) {
+      if (sees_operator(")")) break;  // "(a,)"
+      several.parts.push_back(EBB_TRY(parse_one_target()));
+    }
+    return several;
   }
 
-  Result<void> parse_for(Place place, Body& body) {
+  Result<Target> parse_one_target() {
+    const Level level(depth_);
+    if (level.too_deep()) return fail_deep();
+    if (take_operator("(")) {
+      Target inner = EBB_TRY(parse_target());
+      EBB_TRY_VOID(expect_operator(")"));
+      return inner;
+    }
+    constexpr std::string_view kConstants[] = {"true", "false", "none", "True", "False", "None"};
+    if (std::any_of(std::begin(kConstants), std::end(kConstants),
+                    [&](std::string_view name) { return sees_name(name); })) {
+      return fail("a constant cannot be assigned to");
+    }
+    Target target;
+    target.name = EBB_TRY(expect_name("a name"));
+    if (take_operator(".")) target.attribute = EBB_TRY(expect_name("an attribute's name"));
+    if (target.attribute.starts_with("_")) {
+      return fail("attributes of namespaces do not begin with '_'");
+    }
+    return target;
+  }
+
+  static bool assigns_to(const Target& target, std::string_view name) {
+    return target.name == name ||
+           std::any_of(target.parts.begin(), target.parts.end(),
+                       [&](const Target& part) { return assigns_to(part, name); });
+  }
+  static bool has_attribute(const Target& target) {
+    return !target.attribute.empty() ||
+           std::any_of(target.parts.begin(), target.parts.end(), has_attribute);
+  }
+
+  Result<Statement> parse_for(Place place) {
     For loop;
-    do {
-      if (sees_operator("(")) return fail_unsupported(place, "a loop's target in parentheses");
-      loop.targets.push_back(EBB_TRY(expect_name("a name")));
-    } while (take_operator(","));
+    loop.target = EBB_TRY(parse_target());
+    if (assigns_to(loop.target, "loop") || has_attribute(loop.target)) {
+      return at_place(place, invalid("a loop assigns to plain names, and not to 'loop'"));
+    }
     if (!take_name("in")) return fail_expected("'in'");
-    loop.sequence = EBB_TRY(parse_or());
+    loop.sequence = EBB_TRY(parse_tuple(Conditionals::kLeft));
     if (take_name("if")) loop.filter = EBB_TRY(parse_expression());
     if (sees_name("recursive")) return fail_unsupported(place, "a recursive loop");
     EBB_TRY_VOID(expect_tag_end());
@@ -523,42 +199,124 @@ class TemplateParser : private ExpressionParser {
       loop.otherwise = EBB_TRY(parse_body({"endfor"}));
     }
     EBB_TRY_VOID(expect_tag("endfor"));
-    body.push_back({place, std::move(loop)});
+    return Statement{place, std::move(loop)};
+  }
+
+  Result<Statement> parse_set(Place place) {
+    Target target = EBB_TRY(parse_target());
+    if (take_operator("=")) {
+      ExpressionPtr value = EBB_TRY(parse_tuple(Conditionals::kAllowed));
+      EBB_TRY_VOID(expect_tag_end());
+      return Statement{place, Set{std::move(target), std::move(value)}};
+    }
+    if (!target.parts.empty()) return fail_expected("'='");
+    SetBlock block{std::move(target), {}, {}};
+    while (take_operator("|")) block.filters.push_back(EBB_TRY(parse_filter()));
+    EBB_TRY_VOID(expect_tag_end());
+    block.body = EBB_TRY(parse_body({"endset"}));
+    EBB_TRY_VOID(expect_tag("endset"));
+    return Statement{place, std::move(block)};
+  }
+
+  Result<Statement> parse_break(Place place) {
+    if (loops_ == 0) return at_place(place, invalid("the tag 'break' is outside a loop"));
+    EBB_TRY_VOID(expect_tag_end());
+    return Statement{place, Break{}};
+  }
+
+  Result<Statement> parse_continue(Place place) {
+    if (loops_ == 0) return at_place(place, invalid("the tag 'continue' is outside a loop"));
+    EBB_TRY_VOID(expect_tag_end());
+    return Statement{place, Continue{}};
+  }
+
+  /// "(a, b=1)".
+  Result<void> parse_parameters(MacroDefinition& macro) {
+    EBB_TRY_VOID(expect_operator("("));
+    while (!take_operator(")")) {
+      std::string name = EBB_TRY(expect_name("a parameter's name"));
+      const auto& known = macro.parameters;
+      if (std::find(known.begin(), known.end(), name) != known.end()) {
+        return fail("the parameter '" + name + "' occurs twice");
+      }
+      macro.parameters.push_back(std::move(name));
+      if (take_operator("=")) {
+        macro.defaults.push_back(EBB_TRY(parse_expression()));
+      } else if (!macro.defaults.empty()) {
+        return fail("a parameter without a default behind one that has one");
+      }
+      if (!sees_operator(")")) EBB_TRY_VOID(expect_operator(","));
+    }
     return {};
   }
 
-  Result<void> parse_set(Place place, Body& body) {
-    Set set;
-    set.name = EBB_TRY(expect_name("a name"));
-    if (take_operator(".")) set.attribute = EBB_TRY(expect_name("an attribute's name"));
-    if (sees(TokenKind::kTagEnd)) return fail_unsupported(place, "a set block");
-    if (sees_operator(",")) return fail_unsupported(place, "setting several names at once");
-    EBB_TRY_VOID(expect_operator("="));
-    set.value = EBB_TRY(parse_expression());
+  /// Body and end of a macro, and which of the special names it uses.
+  Result<void> parse_macro_body(std::string_view end, MacroDefinition& macro) {
     EBB_TRY_VOID(expect_tag_end());
-    body.push_back({place, std::move(set)});
+    auto outer = std::exchange(names_used, {});
+    macro.body = EBB_TRY(parse_function_body(end));
+    EBB_TRY_VOID(expect_tag(end));
+    macro.takes_caller = names_used.contains("caller");
+    macro.takes_further = names_used.contains("varargs");
+    macro.takes_named = names_used.contains("kwargs");
+    names_used.merge(outer);
     return {};
   }
 
-  Result<void> parse_jump(Place place, const std::string& name, Body& body) {
-    if (loops_ == 0) return at_place(place, invalid("the tag '" + name + "' is outside a loop"));
-    EBB_TRY_VOID(expect_tag_end());
-    Statement statement{place, Break{}};
-    if (name == "continue") statement.node = Continue{};
-    body.push_back(std::move(statement));
-    return {};
+  Result<Statement> parse_macro(Place place) {
+    auto macro = std::make_unique<MacroDefinition>();
+    macro->name = EBB_TRY(expect_name("a macro's name"));
+    EBB_TRY_VOID(parse_parameters(*macro));
+    EBB_TRY_VOID(parse_macro_body("endmacro", *macro));
+    return Statement{place, Macro{std::move(macro)}};
   }
 
-  /// `{% generation %}` marks what the model wrote, for training; here it is its content.
-  Result<void> parse_generation(Body& body) {
+  Result<Statement> parse_call_block(Place place) {
+    CallBlock block;
+    block.caller = std::make_unique<MacroDefinition>();
+    block.caller->name = "caller";
+    if (sees_operator("(")) EBB_TRY_VOID(parse_parameters(*block.caller));
+    block.call = EBB_TRY(parse_expression());
+    if (!std::holds_alternative<Call>(block.call->node)) return fail("expected a call of a macro");
+    EBB_TRY_VOID(parse_macro_body("endcall", *block.caller));
+    return Statement{place, std::move(block)};
+  }
+
+  Result<Statement> parse_filter_block(Place place) {
+    FilterBlock block;
+    do {
+      block.filters.push_back(EBB_TRY(parse_filter()));
+    } while (take_operator("|"));
     EBB_TRY_VOID(expect_tag_end());
-    Body inner = EBB_TRY(parse_body({"endgeneration"}));
+    block.body = EBB_TRY(parse_body({"endfilter"}));
+    EBB_TRY_VOID(expect_tag("endfilter"));
+    return Statement{place, std::move(block)};
+  }
+
+  Result<Statement> parse_with(Place place) {
+    With with;
+    while (!sees(TokenKind::kTagEnd)) {
+      if (!with.bindings.empty()) EBB_TRY_VOID(expect_operator(","));
+      Target target = EBB_TRY(parse_one_target());
+      if (has_attribute(target)) return fail("'with' assigns to plain names");
+      EBB_TRY_VOID(expect_operator("="));
+      ExpressionPtr value = EBB_TRY(parse_expression());
+      with.bindings.emplace_back(std::move(target), std::move(value));
+    }
+    EBB_TRY_VOID(expect_tag_end());
+    with.body = EBB_TRY(parse_body({"endwith"}));
+    EBB_TRY_VOID(expect_tag("endwith"));
+    return Statement{place, std::move(with)};
+  }
+
+  Result<Statement> parse_generation(Place place) {
+    EBB_TRY_VOID(expect_tag_end());
+    Body body = EBB_TRY(parse_function_body("endgeneration"));
     EBB_TRY_VOID(expect_tag("endgeneration"));
-    std::move(inner.begin(), inner.end(), std::back_inserter(body));
-    return {};
+    return Statement{place, Generation{std::move(body)}};
   }
 
-  size_t loops_ = 0;
+  size_t loops_ = 0;  ///< that `break` could leave
 };
 
 }  // namespace

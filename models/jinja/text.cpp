@@ -17,6 +17,14 @@ bool is_space(std::string_view character) {
          c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
+bool breaks_line(std::string_view character) {
+  const char first = character[0];
+  if (character.size() == 1)
+    return (first >= 0x0A && first <= 0x0D) || (first >= 0x1C && first <= 0x1E);
+  const char32_t c = utf8_decode(character);
+  return c == 0x85 || c == 0x2028 || c == 0x2029;
+}
+
 /// The last code point of `text`, which is not empty.
 std::string_view last_character(std::string_view text) {
   for (size_t bytes = 2; bytes <= std::min<size_t>(4, text.size()); ++bytes) {
@@ -135,6 +143,59 @@ std::vector<std::string_view> split_at_space(std::string_view text, int64_t spli
   return parts;
 }
 
+std::vector<std::string_view> split_right(std::string_view text, std::string_view separator,
+                                          int64_t splits_max) {
+  std::vector<std::string_view> parts;
+  while (splits_max < 0 || static_cast<int64_t>(parts.size()) < splits_max) {
+    const size_t at = text.rfind(separator);
+    if (at == std::string_view::npos) break;
+    parts.push_back(text.substr(at + separator.size()));
+    text = text.substr(0, at);
+  }
+  parts.push_back(text);
+  std::reverse(parts.begin(), parts.end());
+  return parts;
+}
+
+std::vector<std::string_view> split_right_at_space(std::string_view text, int64_t splits_max) {
+  std::vector<std::string_view> parts;
+  text = strip(text, std::nullopt, Sides::kRight);
+  while (!text.empty()) {
+    if (splits_max >= 0 && static_cast<int64_t>(parts.size()) == splits_max) {
+      parts.push_back(text);
+      break;
+    }
+    size_t begin = text.size();
+    while (begin > 0) {
+      const std::string_view last = last_character(text.substr(0, begin));
+      if (is_space(last)) break;
+      begin -= last.size();
+    }
+    parts.push_back(text.substr(begin));
+    text = strip(text.substr(0, begin), std::nullopt, Sides::kRight);
+  }
+  std::reverse(parts.begin(), parts.end());
+  return parts;
+}
+
+std::vector<std::string_view> split_lines(std::string_view text) {
+  std::vector<std::string_view> lines;
+  size_t at = 0;
+  while (at < text.size()) {
+    const std::string_view character = text.substr(at, character_bytes(text.substr(at)));
+    if (!breaks_line(character)) {
+      at += character.size();
+      continue;
+    }
+    lines.push_back(text.substr(0, at));
+    const bool pair = character == "\r" && text.substr(at + 1).starts_with("\n");
+    text.remove_prefix(at + character.size() + (pair ? 1 : 0));
+    at = 0;
+  }
+  if (!text.empty()) lines.push_back(text);
+  return lines;
+}
+
 size_t count_occurrences(std::string_view text, std::string_view what) {
   size_t count = 0;
   for (size_t at = text.find(what); at != text.npos; at = text.find(what, at + what.size())) {
@@ -146,6 +207,16 @@ size_t count_occurrences(std::string_view text, std::string_view what) {
 std::string replace(std::string_view text, std::string_view what, std::string_view with,
                     int64_t count) {
   std::string out;
+  if (what.empty()) {
+    for (; count != 0; --count) {
+      out += with;
+      if (text.empty()) return out;
+      const size_t bytes = character_bytes(text);
+      out += text.substr(0, bytes);
+      text.remove_prefix(bytes);
+    }
+    return out += text;
+  }
   for (size_t at; count != 0 && (at = text.find(what)) != text.npos; --count) {
     out += text.substr(0, at);
     out += with;
@@ -159,16 +230,11 @@ bool is_ascii(std::string_view text) {
                      [](char c) { return static_cast<unsigned char>(c) < 0x80; });
 }
 
-std::string ascii_upper(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
-  return out;
-}
-
-std::string ascii_lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  return out;
+Padding centered(size_t characters, int64_t width) {
+  if (width <= static_cast<int64_t>(characters)) return {};
+  const size_t pad = static_cast<size_t>(width) - characters;
+  const size_t left = pad / 2 + (pad & static_cast<size_t>(width) & 1);
+  return {left, pad - left};
 }
 
 std::vector<size_t> slice_places(size_t size, std::optional<int64_t> begin,

@@ -31,15 +31,28 @@ std::vector<std::string_view> split(std::string_view text, std::string_view sepa
 /// no split is left out).
 std::vector<std::string_view> split_at_space(std::string_view text, int64_t splits_max);
 
+/// str.rsplit(separator, splits_max): counted from the right.
+std::vector<std::string_view> split_right(std::string_view text, std::string_view separator,
+                                          int64_t splits_max);
+std::vector<std::string_view> split_right_at_space(std::string_view text, int64_t splits_max);
+/// str.splitlines(): at every line break that Unicode knows.
+std::vector<std::string_view> split_lines(std::string_view text);
+
 /// Occurrences that str.replace() would replace, not overlapping; `what` must not be empty.
 size_t count_occurrences(std::string_view text, std::string_view what);
-/// str.replace(what, with, count); `what` must not be empty. count < 0: all.
+/// str.replace(what, with, count); an empty `what` stands before each character and at the end.
+/// count < 0: all.
 std::string replace(std::string_view text, std::string_view what, std::string_view with,
                     int64_t count);
 
 bool is_ascii(std::string_view text);
-std::string ascii_upper(std::string_view text);
-std::string ascii_lower(std::string_view text);
+
+/// What str.center(), ljust() and rjust() add.
+struct Padding {
+  size_t left = 0;
+  size_t right = 0;
+};
+Padding centered(size_t characters, int64_t width);
 
 /// The places that [begin:end:step] takes of a sequence of `size`, as Python's slice.indices().
 /// step != 0.

@@ -17,13 +17,6 @@ jinja::Value message(std::string role, std::string content) {
   return dict;
 }
 
-jinja::List read_messages(const nlohmann::json& conversation) {
-  jinja::List messages;
-  for (const auto& entry : conversation)
-    messages.push_back(message(entry["role"], entry["content"]));
-  return messages;
-}
-
 /// The text, or the error's.
 std::string render(const std::string& source, jinja::List messages = {},
                    ChatTemplate::Limits limits = {}) {
@@ -34,52 +27,6 @@ std::string render(const std::string& source, jinja::List messages = {},
   input.messages = std::move(messages);
   const auto text = (*parsed)->render(input);
   return text ? *text : text.error().text();
-}
-
-class GoldenChatTemplates : public ::testing::Test {
- protected:
-  void SetUp() override {
-    golden_ = testing::read_golden("chat_templates.json");
-    ASSERT_TRUE(golden_.is_object());
-  }
-  Result<std::string> run(const std::string& source, const nlohmann::json& entry) {
-    const auto parsed = EBB_TRY(ChatTemplate::parse(source, golden_["bos"], golden_["eos"]));
-    ChatInput input;
-    input.messages = read_messages(golden_["conversations"][entry["conversation"].get<size_t>()]);
-    input.add_generation_prompt = entry["prompt"].get<bool>();
-    return parsed->render(input);
-  }
-  nlohmann::json golden_;
-};
-
-TEST_F(GoldenChatTemplates, RenderAsJinja2DoesAndFailWhereItFails) {
-  ASSERT_GE(golden_["cases"].size(), 400u);
-  for (const auto& entry : golden_["cases"]) {
-    const auto source = golden_["templates"][entry["template"].get<size_t>()].get<std::string>();
-    const auto text = run(source, entry);
-    if (entry["text"].is_null()) {
-      EXPECT_FALSE(text.has_value()) << source << "\ngave " << (text ? *text : "");
-      if (!text) {
-        EXPECT_THAT(text.error().message, HasSubstr("line ")) << source;
-      }
-      continue;
-    }
-    ASSERT_TRUE(text.has_value()) << source << "\n" << text.error().text();
-    EXPECT_EQ(*text, entry["text"].get<std::string>()) << source;
-  }
-}
-
-TEST_F(GoldenChatTemplates, TheRealModelsTemplateGivesJinja2sPrompts) {
-  const auto file = testing::open_real_model();
-  ASSERT_NE(file, nullptr);
-  const auto source = file->get_string("tokenizer.chat_template");
-  ASSERT_TRUE(source.has_value());
-  ASSERT_GE(golden_["real"].size(), 10u);
-  for (const auto& entry : golden_["real"]) {
-    const auto text = run(*source, entry);
-    ASSERT_TRUE(text.has_value()) << text.error().text();
-    EXPECT_EQ(*text, entry["text"].get<std::string>());
-  }
 }
 
 TEST(ChatTemplate, SyntaxErrorsNameLineAndColumn) {
@@ -96,11 +43,12 @@ TEST(ChatTemplate, FeaturesThatAreNotThereAreNamedWhenItIsParsed) {
       render("{{ x | groupby('a') }}"),
       "unsupported: chat template: line 1, column 8: the filter 'groupby' is not supported in "
       "chat templates");
-  EXPECT_THAT(render("{% macro f() %}{% endmacro %}"), HasSubstr("the tag 'macro'"));
-  EXPECT_THAT(render("{% if x is sameas 1 %}{% endif %}"), HasSubstr("the test 'sameas'"));
+  EXPECT_THAT(render("{% include 'x' %}"), HasSubstr("the tag 'include'"));
+  EXPECT_THAT(render("{% for x in y recursive %}{% endfor %}"), HasSubstr("a recursive loop"));
+  EXPECT_THAT(render("{% if x is nosuch 1 %}{% endif %}"), HasSubstr("the test 'nosuch'"));
   EXPECT_THAT(render("{{ x.format(1) }}"), HasSubstr("the method 'format'"));
   EXPECT_THAT(render("{{ 2 ** 3 }}"), HasSubstr("the operator '**'"));
-  EXPECT_THAT(render("{% set x %}a{% endset %}"), HasSubstr("a set block"));
+  EXPECT_THAT(render("{{ f(*x) }}"), HasSubstr("unpacking arguments by '*'"));
 }
 
 TEST(ChatTemplate, WrongArgumentsAreFoundWhenItIsParsed) {
@@ -112,20 +60,31 @@ TEST(ChatTemplate, WrongArgumentsAreFoundWhenItIsParsed) {
               HasSubstr("'replace' has 'old' twice"));
 }
 
-TEST(ChatTemplate, AnUndefinedNameIsAnErrorWhereItIsUsedAndNotWhereItIsTested) {
-  EXPECT_EQ(render("x{{ nobody }}"),
-            "invalid: chat template: line 1, column 2: 'nobody' is undefined");
+TEST(ChatTemplate, AnUndefinedNameIsEmptyAsTextAndAnErrorWhereMoreIsWantedOfIt) {
+  EXPECT_EQ(render("x{{ nobody }}"), "x");
   EXPECT_EQ(render("{% if nobody %}a{% elif nobody is defined %}b{% else %}c{% endif %}"), "c");
-  EXPECT_THAT(render("{% for x in nobody %}{% endfor %}"), HasSubstr("'nobody' is undefined"));
-  EXPECT_THAT(render("{{ messages[0].thought ~ '' }}", {message("user", "hi")}),
+  EXPECT_EQ(render("x{{ nobody.at_home }}"),
+            "invalid: chat template: line 1, column 12: 'nobody' is undefined");
+  EXPECT_THAT(render("{{ messages[0].thought + '' }}", {message("user", "hi")}),
               HasSubstr("'thought' is undefined"));
+  EXPECT_THAT(render("{{ nobody() }}"), HasSubstr("'nobody' is undefined"));
 }
 
-TEST(ChatTemplate, CallsOfUnknownFunctionsFailOnlyWhenReached) {
-  EXPECT_EQ(
-      render("{% if strftime_now is defined %}{{ strftime_now('%Y') }}{% else %}fixed{% endif %}"),
-      "fixed");
-  EXPECT_THAT(render("{{ strftime_now('%Y') }}"), HasSubstr("'strftime_now' is no function here"));
+TEST(ChatTemplate, TheClockIsTheCallers) {
+  const auto parsed = ChatTemplate::parse("{{ strftime_now('%d %b %Y') }}", "", "");
+  ASSERT_TRUE(parsed);
+  ChatInput input;
+  input.local_time.tm_year = 99;
+  input.local_time.tm_mon = 11;
+  input.local_time.tm_mday = 31;
+  EXPECT_EQ(*(*parsed)->render(input), "31 Dec 1999");
+  EXPECT_THAT(render("{{ strftime_now('%999999999d') }}"), HasSubstr("the result is too long"));
+  EXPECT_THAT(render("{{ strftime_now('x' * 300) }}"), HasSubstr("at most 256 bytes"));
+}
+
+TEST(ChatTemplate, AChainOfTestsIsRefusedAsJinja2RefusesIt) {
+  EXPECT_THAT(render("{{ 1 is odd is true }}"),
+              HasSubstr("line 1, column 13: tests cannot be chained"));
 }
 
 TEST(ChatTemplate, RaiseExceptionEndsRenderingWithItsMessage) {
@@ -150,16 +109,19 @@ TEST(ChatTemplate, InvalidUtf8InAMessagePassesThrough) {
             bytes + "4");
 }
 
-TEST(ChatTemplate, ChangingTheCaseOfLettersBeyondAsciiIsRefused) {
-  EXPECT_THAT(render("{{ 'É' | lower }}"),
-              HasSubstr("unsupported: chat template: line 1, column 11"));
+TEST(ChatTemplate, LettersWhoseSmallFormDependsOnTheirPlaceAreRefused) {
+  EXPECT_EQ(render("{{ 'ÀÉÑ' | lower }}{{ 'straße' | upper }}"), "àéñSTRASSE");
+  EXPECT_THAT(render("{{ 'ΟΔΟΣ' | lower }}"), HasSubstr("unsupported: chat template: line 1"));
 }
 
 TEST(ChatTemplate, LoopsAreBoundedInSteps) {
-  EXPECT_THAT(
-      render("{% for i in range(999999) %}{% for j in range(999999) %}{% endfor %}{% endfor %}"),
-      HasSubstr("exhausted: chat template: line 1"));
-  EXPECT_THAT(render("{{ range(1000000000) | length }}"), HasSubstr("limit of 4000000 steps"));
+  const ChatTemplate::Limits limits{.steps_max = 10'000, .output_max = 1 << 20};
+  EXPECT_THAT(render("{% for i in range(999) %}{% for j in range(999) %}{% endfor %}{% endfor %}",
+                     {}, limits),
+              HasSubstr("exhausted: chat template: line 1"));
+  EXPECT_THAT(render("{{ range(99999) | length }}", {}, limits), HasSubstr("limit of 10000 steps"));
+  EXPECT_THAT(render("{{ (1, 2) * 999999999999 }}", {}, limits), HasSubstr("10000 steps"));
+  EXPECT_THAT(render("{{ range(1000000000) }}"), HasSubstr("at most 100000 elements"));
 }
 
 TEST(ChatTemplate, OutputIsBounded) {
@@ -173,15 +135,28 @@ TEST(ChatTemplate, OutputIsBounded) {
 }
 
 TEST(ChatTemplate, TextThatIsBuiltOnTheWayIsBounded) {
-  EXPECT_THAT(render("{% set s = 'x' * 99999999999999 %}"), HasSubstr("bytes of text"));
-  EXPECT_THAT(render("{% set ns = namespace(s='x') %}{% for i in range(99) %}{% set ns.s = ns.s ~ "
-                     "ns.s %}{% endfor %}"),
-              HasSubstr("bytes of text"));
-  EXPECT_THAT(render("{% set s = 'a' * 1000000 %}{% set t = s.replace('a', s) %}"),
-              HasSubstr("bytes of text"));
-  EXPECT_THAT(render("{% set s = 'a' * 1000000 %}{% for i in range(99999) %}{% set t = 'b' in s "
-                     "%}{% endfor %}"),
-              HasSubstr("bytes looked through"));
+  const ChatTemplate::Limits limits{.steps_max = 1'000'000, .output_max = 100'000};
+  const auto refuses = [&](const std::string& source, const char* what) {
+    EXPECT_THAT(render(source, {}, limits), HasSubstr(what)) << source;
+  };
+  refuses("{% set s = 'x' * 99999999999999 %}", "bytes of text");
+  refuses(
+      "{% set n = namespace(s='x') %}{% for i in range(99) %}{% set n.s = n.s ~ n.s %}"
+      "{% endfor %}",
+      "bytes of text");
+  const std::string big = "{% set s = 'a' * 100000 %}";
+  refuses(big + "{% set t = s.replace('a', s) %}", "bytes of text");
+  refuses(big + "{{ [s, s, s, s, s] | tojson | length }}", "bytes of text");
+  refuses(big + "{{ [s, s, s, s, s] | string | length }}", "bytes of text");
+  refuses(big + "{{ s | indent(99) | join('-----') | length }}", "bytes of text");
+  refuses(big + "{% macro f() %}{{ s }}{{ s }}{{ s }}{{ s }}{% endmacro %}{{ f() | length }}",
+          "output limit");
+  refuses(big +
+              "{% set u = s ~ 'b' %}{% set t = s ~ 'c' %}{% for i in range(9999) %}"
+              "{% if u == t %}{% endif %}{% endfor %}",
+          "bytes looked through");
+  refuses(big + "{% for i in range(9999) %}{% set t = 'b' in s %}{% endfor %}",
+          "bytes looked through");
 }
 
 TEST(ChatTemplate, DeepNestingIsRefusedBeforeItMeetsTheStack) {
@@ -199,17 +174,68 @@ TEST(ChatTemplate, DeepNestingIsRefusedBeforeItMeetsTheStack) {
   EXPECT_THAT(render("{{ " + chain + " }}"), HasSubstr("more than 1000 parts"));
 }
 
+TEST(ChatTemplate, MacrosThatCallThemselvesEndAtALimit) {
+  EXPECT_THAT(render("{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}"),
+              HasSubstr("nests deeper than the limit of 1000 levels"));
+  EXPECT_THAT(render("{% macro f() %}{% call f() %}{{ caller }}{% endcall %}{% endmacro %}"
+                     "{% call f() %}{% endcall %}"),
+              HasSubstr("line 1"));
+  EXPECT_EQ(render("{% macro f(n) %}{{ n }}{% if n %}{{ f(n - 1) }}{% endif %}{% endmacro %}"
+                   "{{ f(9) }}"),
+            "9876543210");
+}
+
 TEST(ChatTemplate, ValuesNeitherNestWithoutEndNorHoldThemselves) {
-  EXPECT_THAT(render("{% set n = namespace(l=[]) %}{% for i in range(99) %}{% set n.l = [n.l] %}"
+  EXPECT_THAT(render("{% set n = namespace(l=[]) %}{% for i in range(999) %}{% set n.l = [n.l] %}"
                      "{% endfor %}"),
-              HasSubstr("nest deeper than the limit of 64"));
-  EXPECT_THAT(render("{% set n = namespace(l=1) %}{% for i in range(99) %}"
-                     "{% for x in [n.l, 1] %}{% set n.l = loop %}{% endfor %}{% endfor %}"),
-              HasSubstr("nest deeper than the limit of 64"));
-  EXPECT_THAT(render("{% set n = namespace(l=1) %}{% set n.l = [n] %}"),
-              HasSubstr("a namespace inside another value"));
-  EXPECT_THAT(render("{% set n = namespace(l=1) %}{% set n.l = n %}"),
-              HasSubstr("a namespace inside another value"));
+              HasSubstr("nest deeper than the limit of 128"));
+  const std::string n = "{% set n = namespace(l=1) %}";
+  const std::string macro = "{% macro f() %}{% endmacro %}";
+  const std::vector<std::string> sources = {
+      n + "{% set n.l = [n] %}",
+      n + "{% set n.l = n %}",
+      n + "{% set x = {'a': n} %}",
+      n + "{% for x in [1] %}{% set n.l = loop %}{% endfor %}",
+      n + "{% set x = namespace(a=n) %}",
+      n + macro + "{% set n.f = f %}",
+      macro + "{% set x = [f] %}",
+      "{% set x = [range] %}",
+      n + "{% macro g() %}{{ varargs }}{% endmacro %}{{ g(n) }}",
+      "{{ dict(a=namespace()) }}"};
+  for (const std::string& source : sources) {
+    EXPECT_THAT(render(source), HasSubstr("inside another value")) << source;
+  }
+}
+
+TEST(ChatTemplate, TemplatesThatKnowPartsAreToldFromOthers) {
+  const auto takes = [](const std::string& source) {
+    const auto parsed = ChatTemplate::parse(source, "", "");
+    return parsed && (*parsed)->takes_content_parts({});
+  };
+  EXPECT_FALSE(takes("{% for m in messages %}{{ m.content }}{% endfor %}"));
+  EXPECT_FALSE(takes("{% for m in messages %}{{ m.content | trim }}{% endfor %}"));
+  EXPECT_FALSE(takes("{{ raise_exception('nothing works') }}"));
+  EXPECT_FALSE(takes("no messages at all"));
+  EXPECT_TRUE(
+      takes("{% for m in messages %}{% if m.content is string %}{{ m.content }}{% else %}"
+            "{% for p in m.content %}{{ p.text }}{% endfor %}{% endif %}{% endfor %}"));
+}
+
+TEST(ChatTemplate, AnAnswerCanOnlyBeContinuedWhereItsTextStays) {
+  const auto carry_on = [](const std::string& source, const std::string& content) {
+    const auto parsed = ChatTemplate::parse(source, "", "");
+    EXPECT_TRUE(parsed);
+    ChatInput input;
+    input.messages = {message("assistant", content)};
+    input.continue_final_message = true;
+    const auto text = (*parsed)->render(input);
+    return text ? *text : text.error().text();
+  };
+  EXPECT_EQ(carry_on("<{{ messages[0].content }}>end", " a "), "< a ");
+  EXPECT_EQ(carry_on("<{{ messages[0].content | trim }}>end", " a "), "<a");
+  EXPECT_EQ(carry_on("{{ messages[0].content }}|{{ messages[0].content }}>", "a"), "a|a");
+  EXPECT_THAT(carry_on("<{{ messages[0].role }}>", "a"), HasSubstr("changes or leaves out"));
+  EXPECT_THAT(carry_on("<{{ messages[0].content[2:] }}>", "abc"), HasSubstr("leaves out"));
 }
 
 TEST(ChatTemplate, SourcesOverAMebibyteAreRefused) {
