@@ -32,7 +32,7 @@ Result<std::string> render_chat(const models::ChatTemplate& chat_template,
                                 const OpenAiRequest& request) {
   models::ChatInput input = request.chat;
   const std::time_t now = std::time(nullptr);
-  localtime_r(&now, &input.local_time);
+  localtime_r(&now, &input.local_time.emplace());
   const bool joins = !chat_template.takes_content_parts(input);
   if (joins) join_parts(input.messages);
   auto text = chat_template.render(input);

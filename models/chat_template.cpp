@@ -115,6 +115,8 @@ Result<std::string> cut_at_mark(std::string text, const std::string& mark,
   }
   const bool keeps_blanks = text.compare(cut + mark.size(), 1, " ") == 0;
   text.resize(cut);
+  // A template may have written the message before, too.
+  text = jinja::replace(text, mark + (keeps_blanks ? " " : ""), "", -1);
   if (keeps_blanks) return text;
   return std::string(stripped(text, jinja::Sides::kRight));
 }
@@ -124,6 +126,16 @@ jinja::Value message(const char* role, jinja::Value content) {
   dict.set("role", role);
   dict.set("content", std::move(content));
   return dict;
+}
+
+/// Any time will do, so long as both renderings see the same: noon of 1 January 2000, a Saturday.
+std::tm probe_time() {
+  std::tm time{};
+  time.tm_year = 100;
+  time.tm_mday = 1;
+  time.tm_hour = 12;
+  time.tm_wday = 6;
+  return time;
 }
 
 }  // namespace
@@ -193,6 +205,7 @@ bool ChatTemplate::Impl::probe_parts(const NamedTemplate& candidate) const {
   part.set("type", "text");
   part.set("text", kProbe);
   ChatInput plain, parts;
+  plain.local_time = parts.local_time = probe_time();
   plain.messages = {message("user", kProbe)};
   parts.messages = {message("user", jinja::List{part})};
   const auto expected = run(candidate, plain);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <ctime>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -38,7 +39,7 @@ struct ChatInput {
   bool add_generation_prompt = true;
   /// The last message is an answer begun: the text ends where its content ends.
   bool continue_final_message = false;
-  std::tm local_time{};  ///< what strftime_now() tells
+  std::optional<std::tm> local_time;  ///< what strftime_now() tells; without it an error
 };
 
 /// Immutable after construction: all methods any thread.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "models/jinja/format.h"
+
 namespace ebb::models::jinja {
 namespace {
 
@@ -133,8 +135,11 @@ Result<std::optional<Value>> compute_sequences(BinaryOperator op, const Value& l
     if (left.list() && b) return Maybe(EBB_TRY(repeat_list(*left.sequence(), *b, budget)));
     if (a && right.list()) return Maybe(EBB_TRY(repeat_list(*right.sequence(), *a, budget)));
   }
+  if (op == BinaryOperator::kModulo && left.is_markup()) {
+    return unsupported("'%' on text marked safe, which would escape");
+  }
   if (op == BinaryOperator::kModulo && left.string()) {
-    return unsupported("formatting text by '%'");
+    return Maybe(Value(EBB_TRY(format_text(*left.string(), right, budget))));
   }
   return Maybe();
 }

@@ -79,10 +79,11 @@ Result<Value> run_strftime(const Value&, const Arguments& arguments, CallContext
     return invalid("strftime_now() takes a format of at most " + std::to_string(kFormatMax) +
                    " bytes, without zeros");
   }
+  if (!context.local_time) return invalid("strftime_now(): this caller tells no time");
   // A blank in front tells an empty result from one that does not fit.
   const std::string asked = " " + without_zone(format);
   std::string out(64 * (asked.size() + 1), '\0');
-  const size_t bytes = std::strftime(out.data(), out.size(), asked.c_str(), &context.local_time);
+  const size_t bytes = std::strftime(out.data(), out.size(), asked.c_str(), &*context.local_time);
   if (bytes == 0) return invalid("strftime_now(): the result is too long");
   return built(std::string_view(out).substr(1, bytes - 1), context.budget);
 }

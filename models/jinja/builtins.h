@@ -27,7 +27,7 @@ struct GivenValues {
 /// What a builtin may use beside its arguments.
 struct CallContext {
   Budget& budget;
-  const std::tm& local_time;
+  const std::optional<std::tm>& local_time;
 };
 
 struct Builtin {

@@ -13,7 +13,7 @@ constexpr uint32_t kValueDepthMax = 128;
 
 }  // namespace
 
-Machine::Machine(const Dict& variables, Budget& budget, const std::tm& local_time,
+Machine::Machine(const Dict& variables, Budget& budget, const std::optional<std::tm>& local_time,
                  uint64_t output_max)
     : budget_(budget), context_{budget, local_time}, output_max_(output_max) {
   for (const auto& [name, value] : variables.entries) globals_.names[name] = value;

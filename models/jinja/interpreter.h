@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ctime>
+#include <optional>
 #include <string>
 
 #include "models/jinja/ast.h"
@@ -12,8 +13,8 @@ namespace ebb::models::jinja {
 /// What a rendering may take, and the time that strftime_now() tells.
 struct RenderOptions {
   uint64_t steps_max = 0;
-  uint64_t output_max = 0;  ///< bytes
-  std::tm local_time{};
+  uint64_t output_max = 0;            ///< bytes
+  std::optional<std::tm> local_time;  ///< none: strftime_now() is an error
 };
 
 /// Renders `body` with `variables` as the outermost names. Errors, all with line and column:

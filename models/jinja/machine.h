@@ -4,6 +4,7 @@
 
 #include <ctime>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,7 +28,8 @@ enum class Flow { kOn, kBreak, kContinue };
 class Machine {
  public:
   /// `variables`, `budget` and `local_time` outlive the machine.
-  Machine(const Dict& variables, Budget& budget, const std::tm& local_time, uint64_t output_max);
+  Machine(const Dict& variables, Budget& budget, const std::optional<std::tm>& local_time,
+          uint64_t output_max);
   Machine(const Machine&) = delete;
   Machine& operator=(const Machine&) = delete;
 

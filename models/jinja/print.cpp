@@ -239,6 +239,10 @@ Result<std::string> to_text(const Value& value, Budget& budget) {
   if (value.list() == nullptr && value.dict() == nullptr) {
     return unsupported(value.a_type() + " as text");
   }
+  return to_repr(value, budget);
+}
+
+Result<std::string> to_repr(const Value& value, Budget& budget) {
   PythonWriter writer(budget);
   EBB_TRY_VOID(writer.write(value));
   return std::move(writer.out);

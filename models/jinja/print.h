@@ -13,6 +13,9 @@ namespace ebb::models::jinja {
 /// prompt), kExhausted.
 Result<std::string> to_text(const Value& value, Budget& budget);
 
+/// Python's repr(). Errors: as to_text().
+Result<std::string> to_repr(const Value& value, Budget& budget);
+
 /// The options of json.dumps().
 struct JsonStyle {
   bool ensure_ascii = false;

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "models/jinja/builtin_groups.h"
+#include "models/jinja/format.h"
 #include "models/jinja/print.h"
 #include "models/jinja/text.h"
 #include "models/jinja/unicode.h"
@@ -295,6 +296,20 @@ Result<Value> run_string(const Value& subject, const Arguments&, CallContext& co
   return Value(EBB_TRY(to_text(subject, context.budget)));
 }
 
+/// format(*values) or format(key=value): the text itself is the format.
+Result<Value> run_format(const Value& subject, GivenValues given, CallContext& context) {
+  if (subject.is_markup()) return unsupported("format of text marked safe, which would escape");
+  const std::string text = EBB_TRY(filtered_text(subject, context.budget));
+  if (given.by_name.empty()) {
+    const Value values = Value::tuple(std::move(given.positional));
+    return Value(EBB_TRY(format_text(text, values, context.budget)));
+  }
+  if (!given.positional.empty()) return invalid("format takes values or names, not both");
+  Dict named;
+  for (auto& [name, value] : given.by_name) named.set(name, std::move(value));
+  return Value(EBB_TRY(format_text(text, Value(std::move(named)), context.budget)));
+}
+
 // --- Marked text and JSON ---
 
 Result<Value> run_safe(const Value& subject, const Arguments&, CallContext& context) {
@@ -411,6 +426,7 @@ std::span<const Builtin> text_filters() {
       Builtin{"indent", {"width", "first", "blank"}, 0, run_indent},
       Builtin{"truncate", {"length", "killwords", "end", "leeway"}, 0, run_truncate},
       Builtin{"replace", {"old", "new", "count"}, 2, run_replace},
+      Builtin{"format", {}, 0, nullptr, run_format},
       Builtin{"string", {}, 0, run_string},
       Builtin{"safe", {}, 0, run_safe},
       Builtin{"escape", {}, 0, run_escape},

@@ -5,12 +5,12 @@
     ninja -C build ebb-render-templates
     venv/bin/python tests/fuzz/compare_templates.py [--count 20000] [--seed 1] [--renderer PROGRAM]
 
-Where jinja2 gives text, ours must give the same or say "unsupported"; where it raises,
-ours must refuse. Text that names
-Python's objects is not compared. Exits 1 when something differs; each difference is printed. Some twenty in 100 000
-differ by design: what jinja2 never comes to look at (a test without its argument in a branch that is not taken, an
-argument of a wrong type for no elements) is refused here; ranges have no methods; and parts of text that was marked
-safe are not marked themselves. Nor does ours hide a name of the request in loops that stand before a `set` of it.
+Where jinja2 gives text, ours must give the same or say "unsupported"; where it raises, ours must refuse.
+Text that names Python's objects is not compared. Exits 1 when something differs; each difference is printed. Some
+twenty in 100 000 differ by design: what jinja2 never comes to look at (a test without its argument in a branch that is
+not taken, an argument of a wrong type for no elements) is refused here; ranges have no methods; and parts of text that
+was marked safe are not marked themselves. Nor does ours hide a name of the request in loops that stand before a `set`
+of it.
 """
 import argparse
 import datetime
@@ -39,48 +39,58 @@ KWARGS = {"s": "Hello World", "n": 7, "x": -2.5, "t": True, "u": None, "l": [3, 
           "d": {"k": "v", "B": 2, "a": [1]}, "e": [], "z": ""}
 
 VARIABLES = list(KWARGS) + ["v", "v2", "messages", "tools", "missing", "bos_token", "add_generation_prompt"]
-STRINGS = ["'a'", "'b c'", '"x,y,,z"', "''", "' pad '", "'é日🙂'", "'A-b_C'", "'\\n'", "'<&>'", "'12'", "'3.5'",
-    "'user'", "'%'"]
-NUMBERS = ["0", "1", "2", "3", "-1", "7", "1.5", "0.0", "2.0", "1e3", "10", "100"]
-KEYS = ["role", "content", "k", "B", "nope", "items", "name", "function", "tool_calls", "type", "text", "get", "id",
-    "values"]
-FILTERS = ["trim", "upper", "lower", "capitalize", "title", "length", "count", "first", "last", "list", "string",
-    "int", "float",
-           "abs", "round", "reverse | list", "sort", "unique | list", "join", "tojson", "items | list", "dictsort",
-           "sum", "min", "max",
-           "safe", "escape", "default", "indent", "select | list", "reject | list", "center"]
+STRINGS = [
+    "'a'", "'b c'", '"x,y,,z"', "''", "' pad '", "'é日🙂'", "'A-b_C'", "'\\n'", "'<&>'", "'12'", "'3.5'", "'user'",
+    "'%'",
+]
+NUMBERS = [
+    "0", "1", "2", "3", "-1", "7", "1.5", "0.0", "2.0", "1e3", "10", "100",
+]
+KEYS = [
+    "role", "content", "k", "B", "nope", "items", "name", "function", "tool_calls", "type", "text", "get", "id",
+    "values",
+]
+FILTERS = [
+    "trim", "upper", "lower", "capitalize", "title", "length", "count", "first", "last", "list", "string", "int",
+    "float", "abs", "round", "reverse | list", "sort", "unique | list", "join", "tojson", "items | list", "dictsort",
+    "sum", "min", "max", "safe", "escape", "default", "indent", "select | list", "reject | list", "center",
+]
 # {}: any expression; {n}: a number; {a}: the name of an attribute; {f}: of a filter or test.
-FILTERS_1 = ["join({})", "default({})", "default({}, true)", "replace({}, {})", "round({n})", "int({})",
-    "batch({n}) | list",
-             "slice({n}) | list", "map({f}) | list", "select({f}, {}) | list", "reject({f}) | list", "trim({})",
-             "indent({n}, true)",
-             "sort(reverse={n})", "tojson(indent={n})", "tojson(ensure_ascii={})", "map(attribute={a}) | list",
-             "selectattr({a}) | list", "rejectattr({a}, 'defined') | list", "sort(attribute={a})",
-             "sort(case_sensitive={})",
-             "selectattr({a}, 'equalto', {}) | list", "truncate({n})", "center({n})", "unique(attribute={a}) | list",
-             "sum({a})",
-             "sum(start={n})", "dictsort(by='value')", "dictsort(true, reverse={n})", "max(attribute={a})", "min(true)",
-             "tojson(separators=({s}, {s}))", "tojson(sort_keys={})", "map('default', {}) | list",
-             "map(attribute={a}, default={}) | list"]
-METHODS = ["strip()", "lstrip()", "rstrip()", "upper()", "lower()", "title()", "capitalize()", "split()", "split({s})",
-           "rsplit({s}, 1)", "split({s}, {n})", "splitlines()", "startswith({})", "endswith({s})", "replace({s}, {})",
-           "find({s})",
-           "count({})", "join({})", "strip({s})", "partition({s})", "items()", "keys()", "values()", "get({})",
-           "get({}, {})",
-           "index({})", "isdigit()", "zfill({n})", "ljust({n})", "center({n}, {s})", "removeprefix({})", "copy()",
-           "isupper()",
-           "append({})", "pop({})", "format({})", "rfind({s})", "isspace()"]
-TESTS = ["defined", "undefined", "none", "string", "number", "integer", "float", "boolean", "mapping", "sequence",
-    "iterable", "true",
-         "false", "odd", "even", "callable", "upper", "lower", "eq {}", "ne {}", "lt {}", "gt({})", "le({})", "ge {}",
-         "in {}",
-         "divisibleby {}", "sameas none", "equalto({})", "escaped"]
-ATTRIBUTES = ["'role'", "'content'", "'function.name'", "'type'", "0", "'0'", "'function.parameters.properties'",
-    "'nope'"]
-INNER = ["'upper'", "'length'", "'string'", "'odd'", "'defined'", "'eq'", "'in'", "'trim'", "'tojson'", "'int'",
-    "'lt'", "'first'"]
-BINARY = ["+", "-", "*", "/", "//", "%", "~", "==", "!=", "<", ">", "<=", ">=", "in", "not in", "and", "or", "~"]
-SPACES = ["", " ", "\n", "  ", "\n\n", "\t", " x ", "y", "\u00a0", "\r\n", "text"]
+FILTERS_1 = [
+    "join({})", "default({})", "default({}, true)", "replace({}, {})", "round({n})", "int({})", "batch({n}) | list",
+    "slice({n}) | list", "map({f}) | list", "select({f}, {}) | list", "reject({f}) | list", "trim({})",
+    "indent({n}, true)", "sort(reverse={n})", "tojson(indent={n})", "tojson(ensure_ascii={})",
+    "map(attribute={a}) | list", "selectattr({a}) | list", "rejectattr({a}, 'defined') | list", "sort(attribute={a})",
+    "sort(case_sensitive={})", "selectattr({a}, 'equalto', {}) | list", "truncate({n})", "center({n})",
+    "unique(attribute={a}) | list", "sum({a})", "sum(start={n})", "dictsort(by='value')",
+    "dictsort(true, reverse={n})", "max(attribute={a})", "min(true)", "tojson(separators=({s}, {s}))",
+    "tojson(sort_keys={})", "map('default', {}) | list", "map(attribute={a}, default={}) | list",
+]
+METHODS = [
+    "strip()", "lstrip()", "rstrip()", "upper()", "lower()", "title()", "capitalize()", "split()", "split({s})",
+    "rsplit({s}, 1)", "split({s}, {n})", "splitlines()", "startswith({})", "endswith({s})", "replace({s}, {})",
+    "find({s})", "count({})", "join({})", "strip({s})", "partition({s})", "items()", "keys()", "values()", "get({})",
+    "get({}, {})", "index({})", "isdigit()", "zfill({n})", "ljust({n})", "center({n}, {s})", "removeprefix({})",
+    "copy()", "isupper()", "append({})", "pop({})", "format({})", "rfind({s})", "isspace()",
+]
+TESTS = [
+    "defined", "undefined", "none", "string", "number", "integer", "float", "boolean", "mapping", "sequence",
+    "iterable", "true", "false", "odd", "even", "callable", "upper", "lower", "eq {}", "ne {}", "lt {}", "gt({})",
+    "le({})", "ge {}", "in {}", "divisibleby {}", "sameas none", "equalto({})", "escaped",
+]
+ATTRIBUTES = [
+    "'role'", "'content'", "'function.name'", "'type'", "0", "'0'", "'function.parameters.properties'", "'nope'",
+]
+INNER = [
+    "'upper'", "'length'", "'string'", "'odd'", "'defined'", "'eq'", "'in'", "'trim'", "'tojson'", "'int'", "'lt'",
+    "'first'",
+]
+BINARY = [
+    "+", "-", "*", "/", "//", "%", "~", "==", "!=", "<", ">", "<=", ">=", "in", "not in", "and", "or", "~",
+]
+SPACES = [
+    "", " ", "\n", "  ", "\n\n", "\t", " x ", "y", "\u00a0", "\r\n", "text",
+]
 
 
 class Maker:
@@ -91,17 +101,19 @@ class Maker:
         return self.rng.choice(options)
 
     def fill(self, pattern, depth):
-        makers = {"{}": lambda: self.expression(depth - 2), "{n}": lambda: self.pick(["1", "2", "3", "10", "true"]),
-            "{s}": lambda: self.pick(STRINGS),
-                  "{a}": lambda: self.pick(ATTRIBUTES), "{f}": lambda: self.pick(INNER)}
+        makers = {
+            "{}": lambda: self.expression(depth - 2), "{n}": lambda: self.pick(["1", "2", "3", "10", "true"]),
+            "{s}": lambda: self.pick(STRINGS), "{a}": lambda: self.pick(ATTRIBUTES), "{f}": lambda: self.pick(INNER),
+        }
         return re.sub(r"\{[nsaf]?\}", lambda match: makers[match[0]](), pattern)
 
     def leaf(self):
         kind = self.rng.random()
         if kind < 0.45:
             return self.pick(VARIABLES)
-        return self.pick(STRINGS) if kind < 0.75 else self.pick(NUMBERS) if kind < 0.93 else self.pick(["true", "none",
-            "[]", "{}"])
+        if kind < 0.75:
+            return self.pick(STRINGS)
+        return self.pick(NUMBERS if kind < 0.93 else ["true", "none", "[]", "{}"])
 
     def expression(self, depth):
         if depth <= 0:
@@ -149,8 +161,8 @@ class Maker:
         return "{{" + begin + " " + self.expression(depth) + " " + end + "}}"
 
     def body(self, depth):
-        return "".join(self.pick(SPACES) + self.statement(depth) for _ in range(self.rng.randint(1,
-            3))) + self.pick(SPACES)
+        parts = [self.pick(SPACES) + self.statement(depth) for _ in range(self.rng.randint(1, 3))]
+        return "".join(parts) + self.pick(SPACES)
 
     def statement(self, depth):
         if depth <= 0:
@@ -165,9 +177,8 @@ class Maker:
             lambda: t("if " + e()) + inner() + t("endif"),
             lambda: t("if " + e()) + inner() + t("elif " + e()) + inner() + t("else") + inner() + t("endif"),
             lambda: t("for i in " + e()) + inner() + t("endfor"),
-            lambda: t("for message in messages") + inner() + t("if " + e()) + t(self.pick(["break",
-                "continue"])) + t("endif")
-            + inner() + t("endfor"),
+            lambda: t("for message in messages") + inner() + t("if " + e()) + t(self.pick(["break", "continue"]))
+            + t("endif") + inner() + t("endfor"),
             lambda: t("for i in " + e() + " if " + e()) + inner() + t("else") + inner() + t("endfor"),
             lambda: t("for k, v in " + self.pick(["d.items()", "d | dictsort", "d | items"])) + inner() + t("endfor"),
             lambda: t("macro m(x, y=" + e() + ")") + inner() + t("endmacro"),
@@ -176,8 +187,8 @@ class Maker:
             lambda: t("filter " + self.pick(FILTERS)) + inner() + t("endfilter"),
             lambda: t("generation") + inner() + t("endgeneration"),
             lambda: "{#" + self.pick(["", "-", "+"]) + " note " + self.pick(["", "-", "+"]) + "#}",
-            lambda: "{% raw" + self.pick([" ", " -",
-                "-"]) + "%}" + self.pick(SPACES) + "{{ x }}" + self.pick(SPACES) + t("endraw"),
+            lambda: "{% raw" + self.pick([" ", " -", "-"]) + "%}" + self.pick(SPACES) + "{{ x }}" + self.pick(SPACES)
+            + t("endraw"),
         ]
         return self.pick(makers)()
 
@@ -207,7 +218,7 @@ def give_up(signum, frame):
 def rendered(template):
     """The text; None where jinja2 raises, and ... where it does not end."""
     variables = {**SPECIAL, **KWARGS, "messages": MESSAGES, "tools": TOOLS, "documents": None,
-        "add_generation_prompt": True}
+                 "add_generation_prompt": True}
     signal.setitimer(signal.ITIMER_REAL, SECONDS_MAX)
     try:
         return templating._compile_jinja_template(template).render(**json.loads(json.dumps(variables)))

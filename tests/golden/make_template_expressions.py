@@ -121,6 +121,21 @@ STATEMENTS = [
     "x{% if false %}{{ missing.deeper }}{% endif %}y", "",
 ]
 
+# printf-style formatting, as a filter and as an operator.
+EXPRESSIONS += [
+    "'%s, %s!' | format('Hi', 3)", "'%s' | format(none) ~ '%s' | format(1.0)", "'%r' | format('it\\'s')",
+    "'%%' | format",
+    "'%d %i %u' | format(1, 2.9, true)", "'%5d|%-5d|%05d|%+d|% d' | format(42, 42, 42, 42, 42)", "'%d' | format(-7)",
+    "'%05d|%+.3d|%x|%X|%o' | format(-42, 7, 255, 255, 8)", "'%x' | format(-255)", "'%.2f|%8.3f|%-8.1f|%08.2f' | "
+    "format(3.14159, 2, 1.25, -1.5)", "'%e|%E|%g|%G' | format(12345.678, 0.00012, 1e20, 0.5)", "'%f' | format(1e300)",
+    "'%5s|%-5s|%.2s|%05s' | format('äö', 'äö', 'äöü', 'x')", "'%(a)s-%(b)03d' | format(a='x', b=5)",
+    "'%s' | format([1])",
+    "'%g %f %5.1f' | format(-0.0, true, 0.05)", "'%ld %hd' | format(1, 2)", "'é%s日' | format('🙂')", "'' | format",
+    "'%s' % 'x'", "'%s-%s' % (1, 2)", "'%(k)s' % {'k': 5}", "'a' % []", "'a' % {}", "'%s' % [1, 2]", "'%s' % none",
+    "5 | format", "'%.0f %.0f' % (0.5, 1.5)", "'%+5.1f%%' % 12.34", "7 % 4 ~ '%d' % 7", "'%s' % missing | default('x')",
+    "'%.3s|%10.4r' % ('abcdef', 'abcdef')", "'%s' % '%s'",
+]
+
 # jinja2 fails on these too, at parse or when run.
 FAILURES = [
     "{{ 1 +", "{% if %}x{% endif %}", "{% if true %}", "{% endif %}", "{% for x %}{% endfor %}", "{{ 'a }}",
@@ -453,6 +468,13 @@ FAILURES += [
     "{{ -'a' }}", "{{ -none }}",
     "{{ 'a' % 1 }}", "{{ {} + {} }}", "{{ [1] * [1] }}", "{{ [1] * 1.5 }}", "{{ tools | sum }}", "{{ tools | sort }}",
     "{{ tools | max }}",
+]
+
+FAILURES += [
+    "{{ '%s' | format }}", "{{ '%s' | format(1, 2) }}", "{{ 'x' | format(1) }}", "{{ '%d' | format('1') }}",
+    "{{ '%x' | format(1.5) }}", "{{ '%f' | format('1') }}", "{{ '%' | format(1) }}", "{{ '%y' | format(1) }}",
+    "{{ '%(a' | format(a=1) }}", "{{ '%(a)s' | format(b=1) }}", "{{ '%(a)s' | format(1) }}", "{{ '%s %s' % 1 }}",
+    "{{ '%s' % (1, 2) }}", "{{ '%d' % none }}", "{{ '%s' | format(1, a=2) }}", "{{ '%5' % 1 }}", "{{ '%.' % 1 }}",
 ]
 
 

@@ -74,12 +74,39 @@ TEST(ChatTemplate, TheClockIsTheCallers) {
   const auto parsed = ChatTemplate::parse("{{ strftime_now('%d %b %Y') }}", "", "");
   ASSERT_TRUE(parsed);
   ChatInput input;
-  input.local_time.tm_year = 99;
-  input.local_time.tm_mon = 11;
-  input.local_time.tm_mday = 31;
+  std::tm& time = input.local_time.emplace();
+  time.tm_year = 99;
+  time.tm_mon = 11;
+  time.tm_mday = 31;
   EXPECT_EQ(*(*parsed)->render(input), "31 Dec 1999");
-  EXPECT_THAT(render("{{ strftime_now('%999999999d') }}"), HasSubstr("the result is too long"));
-  EXPECT_THAT(render("{{ strftime_now('x' * 300) }}"), HasSubstr("at most 256 bytes"));
+}
+
+TEST(ChatTemplate, AClockThatNobodyBroughtIsAnErrorNotTheYear1900) {
+  EXPECT_THAT(render("a\n{{ strftime_now('%Y') }}"),
+              HasSubstr("line 2, column 4: strftime_now(): this caller tells no time"));
+}
+
+TEST(ChatTemplate, TimesAreBoundedInLength) {
+  const auto parsed = ChatTemplate::parse("{{ strftime_now(messages[0].content) }}", "", "");
+  ASSERT_TRUE(parsed);
+  const auto told = [&](const std::string& format) {
+    ChatInput input;
+    input.local_time.emplace();
+    input.messages = {message("user", format)};
+    const auto text = (*parsed)->render(input);
+    return text ? *text : text.error().text();
+  };
+  EXPECT_THAT(told("%999999999d"), HasSubstr("the result is too long"));
+  EXPECT_THAT(told(std::string(300, 'x')), HasSubstr("at most 256 bytes"));
+}
+
+TEST(ChatTemplate, ATemplateThatAsksForTheTimeIsStillProbedForParts) {
+  const auto parsed = ChatTemplate::parse(
+      "{{ strftime_now('%Y') }}{% for m in messages %}{% if m.content is string %}{{ m.content }}"
+      "{% else %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endif %}{% endfor %}",
+      "", "");
+  ASSERT_TRUE(parsed);
+  EXPECT_TRUE((*parsed)->takes_content_parts({}));
 }
 
 TEST(ChatTemplate, AChainOfTestsIsRefusedAsJinja2RefusesIt) {
