@@ -7,6 +7,12 @@
 # USES is part of a library's promise (its headers need it); PRIVATE_USES stays inside: vendor libraries
 # belong there, so that their headers cannot leak. Sources are listed by name, never globbed.
 
+# Seconds until a test counts as hung. Sanitized code is several times slower.
+set(EBB_TEST_TIMEOUT 300)
+if(EBB_SANITIZE)
+  set(EBB_TEST_TIMEOUT 1800)
+endif()
+
 add_library(ebb_options INTERFACE)
 target_compile_features(ebb_options INTERFACE cxx_std_20)
 target_compile_options(ebb_options INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor
@@ -43,6 +49,6 @@ function(ebb_test name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
   # One process per test binary: a test's start-up would cost more than most tests.
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 300
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${EBB_TEST_TIMEOUT}
     ENVIRONMENT "UCX_MEM_EVENTS=n;UCX_HANDLE_ERRORS=none;UCX_WARN_UNUSED_ENV_VARS=n;OMP_WAIT_POLICY=passive")
 endfunction()

@@ -59,15 +59,15 @@ Result<Buffer> CpuDevice::allocate(size_t bytes, MemoryKind) {
 }
 
 void CpuDevice::copy_to_device(void* device, const void* host, size_t bytes) {
-  std::memcpy(device, host, bytes);
+  if (bytes > 0) std::memcpy(device, host, bytes);
 }
 
 void CpuDevice::copy_on_device(void* to, const void* from, size_t bytes) {
-  std::memcpy(to, from, bytes);
+  if (bytes > 0) std::memcpy(to, from, bytes);
 }
 
 void CpuDevice::copy_to_host(void* host, const void* device, size_t bytes) {
-  std::memcpy(host, device, bytes);
+  if (bytes > 0) std::memcpy(host, device, bytes);
 }
 
 Result<void> CpuDevice::synchronize() { return {}; }

@@ -65,13 +65,13 @@ class ReferenceDevice final : public Device {
         data, bytes, [](void*, void* p, size_t) { std::free(p); }, this);
   }
   void copy_to_device(void* to, const void* from, size_t bytes) override {
-    std::memcpy(to, from, bytes);
+    if (bytes > 0) std::memcpy(to, from, bytes);
   }
   void copy_on_device(void* to, const void* from, size_t bytes) override {
-    std::memcpy(to, from, bytes);
+    if (bytes > 0) std::memcpy(to, from, bytes);
   }
   void copy_to_host(void* to, const void* from, size_t bytes) override {
-    std::memcpy(to, from, bytes);
+    if (bytes > 0) std::memcpy(to, from, bytes);
   }
   Result<void> synchronize() override { return {}; }
 };
