@@ -27,6 +27,10 @@ if(EBB_SANITIZE STREQUAL "address")
 elseif(EBB_SANITIZE STREQUAL "thread")
   target_compile_options(ebb_options INTERFACE -fsanitize=thread -Wno-tsan -Wno-maybe-uninitialized)
   target_link_options(ebb_options INTERFACE -fsanitize=thread)
+elseif(EBB_SANITIZE STREQUAL "fuzzer")
+  target_compile_options(ebb_options INTERFACE -fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer
+                                               -fno-sanitize-recover=all)
+  target_link_options(ebb_options INTERFACE -fsanitize=address,undefined)
 endif()
 
 function(ebb_library name)
@@ -45,7 +49,8 @@ endfunction()
 function(ebb_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;USES;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
-  target_link_libraries(${name} PRIVATE ebb_options ${ARG_USES} GTest::gtest_main GTest::gmock)
+  target_link_libraries(${name} PRIVATE ebb_options ebb_tree_paths ${ARG_USES}
+                        GTest::gtest_main GTest::gmock)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
   # One process per test binary: a test's start-up would cost more than most tests.
   add_test(NAME ${name} COMMAND ${name})

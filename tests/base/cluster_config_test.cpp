@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/temp_dir.h"
+#include "tests/support/tree_paths.h"
 
 namespace ebb {
 namespace {
@@ -221,13 +222,14 @@ TEST_F(Config, TheReferenceDescribesEveryPrintedKey) {
 }
 
 TEST_F(Config, TheManualIsTheReference) {
-  EXPECT_EQ(test::read_file(EBB_SOURCE_DIR "/docs/configuration.md"), cluster_config_reference())
+  EXPECT_EQ(test::read_file(ebb::test::source_path("docs/configuration.md")),
+            cluster_config_reference())
       << "write it anew: build/bin/ebbctl config reference > docs/configuration.md";
 }
 
 TEST_F(Config, TheFilesInConfigsAreGood) {
   for (const char* name : {"quickstart.yaml", "dev.yaml"}) {
-    const auto loaded = load_cluster_config(std::string(EBB_SOURCE_DIR "/configs/") + name);
+    const auto loaded = load_cluster_config(ebb::test::source_path("configs/") + name);
     EXPECT_TRUE(loaded) << loaded.error().text();
   }
 }

@@ -16,6 +16,7 @@
 
 #include "ctl/supervisor.h"
 #include "tests/ctl/fixture.h"
+#include "tests/support/tree_paths.h"
 
 namespace ebb::ctl {
 namespace {
@@ -62,7 +63,8 @@ class Up : public ::testing::Test {
  protected:
   Up() : run_dir_(dir_.path("run")) {
     fs::create_directory(dir_.path("bin"));
-    fs::create_symlink(STAND_IN, dir_.path("bin/ebb-coordinator"));
+    fs::create_symlink(ebb::test::built_path("tests/ebb_ctl_stand_in"),
+                       dir_.path("bin/ebb-coordinator"));
     script("ebb-worker", "exec sleep 1000");
     script("ebb-kvstore", "exec sleep 1000");
     dir_.file("m.gguf", "a model");
@@ -76,7 +78,7 @@ class Up : public ::testing::Test {
     options_.overrides["run_dir"] = run_dir_.path();
     options_.config_path = dir_.path("c.yaml");
     options_.bin_dir = dir_.path("bin");
-    options_.self = EBBCTL;
+    options_.self = ebb::test::built_path("bin/ebbctl");
     options_.timeout = Millis(30000);
   }
   ~Up() override { EXPECT_TRUE(stop_cluster(run_dir_, Deadline::after(Millis(20000)))); }
@@ -212,7 +214,7 @@ TEST_F(Up, StopsInOrderAndKillsWhatDoesNotObey) {
   ASSERT_TRUE(run_dir_.write_plan(plan));
   const auto lock = run_dir_.lock();
   ASSERT_TRUE(lock);
-  ASSERT_TRUE(start_supervisor(EBBCTL, run_dir_, *lock));
+  ASSERT_TRUE(start_supervisor(ebb::test::built_path("bin/ebbctl"), run_dir_, *lock));
   close(*lock);
   for (const char* name : {"first", "deaf", "last"})
     ASSERT_TRUE(eventually([&] { return fs::exists(dir_.path(std::string(name) + ".up")); }));

@@ -5,12 +5,13 @@
 #include "tests/house/document_rules.h"
 #include "tests/house/form_rules.h"
 #include "tests/house/include_rules.h"
+#include "tests/support/tree_paths.h"
 
 namespace ebb::house {
 namespace {
 
 const SourceTree& the_tree() {
-  static const SourceTree kTree = SourceTree::read(EBB_SOURCE_DIR);
+  static const SourceTree kTree = SourceTree::read(ebb::test::source_path(""));
   return kTree;
 }
 

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/tree_paths.h"
+
 namespace ebb::house {
 namespace {
 
@@ -30,10 +32,12 @@ std::string libraries_of(const std::string& path) {
 TEST(Linkage, BinariesLoadOnlyWhatTheirPartNeeds) {
   const std::vector<Binary> binaries = {
       // Stands in no token's data path: no bulk transport, no store, no kernels, no collectives.
-      {EBB_COORDINATOR, {"libucp", "librocksdb", "libdnnl", "libgloo", "libcuda"}},
-      {EBB_WORKER, {"librocksdb", "libcuda"}},
-      {EBB_KVSTORE, {"libdnnl", "libgloo", "libcuda"}},
-      {EBB_CTL, {"libucp", "librocksdb", "libdnnl", "libgloo", "libcapnp", "libcuda"}},
+      {ebb::test::built_path("bin/ebb-coordinator"),
+       {"libucp", "librocksdb", "libdnnl", "libgloo", "libcuda"}},
+      {ebb::test::built_path("bin/ebb-worker"), {"librocksdb", "libcuda"}},
+      {ebb::test::built_path("bin/ebb-kvstore"), {"libdnnl", "libgloo", "libcuda"}},
+      {ebb::test::built_path("bin/ebbctl"),
+       {"libucp", "librocksdb", "libdnnl", "libgloo", "libcapnp", "libcuda"}},
   };
   for (const Binary& binary : binaries) {
     const std::string libraries = libraries_of(binary.path);

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "tests/kernels/kernels_fixture.h"
+#include "tests/support/tree_paths.h"
 
 namespace ebb::kernels {
 namespace {
@@ -23,7 +24,7 @@ struct GoldenBlock {
 };
 
 std::vector<GoldenBlock> golden_blocks() {
-  std::ifstream file(EBB_SOURCE_DIR "/tests/golden/quants.txt");
+  std::ifstream file(ebb::test::source_path("tests/golden/quants.txt"));
   std::vector<GoldenBlock> blocks;
   for (std::string line; std::getline(file, line);) {
     if (line.starts_with("#")) continue;

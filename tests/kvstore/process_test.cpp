@@ -13,6 +13,7 @@
 
 #include "kvstore/client.h"
 #include "tests/kvstore/support.h"
+#include "tests/support/tree_paths.h"
 #include "transport/http/client.h"
 
 extern char** environ;
@@ -26,7 +27,7 @@ constexpr Millis kLong(20000);
 class StoreProcess {
  public:
   explicit StoreProcess(std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), EBB_KVSTORE_BINARY);
+    arguments.insert(arguments.begin(), ebb::test::built_path("bin/ebb-kvstore"));
     std::vector<char*> argv;
     for (std::string& argument : arguments) argv.push_back(argument.data());
     argv.push_back(nullptr);

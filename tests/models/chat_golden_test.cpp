@@ -10,6 +10,7 @@
 #include "models/jinja/parser.h"
 #include "tests/models/golden_files.h"
 #include "tests/models/template_values.h"
+#include "tests/support/tree_paths.h"
 
 namespace ebb::models {
 namespace {
@@ -18,7 +19,7 @@ using Json = nlohmann::ordered_json;
 using ::testing::HasSubstr;
 
 Json read_golden(const std::string& name) {
-  std::ifstream in(std::string(EBB_SOURCE_DIR) + "/tests/golden/" + name);
+  std::ifstream in(ebb::test::source_path("tests/golden/" + name));
   return Json::parse(in, nullptr, /*allow_exceptions=*/false);
 }
 
@@ -54,7 +55,7 @@ class ChatGolden : public ::testing::Test {
   }
 
   static std::string source_of(const std::string& name) {
-    std::ifstream in(std::string(EBB_SOURCE_DIR) + "/tests/golden/templates/" + name + ".jinja");
+    std::ifstream in(ebb::test::source_path("tests/golden/templates/" + name + ".jinja"));
     std::stringstream text;
     text << in.rdbuf();
     return text.str();

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "models/gguf.h"
+#include "tests/support/tree_paths.h"
 
 namespace ebb::models::testing {
 
@@ -34,7 +35,7 @@ inline std::unique_ptr<GgufFile> open_real_model() {
 
 /// A file of tests/golden; empty, and a failed test, when it cannot be read.
 inline nlohmann::json read_golden(const std::string& name) {
-  std::ifstream in(std::string(EBB_SOURCE_DIR) + "/tests/golden/" + name);
+  std::ifstream in(ebb::test::source_path("tests/golden/" + name));
   nlohmann::json golden = nlohmann::json::parse(in, nullptr, /*allow_exceptions=*/false);
   EXPECT_FALSE(golden.is_discarded()) << "cannot read tests/golden/" << name;
   return golden;

@@ -6,6 +6,7 @@
 
 #include "models/gguf.h"
 #include "tests/support/real_model.h"
+#include "tests/support/tree_paths.h"
 
 namespace ebb::models {
 namespace {
@@ -38,7 +39,7 @@ std::string with_line(const std::string& key, const std::string& line) {
 
 TEST(SelectionProfile, TheCommittedOneFitsTheRealModel) {
   Result<SelectionProfile> profile =
-      read_selection_profile(EBB_SOURCE_DIR "/configs/profiles/smollm2-135m-instruct.yaml");
+      read_selection_profile(ebb::test::source_path("configs/profiles/smollm2-135m-instruct.yaml"));
   ASSERT_TRUE(profile) << profile.error().text();
   EXPECT_EQ(profile->name, "smollm2-135m-instruct");
   EXPECT_EQ(profile->layers, 30u);

@@ -1,6 +1,7 @@
 // Collectives over real sockets: ranks are threads, and a process of its own where one must die or
 // stand still.
 #include "transport/collective/collective.h"
+#include "tests/support/tree_paths.h"
 
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -322,7 +323,8 @@ TEST(CollectiveTest, ANewEpochFormsThroughTheSameRendezvous) {
 /// Rank 1 in a process of its own; its rendezvous calls are answered from `store` on a thread here.
 class PeerProcess {
  public:
-  explicit PeerProcess(Store& store) : child_(EBB_TEST_PEER, {"1", "2", "1"}) {
+  explicit PeerProcess(Store& store)
+      : child_(ebb::test::built_path("tests/ebb_collective_test_peer"), {"1", "2", "1"}) {
     reader_ = std::thread([this, &store] { serve(store); });
   }
   ~PeerProcess() { reader_.join(); }

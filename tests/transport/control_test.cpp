@@ -13,6 +13,7 @@
 #include <random>
 
 #include "base/wait.h"
+#include "tests/support/tree_paths.h"
 #include "tests/transport/child_process.h"
 #include "tests/transport/control_fixture.h"
 #include "transport/control/store_side.h"
@@ -305,7 +306,7 @@ TEST(Control, LetsARankWaitForWhatAnotherPuts) {
 
 TEST(Control, FailsWhatRunsWhenTheWorkerIsKilled) {
   Coordinator coordinator;
-  ebb::test::ChildProcess peer(EBB_TEST_CONTROL_PEER,
+  ebb::test::ChildProcess peer(ebb::test::built_path("tests/ebb_control_test_peer"),
                                {"worker", std::to_string(coordinator.server->port()), "a secret"});
   ASSERT_EQ(peer.read_line(soon()), "joined");
   const auto link = coordinator.joined.take().value();
@@ -324,7 +325,7 @@ TEST(Control, FailsWhatRunsWhenTheWorkerIsKilled) {
 
 TEST(Control, LosesAWorkerThatStandsStill) {
   Coordinator coordinator(Millis(50));
-  ebb::test::ChildProcess peer(EBB_TEST_CONTROL_PEER,
+  ebb::test::ChildProcess peer(ebb::test::built_path("tests/ebb_control_test_peer"),
                                {"worker", std::to_string(coordinator.server->port()), "a secret"});
   ASSERT_EQ(peer.read_line(soon()), "joined");
   peer.signal(SIGSTOP);
@@ -334,7 +335,8 @@ TEST(Control, LosesAWorkerThatStandsStill) {
 }
 
 TEST(Control, LosesACoordinatorThatStandsStill) {
-  ebb::test::ChildProcess peer(EBB_TEST_CONTROL_PEER, {"coordinator"});
+  ebb::test::ChildProcess peer(ebb::test::built_path("tests/ebb_control_test_peer"),
+                               {"coordinator"});
   const auto port = static_cast<uint16_t>(std::atoi(peer.read_line(soon()).c_str()));
   Worker worker;
   ASSERT_TRUE(worker.join({"127.0.0.1", port}));

@@ -1,4 +1,5 @@
 // The messenger against peers in processes of their own: stopped, killed, restarted.
+#include "tests/support/tree_paths.h"
 #include "tests/transport/data_fixture.h"
 
 namespace ebb::data {
@@ -9,7 +10,7 @@ namespace {
 class PeerTest : public DataTest {
  protected:
   void start_peer(uint16_t port = 0) {
-    peer_ = std::make_unique<ChildProcess>(EBB_TEST_PEER,
+    peer_ = std::make_unique<ChildProcess>(ebb::test::built_path("tests/ebb_data_test_peer"),
                                            std::vector<std::string>{"serve", std::to_string(port)});
     const std::string line = peer_->read_line(Deadline::after(kLong));
     ASSERT_TRUE(line.starts_with("port ")) << line;
@@ -60,7 +61,8 @@ TEST_F(PeerTest, AStoppedClientIsNoticedByTheServer) {
   handlers.on_disconnect = [&](uint64_t) { ++left; };
   server_ = start_messenger(512ull << 20, Millis(500));
   ASSERT_TRUE(server_->listen({"127.0.0.1", 0}, handlers));
-  ChildProcess idle(EBB_TEST_PEER, {"idle", std::to_string(server_->port())});
+  ChildProcess idle(ebb::test::built_path("tests/ebb_data_test_peer"),
+                    {"idle", std::to_string(server_->port())});
   ASSERT_EQ(idle.read_line(Deadline::after(kLong)), "connected");
   idle.signal(SIGSTOP);
   EXPECT_TRUE(eventually([&] { return left == 1; }));
@@ -150,7 +152,8 @@ TEST_F(PeerTest, AClientKilledWithinARequestDoesNotDisturbTheServer) {
   handlers.on_disconnect = [&](uint64_t) { ++left; };
   start(handlers, 64 << 20);
   for (int round = 1; round <= 3; ++round) {
-    ChildProcess flood(EBB_TEST_PEER, {"flood", std::to_string(server_->port())});
+    ChildProcess flood(ebb::test::built_path("tests/ebb_data_test_peer"),
+                       {"flood", std::to_string(server_->port())});
     ASSERT_EQ(flood.read_line(Deadline::after(kLong)), "sent");
     flood.signal(SIGKILL);
     EXPECT_TRUE(eventually([&] { return left == round; }));
@@ -163,7 +166,6 @@ TEST_F(PeerTest, AClientKilledWithinARequestDoesNotDisturbTheServer) {
   ASSERT_TRUE(reply) << reply.error().text();
   EXPECT_EQ(test::u64_at(reply->header, 0), kPayloadMax);
 }
-
 
 }  // namespace
 }  // namespace ebb::data

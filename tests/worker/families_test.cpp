@@ -7,6 +7,7 @@
 #include <set>
 
 #include "tests/support/temp_dir.h"
+#include "tests/support/tree_paths.h"
 #include "tests/worker/family_cases.h"
 #include "tests/worker/rank_group.h"
 
@@ -95,7 +96,7 @@ class Families : public ::testing::TestWithParam<const char*> {
 };
 
 TEST_P(Families, SayWhatTheReferenceSaysOnAnyNumberOfRanks) {
-  const auto cases = read_family_cases(std::string(EBB_SOURCE_DIR "/tests/golden/") + GetParam());
+  const auto cases = read_family_cases(ebb::test::source_path("tests/golden/") + GetParam());
   EXPECT_GE(cases.size(), 10u);
   double worst = 0;
   for (const FamilyCase& of : cases) {

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/support/real_model.h"
+#include "tests/support/tree_paths.h"
 #include "tests/worker/rank_group.h"
 
 namespace ebb::worker::testing {
@@ -22,15 +23,15 @@ class GoldenTest : public ::testing::TestWithParam<uint32_t> {
   void SetUp() override {
     const auto path = ebb::testing::real_model_path();
     ASSERT_TRUE(path.has_value()) << ebb::testing::kNoRealModel;
-    std::ifstream file(EBB_SOURCE_DIR "/tests/golden/smollm2_reference.json");
+    std::ifstream file(ebb::test::source_path("tests/golden/smollm2_reference.json"));
     ASSERT_TRUE(file.good());
     golden_ = json::parse(file);
     GroupSetup setup;
     setup.model_path = *path;
     setup.ranks = GetParam();
     setup.device_kv_bytes = 64 << 20;
-    auto profile = models::read_selection_profile(EBB_SOURCE_DIR
-                                                  "/configs/profiles/smollm2-135m-instruct.yaml");
+    auto profile = models::read_selection_profile(
+        ebb::test::source_path("configs/profiles/smollm2-135m-instruct.yaml"));
     ASSERT_TRUE(profile) << profile.error().message;
     setup.profile = *profile;
     group_ = std::make_unique<RankGroup>(setup);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/support/real_model.h"
+#include "tests/support/tree_paths.h"
 #include "tests/worker/rank_group.h"
 #include "tests/worker/store_process.h"
 
@@ -19,7 +20,7 @@ constexpr uint32_t kHotRows = 168;
 
 /// Real text, over and over.
 std::vector<TokenId> prompt() {
-  std::ifstream file(EBB_SOURCE_DIR "/tests/golden/smollm2_reference.json");
+  std::ifstream file(ebb::test::source_path("tests/golden/smollm2_reference.json"));
   const auto golden = nlohmann::json::parse(file);
   std::vector<TokenId> ids;
   while (ids.size() < kPrompt) {
@@ -57,8 +58,8 @@ control::TokenLogprob token(const std::vector<control::UnitResult>& results) {
 TEST(RealTiered, ReleasedAndResidentRowsGiveTheSameLogitsBitForBit) {
   const auto path = ebb::testing::real_model_path();
   ASSERT_TRUE(path.has_value()) << ebb::testing::kNoRealModel;
-  const auto profile =
-      models::read_selection_profile(EBB_SOURCE_DIR "/configs/profiles/smollm2-135m-instruct.yaml");
+  const auto profile = models::read_selection_profile(
+      ebb::test::source_path("configs/profiles/smollm2-135m-instruct.yaml"));
   ASSERT_TRUE(profile) << profile.error().message;
   StoreProcess store("8MiB");
   GroupSetup setup;

@@ -13,6 +13,7 @@
 #include "base/units.h"
 #include "tests/support/child_process.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/tree_paths.h"
 
 namespace ebb::worker::testing {
 
@@ -31,7 +32,8 @@ class StoreProcess {
   }
   void start() {
     process_ = std::make_unique<ebb::test::ChildProcess>(
-        std::vector<std::string>{EBB_BIN_DIR "/ebb-kvstore", "-c", config_, "--store", "s0"},
+        std::vector<std::string>{ebb::test::built_path("bin/ebb-kvstore"), "-c", config_, "--store",
+                                 "s0"},
         dir_.path("store.log"));
   }
   void kill_hard() { process_->kill_hard(); }

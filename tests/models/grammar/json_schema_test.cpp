@@ -10,6 +10,7 @@
 
 #include "tests/models/grammar/schema_validator.h"
 #include "tests/models/grammar/texts.h"
+#include "tests/support/tree_paths.h"
 
 namespace ebb::models::grammar::testing {
 namespace {
@@ -26,7 +27,7 @@ struct Case {
 class JsonSchemas : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    std::ifstream in(EBB_SOURCE_DIR "/tests/golden/json_schemas.json");
+    std::ifstream in(ebb::test::source_path("tests/golden/json_schemas.json"));
     std::stringstream text;
     text << in.rdbuf();
     golden_ = new JsonTree(*parse_json_tree(text.str()));

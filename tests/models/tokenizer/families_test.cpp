@@ -9,6 +9,7 @@
 #include "models/tokenizer.h"
 #include "models/tokenizer/gguf_spec.h"
 #include "tests/models/tokenizer/generated_lines.h"
+#include "tests/support/tree_paths.h"
 
 namespace ebb::models {
 namespace {
@@ -64,7 +65,7 @@ const Json& golden() {
 }
 
 std::string file_text(const std::string& family) {
-  std::ifstream in(std::string(EBB_SOURCE_DIR) + "/tests/golden/tokenizers/" + family + ".json");
+  std::ifstream in(ebb::test::source_path("tests/golden/tokenizers/" + family + ".json"));
   EXPECT_TRUE(in.good()) << family;
   std::stringstream text;
   text << in.rdbuf();
