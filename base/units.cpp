@@ -34,11 +34,20 @@ std::string_view trimmed(std::string_view text) {
   return text;
 }
 
+/// The beginning of `text` in quotes: it may be anything. (Appended piece by piece: GCC 12 takes
+/// `"\"" + std::string(...)` for an overlapping copy when it optimises fully.)
+std::string quoted(std::string_view text, size_t bytes_max) {
+  std::string out(1, '"');
+  out.append(text.substr(0, bytes_max));
+  out += '"';
+  return out;
+}
+
 /// Number, then a suffix of `suffixes`; below 2^63. Plain integers stay exact.
 template <size_t N>
 Result<uint64_t> parse_scaled(std::string_view text, const std::array<Suffix, N>& suffixes,
                               const char* expected) {
-  const Error wrong = invalid("\"" + std::string(text.substr(0, 64)) + "\" is not " + expected);
+  const Error wrong = invalid(quoted(text, 64) + " is not " + expected);
   const std::string_view all = trimmed(text);
   if (all.empty() || all[0] < '0' || all[0] > '9') return wrong;
   double number = 0;
@@ -54,8 +63,7 @@ Result<uint64_t> parse_scaled(std::string_view text, const std::array<Suffix, N>
     if (whole.ec == std::errc() && whole.ptr == parsed.ptr && exact <= INT64_MAX / factor)
       return exact * factor;
     const double scaled = number * suffix.factor;
-    if (!(scaled < 9.2e18))
-      return invalid("\"" + std::string(text.substr(0, 64)) + "\" is too large");
+    if (!(scaled < 9.2e18)) return invalid(quoted(text, 64) + " is too large");
     return static_cast<uint64_t>(std::llround(scaled));
   }
   return wrong;
@@ -105,8 +113,8 @@ std::string format_seconds(double seconds) {
 }
 
 Result<HostPort> parse_host_port(std::string_view text) {
-  const Error wrong = invalid("\"" + std::string(text.substr(0, 128)) +
-                              "\" is not an address such as 127.0.0.1:8000 or [::1]:8000");
+  const Error wrong =
+      invalid(quoted(text, 128) + " is not an address such as 127.0.0.1:8000 or [::1]:8000");
   const size_t colon = text.rfind(':');
   if (colon == std::string_view::npos) return wrong;
   std::string_view host = text.substr(0, colon);
