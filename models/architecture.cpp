@@ -9,6 +9,7 @@
 
 #include "models/neutral_keys.h"
 #include "models/rope_facts.h"
+#include "models/shown_text.h"
 
 namespace ebb::models {
 namespace {
@@ -179,7 +180,7 @@ Result<void> read_config_windows(const ModelFacts& facts, const Family& family, 
   for (uint32_t layer = 0; layer < shape.layers; ++layer) {
     const bool narrow = types[layer] == "sliding_attention";
     if (!narrow && types[layer] != "full_attention")
-      return unsupported(facts.shown(kTypes) + ": \"" + types[layer] +
+      return unsupported(facts.shown(kTypes) + ": \"" + shown_text(types[layer]) +
                          "\" is not supported (supported: full_attention, sliding_attention)");
     if (narrow ? window == 0 && shape.windows[layer] == 0 : !decides && shape.windows[layer] != 0)
       return unsupported(facts.shown(kTypes) + ": layer " + number(layer) + " is " + types[layer] +
@@ -199,7 +200,8 @@ Result<void> check_config_activation(const ModelFacts& facts) {
   constexpr std::string_view kKey = "hidden_act";
   const std::string act = facts.has(kKey) ? EBB_TRY(facts.text(kKey)) : "silu";
   if (act == "silu" || act == "swish") return {};
-  return unsupported(facts.shown(kKey) + ": \"" + act + "\" is not supported (supported: silu)");
+  return unsupported(facts.shown(kKey) + ": \"" + shown_text(act) +
+                     "\" is not supported (supported: silu)");
 }
 
 Result<void> check_tensor(const TensorTable& tensors, const std::string& name, uint64_t rows,
@@ -275,7 +277,7 @@ Result<void> check_tensors(const TensorTable& tensors, FileFormat format, const 
       continue;
     // Saved all the same by some: the opener holds it against the embedding.
     if (shape.tied_head && name == tensor_rule(TensorRole::kHead).name(format, 0)) continue;
-    return unsupported("tensor " + name + ": the " + shape.architecture +
+    return unsupported("tensor " + shown_text(name) + ": the " + shape.architecture +
                        " graph has no place for it");
   }
   return {};

@@ -6,6 +6,7 @@
 #include "models/jinja/interpreter.h"
 #include "models/jinja/parser.h"
 #include "models/jinja/text.h"
+#include "models/shown_text.h"
 
 namespace ebb::models {
 namespace {
@@ -161,13 +162,14 @@ const NamedTemplate* ChatTemplate::Impl::find(std::string_view name) const {
 
 Result<void> ChatTemplate::Impl::add(ChatTemplateSource source) {
   if (find(source.name) != nullptr) {
-    return invalid("chat template: the name \"" + source.name + "\" occurs twice");
+    return invalid("chat template: the name \"" + shown_text(source.name) + "\" occurs twice");
   }
   auto body = jinja::parse_template(source.text);
   if (!body) {
     const bool plain = source.name == kDefaultName;
-    return with_context(plain ? "chat template" : "chat template \"" + source.name + "\"",
-                        std::move(body).error());
+    return with_context(
+        plain ? "chat template" : "chat template \"" + shown_text(source.name) + "\"",
+        std::move(body).error());
   }
   NamedTemplate parsed{std::move(source.name), *std::move(body)};
   parsed.takes_parts = probe_parts(parsed);

@@ -1,13 +1,12 @@
-// Reads the JSON and the metadata around chat templates; the JSON library stays in this file.
 #include "models/chat_template_files.h"
 
-#include <nlohmann/json.hpp>
 #include <optional>
+
+#include "models/json_document.h"
+#include "models/shown_text.h"
 
 namespace ebb::models {
 namespace {
-
-using Json = nlohmann::json;
 
 constexpr const char* kDefaultName = "default";
 /// Far above any real file; templates have a limit of their own.
@@ -19,32 +18,31 @@ constexpr const char* kSpecialNames[] = {"bos_token", "eos_token", "unk_token", 
                                          "pad_token", "cls_token", "mask_token"};
 
 /// Empty text: an empty object.
-Result<Json> parse_json(std::string_view text, const char* file) {
-  if (text.empty()) return Json::object();
+Result<std::unique_ptr<JsonDocument>> parse_json(std::string_view text, const char* file) {
+  if (text.empty()) text = "{}";
   if (text.size() > kJsonBytesMax) {
     return invalid(std::string(file) + ": " + std::to_string(text.size()) +
                    " bytes exceed the limit of " + std::to_string(kJsonBytesMax));
   }
-  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) return invalid(std::string(file) + ": is not JSON");
-  if (!json.is_object()) return invalid(std::string(file) + ": is not a JSON object");
+  auto json = JsonDocument::parse(text);
+  if (!json) return with_context(file, json.error());
+  const Result<void> object = (*json)->root().expect(JsonType::kObject);
+  if (!object) return with_context(file, object.error());
   return json;
 }
 
-/// "<s>", or {"content": "<s>", ...}; nothing for null and for false, which old files have.
-std::optional<std::string> token_text(const Json& object, const char* name) {
-  auto found = object.find(name);
-  if (found == object.end()) return std::nullopt;
-  if (found->is_object()) {
-    const auto content = found->find("content");
-    if (content == found->end() || !content->is_string()) return std::nullopt;
-    return content->get<std::string>();
-  }
-  if (!found->is_string()) return std::nullopt;
-  return found->get<std::string>();
+std::optional<std::string> text_of(std::optional<JsonValue> value) {
+  if (!value || value->type() != JsonType::kString) return std::nullopt;
+  return std::string(*value->text());
 }
 
-SpecialTexts special_texts(const Json& config, const Json& map) {
+/// "<s>", or {"content": "<s>", ...}; nothing for null and for false, which old files have.
+std::optional<std::string> token_text(JsonValue object, const char* name) {
+  const auto found = object.find(name);
+  return text_of(found ? found->find("content").value_or(*found) : found);
+}
+
+SpecialTexts special_texts(JsonValue config, JsonValue map) {
   SpecialTexts texts;
   for (const char* name : kSpecialNames) {
     auto text = token_text(config, name);
@@ -59,25 +57,21 @@ Error bad_template(const std::string& what) {
 }
 
 /// A template, or a list of {"name", "template"}.
-Result<std::vector<ChatTemplateSource>> templates_of(const Json& config) {
+Result<std::vector<ChatTemplateSource>> templates_of(JsonValue config) {
   std::vector<ChatTemplateSource> sources;
   const auto found = config.find("chat_template");
-  if (found == config.end() || found->is_null()) return sources;
-  if (found->is_string()) {
-    sources.push_back({kDefaultName, found->get<std::string>()});
+  if (!found || found->is_null()) return sources;
+  if (auto only = text_of(found)) {
+    sources.push_back({kDefaultName, *std::move(only)});
     return sources;
   }
-  if (!found->is_array()) return bad_template("is neither a string nor a list");
+  if (found->type() != JsonType::kArray) return bad_template("is neither a string nor a list");
   if (found->size() > kTemplatesMax) {
     return bad_template("has more than " + std::to_string(kTemplatesMax) + " entries");
   }
-  for (const Json& entry : *found) {
-    const auto text = [&](const char* key) -> std::optional<std::string> {
-      if (!entry.is_object() || !entry.contains(key) || !entry[key].is_string()) return {};
-      return entry[key].get<std::string>();
-    };
-    auto name = text("name");
-    auto source = text("template");
+  for (JsonValue entry = found->first(); entry; entry = entry.next()) {
+    auto name = text_of(entry.find("name"));
+    auto source = text_of(entry.find("template"));
     if (!name || !source) return bad_template("has an entry without name or template");
     sources.push_back({*std::move(name), *std::move(source)});
   }
@@ -132,11 +126,11 @@ Result<std::unique_ptr<ChatTemplate>> load_chat_template(const GgufFile& file) {
 }
 
 Result<std::unique_ptr<ChatTemplate>> load_chat_template(const ChatTemplateFiles& files) {
-  const Json config = EBB_TRY(parse_json(files.tokenizer_config, "tokenizer_config.json"));
-  const Json map = EBB_TRY(parse_json(files.special_tokens_map, "special_tokens_map.json"));
+  const auto config = EBB_TRY(parse_json(files.tokenizer_config, "tokenizer_config.json"));
+  const auto map = EBB_TRY(parse_json(files.special_tokens_map, "special_tokens_map.json"));
   std::vector<ChatTemplateSource> sources = files.templates;
-  if (sources.empty()) sources = EBB_TRY(templates_of(config));
-  return parse_or_none(std::move(sources), special_texts(config, map));
+  if (sources.empty()) sources = EBB_TRY(templates_of(config->root()));
+  return parse_or_none(std::move(sources), special_texts(config->root(), map->root()));
 }
 
 }  // namespace ebb::models

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <optional>
 
+#include "models/shown_text.h"
+
 namespace ebb::models {
 namespace {
 
@@ -66,6 +68,10 @@ Result<ConfigFacts> ConfigFacts::parse(std::string_view text) {
   return ConfigFacts(*std::move(root));
 }
 
+std::string ConfigFacts::shown(std::string_view key) const {
+  return "config.json: " + shown_text(key);
+}
+
 const JsonTree* ConfigFacts::find(std::string_view key) const {
   if (const Tree* value = root_.find(key)) return value;
   const size_t dot = key.find('.');
@@ -82,7 +88,7 @@ Result<const JsonTree*> ConfigFacts::get(std::string_view key) const {
 
 Error ConfigFacts::wrong_type(std::string_view key, const Tree& value, const char* wanted) const {
   std::string what = json_tree_kind(value);
-  if (value.is(Kind::kInteger) || value.is(Kind::kReal)) what = value.text;
+  if (value.is(Kind::kInteger) || value.is(Kind::kReal)) what = shown_text(value.text);
   return invalid(shown(key) + ": is " + what + ", wanted " + wanted);
 }
 

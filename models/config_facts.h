@@ -13,9 +13,7 @@ class ConfigFacts : public ModelFacts {
   /// Errors: kInvalid (not a JSON object, a key twice, too large or too deep: says where).
   static Result<ConfigFacts> parse(std::string_view text);
 
-  std::string shown(std::string_view key) const override {
-    return "config.json: " + std::string(key);
-  }
+  std::string shown(std::string_view key) const override;
 
  protected:
   bool has_key(std::string_view key) const override { return find(key) != nullptr; }

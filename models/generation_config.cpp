@@ -7,6 +7,7 @@
 #include <string>
 
 #include "models/grammar/json_tree.h"
+#include "models/shown_text.h"
 
 namespace ebb::models {
 namespace {
@@ -35,7 +36,7 @@ Result<std::optional<double>> read_number(const JsonTree& root, const char* name
       is_number(*value) ? std::strtod(value->text.c_str(), nullptr) : std::nan("");
   if (range.holds(number)) return std::optional<double>(number);
   return invalid(field("generation_config.json", name) + ": " +
-                 (value->text.empty() ? json_tree_kind(*value) : value->text) +
+                 (value->text.empty() ? json_tree_kind(*value) : shown_text(value->text)) +
                  " is not a number from " + range.text());
 }
 

@@ -11,6 +11,7 @@
 #include "models/gguf_cursor.h"
 #include "models/gguf_parts.h"
 #include "models/mapped_file.h"
+#include "models/shown_text.h"
 
 namespace ebb::models {
 namespace {
@@ -70,7 +71,7 @@ std::string type_text(const Entry& entry) {
 }
 
 Error wrong_type(const Entry& entry, const char* wanted) {
-  return invalid("metadata " + std::string(entry.key) + ": is of type " + type_text(entry) +
+  return invalid("metadata " + shown_text(entry.key) + ": is of type " + type_text(entry) +
                  ", wanted " + wanted);
 }
 
@@ -107,7 +108,7 @@ Result<void> GgufFile::Impl::read_metadata(GgufCursor& cursor, uint64_t keys) {
             [&](uint32_t a, uint32_t b) { return entries[a].key < entries[b].key; });
   for (size_t i = 1; i < by_key.size(); ++i)
     if (entries[by_key[i - 1]].key == entries[by_key[i]].key)
-      return invalid("metadata " + std::string(entries[by_key[i]].key) + ": occurs twice");
+      return invalid("metadata " + shown_text(entries[by_key[i]].key) + ": occurs twice");
   return {};
 }
 
@@ -140,7 +141,7 @@ Result<std::vector<TensorView>> GgufFile::Impl::place_tensors(const std::vector<
   uint64_t align = EBB_TRY(alignment());
   uint64_t data_begin = (table_end + align - 1) / align * align;
   for (const TensorRow& row : rows) {
-    std::string what = "tensor " + std::string(row.view.name);
+    std::string what = "tensor " + shown_text(row.view.name);
     if (row.offset % align != 0)
       return invalid(what + ": offset " + number(row.offset) +
                      " is not a multiple of the alignment " + number(align));
@@ -171,7 +172,7 @@ Result<void> GgufFile::Impl::parse() {
 
 Result<Entry> GgufFile::Impl::get(std::string_view key) const {
   const Entry* entry = find(key);
-  if (entry == nullptr) return not_found("metadata " + std::string(key) + ": not in " + path);
+  if (entry == nullptr) return not_found("metadata " + shown_text(key) + ": not in " + path);
   return *entry;
 }
 
@@ -227,7 +228,7 @@ Result<uint64_t> GgufFile::get_u64(std::string_view key) const {
   std::optional<Integer> value = load_integer(entry.type, entry.data);
   if (!value) return wrong_type(entry, "an integer");
   if (value->negative)
-    return invalid("metadata " + std::string(key) + ": -" + number(value->magnitude) +
+    return invalid("metadata " + shown_text(key) + ": -" + number(value->magnitude) +
                    " is negative");
   return value->magnitude;
 }
@@ -275,7 +276,7 @@ Result<std::vector<int32_t>> GgufFile::get_i32s(std::string_view key) const {
         load_integer(entry.element, entry.data + i * value_type_bytes(entry.element));
     if (!value) return wrong_type(entry, "array of integers");
     if (value->magnitude > kMax + (value->negative ? 1 : 0))
-      return invalid("metadata " + std::string(key) + ": element " + number(i) +
+      return invalid("metadata " + shown_text(key) + ": element " + number(i) +
                      " does not fit into 32 bits");
     int64_t magnitude = static_cast<int64_t>(value->magnitude);
     values.push_back(static_cast<int32_t>(value->negative ? -magnitude : magnitude));

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "models/shown_text.h"
+
 namespace ebb::models {
 namespace {
 
@@ -13,9 +15,9 @@ namespace {
 constexpr uint64_t kKeysMax = 65536;
 constexpr uint64_t kTensorsMax = 65536;
 constexpr uint64_t kNameBytesMax = 65535;
-constexpr uint64_t kStringBytesMax = 64ull << 20;
-constexpr uint64_t kArrayElementsMax = 1ull << 24;
-constexpr uint64_t kMetadataBytesMax = 256ull << 20;
+constexpr uint64_t kStringBytesMax = 16ull << 20;
+constexpr uint64_t kArrayElementsMax = 1ull << 22;
+constexpr uint64_t kMetadataBytesMax = 64ull << 20;
 constexpr uint32_t kDimensionsMax = 4;
 
 constexpr uint32_t kValueTypes = 13;
@@ -62,13 +64,6 @@ constexpr StorageType kStorageTypes[] = {{0, "F32", WeightType::kF32},
                                          {30, "BF16", WeightType::kBF16}};
 
 std::string number(uint64_t value) { return std::to_string(value); }
-
-/// A name as messages show it: it may have 64 KiB.
-std::string shown(std::string_view name) {
-  constexpr size_t kShown = 96;
-  if (name.size() <= kShown) return std::string(name);
-  return std::string(name.substr(0, kShown)) + "...";
-}
 
 /// Names go into messages and logs, so they must be something a person can read.
 Result<std::string_view> read_name(GgufCursor& cursor, const std::string& what) {
@@ -215,7 +210,7 @@ Result<GgufHeader> read_gguf_header(GgufCursor& cursor) {
 Result<Entry> read_gguf_entry(GgufCursor& cursor, uint64_t position) {
   Entry entry;
   entry.key = EBB_TRY(read_name(cursor, "metadata key " + number(position)));
-  std::string what = "metadata " + shown(entry.key);
+  std::string what = "metadata " + shown_text(entry.key);
   entry.type = EBB_TRY(read_value_type(cursor, what + ": type"));
   entry.data = cursor.here();
   if (entry.type == ValueType::kArray) {
@@ -234,7 +229,7 @@ Result<Entry> read_gguf_entry(GgufCursor& cursor, uint64_t position) {
 Result<TensorRow> read_gguf_tensor_row(GgufCursor& cursor, uint64_t position) {
   TensorRow row;
   row.view.name = EBB_TRY(read_name(cursor, "name of tensor " + number(position)));
-  std::string what = "tensor " + shown(row.view.name);
+  std::string what = "tensor " + shown_text(row.view.name);
   EBB_TRY_VOID(read_dimensions(cursor, row.view, what));
   row.view.type = EBB_TRY(read_storage_type(cursor, what));
   uint32_t block = block_elements(row.view.type);

@@ -1,6 +1,12 @@
 #include "models/gguf_facts.h"
 
+#include "models/shown_text.h"
+
 namespace ebb::models {
+
+std::string GgufFacts::shown(std::string_view key) const {
+  return "metadata " + shown_text(full(key));
+}
 
 Result<uint64_t> GgufFacts::read_integer(std::string_view key) const {
   return file_.get_u64(full(key));

@@ -12,7 +12,7 @@ class GgufFacts : public ModelFacts {
   GgufFacts(const GgufFile& file, std::string_view architecture)
       : file_(file), prefix_(std::string(architecture) + ".") {}
 
-  std::string shown(std::string_view key) const override { return "metadata " + full(key); }
+  std::string shown(std::string_view key) const override;
 
  protected:
   bool has_key(std::string_view key) const override { return file_.has(full(key)); }

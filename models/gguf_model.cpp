@@ -6,6 +6,7 @@
 #include "models/gguf.h"
 #include "models/gguf_facts.h"
 #include "models/opened_model.h"
+#include "models/shown_text.h"
 
 namespace ebb::models {
 namespace {
@@ -33,7 +34,8 @@ Result<ModelShape> read_shape(const GgufFile& file) {
   const std::string architecture = EBB_TRY(file.get_string(kArchitecture));
   const Family* family = family_of_gguf(architecture);
   if (family == nullptr)
-    return unsupported("metadata " + std::string(kArchitecture) + ": \"" + architecture +
+    return unsupported("metadata " + std::string(kArchitecture) + ": \"" +
+                       shown_text(architecture) +
                        "\" is not supported (supported: " + known_gguf_architectures() + ")");
   const GgufFacts facts(file, architecture);
   ModelShape shape = EBB_TRY(read_gguf_shape(facts, *family, file.tensors()));

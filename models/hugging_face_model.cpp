@@ -12,6 +12,7 @@
 #include "models/generation_config.h"
 #include "models/opened_model.h"
 #include "models/safetensors.h"
+#include "models/shown_text.h"
 
 namespace ebb::models {
 namespace {
@@ -36,12 +37,12 @@ Result<const Family*> find_family(const ConfigFacts& facts) {
   if (!type) return type.error();
   const Family* family = family_of_model_type(*type);
   if (family == nullptr)
-    return unsupported(facts.shown("model_type") + ": \"" + *type +
+    return unsupported(facts.shown("model_type") + ": \"" + shown_text(*type) +
                        "\" is not supported (supported: " + known_model_types() + ")");
   if (!facts.has("architectures")) return family;
   for (const std::string& name : EBB_TRY(facts.texts("architectures")))
     if (name != family->architecture)
-      return unsupported(facts.shown("architectures") + ": \"" + name +
+      return unsupported(facts.shown("architectures") + ": \"" + shown_text(name) +
                          "\" is not supported (supported with this model_type: " +
                          std::string(family->architecture) + ")");
   return family;

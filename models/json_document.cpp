@@ -5,6 +5,8 @@
 #include <unordered_set>
 #include <vector>
 
+#include "models/shown_text.h"
+
 namespace ebb::models {
 namespace {
 
@@ -31,8 +33,6 @@ struct Node {
   } value{.integer = 0};
   JsonType type = JsonType::kNull;
 };
-
-std::string quoted(std::string_view text) { return "'" + std::string(text) + "'"; }
 
 }  // namespace
 
@@ -86,14 +86,16 @@ class TreeBuilder {
   }
   bool end_array() { return close(); }
   bool end_object() { return keys_are_distinct() && close(); }
-  bool parse_error(size_t byte, const std::string&, const nlohmann::detail::exception& problem) {
+  bool parse_error(size_t byte, const std::string& last,
+                   const nlohmann::detail::exception& problem) {
+    constexpr int kOutOfRange = 406;  // the library's number for this error
+    if (problem.id == kOutOfRange)
+      return fail("has the number " + shown_text(last) + ", which is out of range");
     // The library's sentence repeats the place and the last text read; what it expected is enough.
     std::string what = problem.what();
     const size_t colon = what.rfind(": ");
     if (colon != std::string::npos) what = what.substr(colon + 2);
-    constexpr size_t kSentenceMax = 200;
-    if (what.size() > kSentenceMax) what.resize(kSentenceMax);
-    return fail("is not JSON at byte " + std::to_string(byte) + ": " + what);
+    return fail("is not JSON at byte " + std::to_string(byte) + ": " + shown_text(what));
   }
 
   std::string failure;
@@ -152,7 +154,7 @@ class TreeBuilder {
     for (uint32_t i = open_.back() + 1; i < size; i = nodes_[i].end) {
       const Slice key = nodes_[i].key;
       const std::string_view name = std::string_view(texts_).substr(key.begin, key.size);
-      if (!seen.insert(name).second) return fail("has the key " + quoted(name) + " twice");
+      if (!seen.insert(name).second) return fail("has the key " + quoted_text(name) + " twice");
     }
     return true;
   }
@@ -213,8 +215,7 @@ std::string JsonValue::path() const {
       for (uint32_t i = nodes[at].parent + 1; i < at; i = nodes[i].end) ++position;
       step = "[" + std::to_string(position) + "]";
     } else {
-      constexpr size_t kShownMax = 64;
-      step = std::string(tree_->storage_->view(nodes[at].key).substr(0, kShownMax));
+      step = shown_text(tree_->storage_->view(nodes[at].key));
       if (nodes[at].parent != 0) step = "." + step;
     }
     path = step + path;
@@ -282,7 +283,7 @@ std::optional<JsonValue> JsonValue::find(std::string_view name) const {
 Result<JsonValue> JsonValue::at(std::string_view name) const {
   EBB_TRY_VOID(expect(JsonType::kObject));
   if (const auto member = find(name)) return *member;
-  return error("has no " + quoted(name));
+  return error("has no " + quoted_text(name));
 }
 
 Result<std::string_view> JsonValue::text_at(std::string_view name) const {
@@ -311,7 +312,8 @@ Result<void> JsonValue::only(std::initializer_list<std::string_view> known) cons
   for (JsonValue member = first(); member; member = member.next()) {
     if (std::find(known.begin(), known.end(), member.key()) != known.end()) continue;
     std::string names;
-    for (const std::string_view name : known) names += (names.empty() ? "" : ", ") + quoted(name);
+    for (const std::string_view name : known)
+      names += (names.empty() ? "" : ", ") + quoted_text(name);
     return member.not_supported("is not known here; known are " + names);
   }
   return {};

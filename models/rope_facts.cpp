@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "models/rope.h"
+#include "models/shown_text.h"
 
 namespace ebb::models {
 namespace {
@@ -87,7 +88,7 @@ Result<Kind> gguf_kind(const ModelFacts& facts, bool has_factor) {
   if (type == "none") return Kind::kNone;
   if (type == "linear") return Kind::kLinear;
   if (type == "yarn") return Kind::kYarn;
-  return unsupported(facts.shown(kKey) + ": \"" + type +
+  return unsupported(facts.shown(kKey) + ": \"" + shown_text(type) +
                      "\" is not supported (supported: none, linear, yarn)");
 }
 
@@ -173,8 +174,8 @@ Result<Kind> config_kind(const ModelFacts& facts, const std::string& object) {
     if (candidate.name == type) return candidate.kind;
     known += (known.empty() ? "" : ", ") + std::string(candidate.name);
   }
-  return unsupported(facts.shown(key) + ": \"" + type + "\" is not supported (supported: " + known +
-                     ")");
+  return unsupported(facts.shown(key) + ": \"" + shown_text(type) +
+                     "\" is not supported (supported: " + known + ")");
 }
 
 Result<double> config_yarn_magnitude(const ModelFacts& facts, const std::string& object,

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "models/safetensors_json.h"
+#include "models/shown_text.h"
 
 namespace ebb::models {
 namespace {
@@ -137,7 +138,7 @@ Result<void> check_shard_name(const std::string& name) {
   if (name.find('/') == std::string::npos && !name.starts_with('.') &&
       name.ends_with(".safetensors"))
     return {};
-  return invalid("weight_map: \"" + name +
+  return invalid("weight_map: \"" + shown_text(name) +
                  "\" is not the name of a .safetensors file in the model's directory");
 }
 

@@ -5,6 +5,8 @@
 #include <numeric>
 #include <string>
 
+#include "models/shown_text.h"
+
 namespace ebb::models {
 
 Result<TensorTable> TensorTable::make(std::vector<TensorView> tensors) {
@@ -17,7 +19,7 @@ Result<TensorTable> TensorTable::make(std::vector<TensorView> tensors) {
             [&](uint32_t a, uint32_t b) { return name(a) < name(b); });
   for (size_t i = 1; i < table.by_name_.size(); ++i)
     if (name(table.by_name_[i - 1]) == name(table.by_name_[i]))
-      return invalid("tensor " + std::string(name(table.by_name_[i])) + ": occurs twice");
+      return invalid("tensor " + shown_text(name(table.by_name_[i])) + ": occurs twice");
   return table;
 }
 
@@ -38,8 +40,8 @@ Result<void> check_tensors_apart(std::span<const TensorView> tensors) {
     const TensorView& left = *by_place[i - 1];
     const TensorView& right = *by_place[i];
     if (std::less<>()(right.data, left.data + left.bytes))
-      return invalid("tensor " + std::string(right.name) + ": overlaps tensor " +
-                     std::string(left.name));
+      return invalid("tensor " + shown_text(right.name) + ": overlaps tensor " +
+                     shown_text(left.name));
   }
   return {};
 }

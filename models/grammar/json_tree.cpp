@@ -3,6 +3,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "models/shown_text.h"
+
 namespace ebb::models::grammar {
 namespace {
 
@@ -34,11 +36,16 @@ class TreeBuilder {
   bool end_object() { return close(); }
   bool end_array() { return close(); }
   bool key(std::string& name) {
-    if (!names_.back().insert(name).second) return fail("has \"" + name + "\" twice in one object");
+    if (!names_.back().insert(name).second)
+      return fail("has \"" + shown_text(name) + "\" twice in one object");
     name_ = std::move(name);
     return true;
   }
-  bool parse_error(size_t position, const std::string&, const Json::exception&) {
+  bool parse_error(size_t position, const std::string& last, const Json::exception& problem) {
+    constexpr int kOutOfRange = 406;  // the library's number for this error
+    if (problem.id == kOutOfRange)
+      return fail((name_.empty() ? "" : shown_text(name_) + ": ") + "the number " +
+                  shown_text(last) + " is out of range");
     return fail("is not JSON at byte " + std::to_string(position));
   }
 
@@ -97,6 +104,13 @@ class TreeBuilder {
 };
 
 }  // namespace
+
+JsonTree::JsonTree() = default;
+JsonTree::JsonTree(const JsonTree&) = default;
+JsonTree::JsonTree(JsonTree&&) noexcept = default;
+JsonTree& JsonTree::operator=(const JsonTree&) = default;
+JsonTree& JsonTree::operator=(JsonTree&&) noexcept = default;
+JsonTree::~JsonTree() = default;
 
 const JsonTree* JsonTree::find(std::string_view name) const {
   for (const auto& [key, value] : members) {

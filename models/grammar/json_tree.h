@@ -17,6 +17,15 @@ constexpr uint32_t kJsonDepthMax = 64;
 
 struct JsonTree {
   enum class Kind : uint8_t { kNull, kBool, kInteger, kReal, kString, kArray, kObject };
+
+  // Defaulted in the source: inline, clang would want the pair of `members` before this is whole.
+  JsonTree();
+  JsonTree(const JsonTree&);
+  JsonTree(JsonTree&&) noexcept;
+  JsonTree& operator=(const JsonTree&);
+  JsonTree& operator=(JsonTree&&) noexcept;
+  ~JsonTree();
+
   Kind kind = Kind::kNull;
   bool boolean = false;
   std::string text;  ///< a string's content; a number as it was written

@@ -3,12 +3,11 @@
 #include <algorithm>
 #include <cstring>
 
+#include "models/shown_text.h"
 #include "models/utf8.h"
 
 namespace ebb::models {
 namespace {
-
-std::string quoted(std::string_view text) { return "'" + std::string(text) + "'"; }
 
 /// Where the white space begins that ends at `end`; not before `least`.
 size_t white_space_before(std::string_view text, size_t least, size_t end) {
@@ -59,7 +58,7 @@ Result<AddedTokenCutter> AddedTokenCutter::make(std::vector<AddedToken> tokens) 
     }
     if (i > 0 && tokens[i - 1].content == token.content) {
       return invalid("added tokens " + std::to_string(tokens[i - 1].id) + " and " +
-                     std::to_string(token.id) + " are both " + quoted(token.content));
+                     std::to_string(token.id) + " are both " + quoted_text(token.content));
     }
     if (bytes > kAddedTokensBytesMax) {
       return invalid("the added tokens have more than " + std::to_string(kAddedTokensBytesMax) +

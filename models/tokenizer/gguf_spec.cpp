@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "models/seeded_hash.h"
+#include "models/shown_text.h"
 #include "models/tokenizer/byte_level.h"
 #include "models/tokenizer/known_patterns.h"
 #include "models/utf8.h"
@@ -16,11 +17,6 @@ namespace {
 using TokenIndex = std::unordered_map<std::string_view, TokenId, SeededHash>;
 
 constexpr std::string_view kMark = "\u2581";
-
-std::string quoted(std::string_view text) {
-  constexpr size_t kShownMax = 80;
-  return "'" + utf8_replaced(text.substr(0, kShownMax)) + "'";
-}
 
 std::string entry_name(const char* key, size_t index) {
   return std::string("tokenizer.ggml.") + key + "[" + std::to_string(index) + "]";
@@ -59,7 +55,7 @@ class SpecMaker {
       }
       const auto [it, is_new] = id_of_.try_emplace(text, static_cast<TokenId>(i));
       if (is_new) continue;
-      return invalid("tokenizer.ggml.tokens: " + quoted(text) + " is both token " +
+      return invalid("tokenizer.ggml.tokens: " + quoted_text(text) + " is both token " +
                      std::to_string(it->second) + " and token " + std::to_string(i));
     }
     return {};
@@ -78,7 +74,7 @@ class SpecMaker {
                        "; the limits are 1 and 6");
       }
       if (byte_level && type_of(i) == TokenType::kNormal && !alphabet.bytes_of(text)) {
-        return invalid(entry_name("tokens", i) + " " + quoted(text) +
+        return invalid(entry_name("tokens", i) + " " + quoted_text(text) +
                        " has a character outside the byte alphabet");
       }
       const bool in_model =
@@ -120,8 +116,8 @@ class SpecMaker {
   Result<TokenId> token_of_merge(size_t rank, std::string_view text) {
     const auto it = id_of_.find(text);
     if (it != id_of_.end()) return it->second;
-    return invalid(entry_name("merges", rank) + " " + quoted(file_.merges[rank]) +
-                   ": no token is " + quoted(text));
+    return invalid(entry_name("merges", rank) + " " + quoted_text(file_.merges[rank]) +
+                   ": no token is " + quoted_text(text));
   }
 
   Result<void> read_merges() {
@@ -134,7 +130,7 @@ class SpecMaker {
       const size_t space = merge.find(' ');
       if (space == merge.npos || merge.find(' ', space + 1) != merge.npos || space == 0 ||
           space + 1 == merge.size()) {
-        return invalid(entry_name("merges", rank) + " " + quoted(merge) + " is not two words");
+        return invalid(entry_name("merges", rank) + " " + quoted_text(merge) + " is not two words");
       }
       const std::string_view left = merge.substr(0, space);
       const std::string_view right = merge.substr(space + 1);
@@ -295,7 +291,7 @@ Result<GgufTokenizer> read_gguf_tokenizer(const GgufFile& file) {
   GgufTokenizer read;
   read.model = EBB_TRY(file.get_string("tokenizer.ggml.model"));
   if (read.model != "gpt2" && read.model != "llama") {
-    return unsupported("tokenizer.ggml.model is " + quoted(read.model) +
+    return unsupported("tokenizer.ggml.model is " + quoted_text(read.model) +
                        "; known are gpt2 (byte-level BPE), llama (SentencePiece's BPE)");
   }
   read.tokens = EBB_TRY(file.get_strings("tokenizer.ggml.tokens"));

@@ -3,6 +3,7 @@
 #include <array>
 #include <string>
 
+#include "models/shown_text.h"
 #include "models/tokenizer/json_spec.h"
 
 namespace ebb::models {
@@ -11,8 +12,6 @@ namespace {
 /// `transformers` gives these classes a post-processor of its own making.
 constexpr std::array<std::string_view, 4> kLlamaClasses = {
     "LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer", "CodeLlamaTokenizerFast"};
-
-std::string quoted(std::string_view text) { return "'" + std::string(text.substr(0, 80)) + "'"; }
 
 /// The token's text: a string, or an object with its `content`. Empty: there is none.
 Result<std::string> token_text(JsonValue root, std::string_view name) {
@@ -28,7 +27,7 @@ Result<TokenId> token_of(JsonValue root, std::string_view name, std::string_view
                          const TokenizerSpec& spec) {
   const auto it = std::find(spec.texts.begin(), spec.texts.end(), text);
   if (it != spec.texts.end()) return static_cast<TokenId>(it - spec.texts.begin());
-  return invalid(root.find(name)->path() + " is " + quoted(text) +
+  return invalid(root.find(name)->path() + " is " + quoted_text(text) +
                  ", which the vocabulary does not have");
 }
 

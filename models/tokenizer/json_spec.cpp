@@ -5,16 +5,12 @@
 #include <unordered_map>
 
 #include "models/seeded_hash.h"
+#include "models/shown_text.h"
 
 namespace ebb::models {
 namespace {
 
 using TokenIndex = std::unordered_map<std::string_view, TokenId, SeededHash>;
-
-std::string quoted(std::string_view text) {
-  constexpr size_t kShownMax = 80;
-  return "'" + std::string(text.substr(0, kShownMax)) + "'";
-}
 
 class Reader {
  public:
@@ -44,7 +40,8 @@ class Reader {
   Result<void> check_head() {
     if (const auto version = root_.find("version")) {
       const auto text = EBB_TRY(version->text());
-      if (text != "1.0") return version->not_supported("is " + quoted(text) + "; known is '1.0'");
+      if (text != "1.0")
+        return version->not_supported("is " + quoted_text(text) + "; known is '1.0'");
     }
     // How a training run cut and padded its batches. `transformers` sets both anew for each call,
     // and a server neither cuts nor pads prompts; so these do not change what tokens a text has.
@@ -62,7 +59,7 @@ class Reader {
     // GPT-2's own file, the oldest, names no type.
     if (const auto type = model.find("type")) {
       const auto name = EBB_TRY(type->text());
-      if (name != "BPE") return type->not_supported("is " + quoted(name) + "; known is 'BPE'");
+      if (name != "BPE") return type->not_supported("is " + quoted_text(name) + "; known is 'BPE'");
     }
     EBB_TRY_VOID(model.only({"type", "dropout", "unk_token", "continuing_subword_prefix",
                              "end_of_word_suffix", "fuse_unk", "byte_fallback", "ignore_merges",
@@ -120,7 +117,7 @@ class Reader {
       const TokenId id = EBB_TRY(read_id(entry));
       if (is_taken(id)) {
         return entry.error("is " + std::to_string(id) + ", and so is the id of " +
-                           quoted(spec_.texts[static_cast<size_t>(id)]));
+                           quoted_text(spec_.texts[static_cast<size_t>(id)]));
       }
       place(text, id, TokenizerSpec::kModel);
     }
@@ -153,13 +150,13 @@ class Reader {
     if (token.content.empty()) return entry.error("has an empty content");
     const auto known = id_of_.find(token.content);
     if (known != id_of_.end() && known->second != token.id) {
-      return entry.error(quoted(token.content) + " has the id " + std::to_string(token.id) +
+      return entry.error(quoted_text(token.content) + " has the id " + std::to_string(token.id) +
                          ", but " + std::to_string(known->second) + " before");
     }
     if (known != id_of_.end()) return {};
     if (is_taken(token.id)) {
-      return entry.error(quoted(token.content) + " has the id " + std::to_string(token.id) +
-                         " of " + quoted(spec_.texts[static_cast<size_t>(token.id)]));
+      return entry.error(quoted_text(token.content) + " has the id " + std::to_string(token.id) +
+                         " of " + quoted_text(spec_.texts[static_cast<size_t>(token.id)]));
     }
     const std::string_view content = EBB_TRY(entry.text_at("content"));  // lives in the tree
     place(content, token.id, 0);
@@ -180,7 +177,8 @@ class Reader {
     const bool known = it != id_of_.end() &&
                        (spec_.flags[static_cast<size_t>(it->second)] & TokenizerSpec::kModel) != 0;
     if (known) return it->second;
-    return merge.error("needs the token " + quoted(text) + ", which model.vocab does not have");
+    return merge.error("needs the token " + quoted_text(text) +
+                       ", which model.vocab does not have");
   }
 
   struct Words {
@@ -200,7 +198,7 @@ class Reader {
     const std::string_view text = EBB_TRY(merge.text());
     const size_t space = text.find(' ');
     if (space == text.npos || text.find(' ', space + 1) != text.npos) {
-      return merge.error(quoted(text) + " is not two words");
+      return merge.error(quoted_text(text) + " is not two words");
     }
     return Words{text.substr(0, space), text.substr(space + 1)};
   }

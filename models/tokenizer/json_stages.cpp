@@ -1,6 +1,7 @@
 // The stages of a tokenizer.json: normalizer, pre-tokenizer, post-processor and decoder.
 #include <array>
 
+#include "models/shown_text.h"
 #include "models/tokenizer/json_spec.h"
 #include "models/tokenizer/known_patterns.h"
 #include "models/utf8.h"
@@ -10,13 +11,8 @@ namespace {
 
 constexpr size_t kStepsMax = 64;
 
-std::string quoted(std::string_view text) {
-  constexpr size_t kShownMax = 80;
-  return "'" + std::string(text.substr(0, kShownMax)) + "'";
-}
-
 Error unknown_type(JsonValue type, std::string_view name, std::string_view known) {
-  return type.not_supported("is " + quoted(name) + "; known are " + std::string(known));
+  return type.not_supported("is " + quoted_text(name) + "; known are " + std::string(known));
 }
 
 Error too_many(JsonValue part) {
@@ -62,7 +58,7 @@ Result<std::string> replacement_of(JsonValue part) {
   const JsonValue value = EBB_TRY(part.at("replacement"));
   const std::string_view text = EBB_TRY(value.text());
   if (!text.empty() && utf8_sequence_length(text) == text.size()) return std::string(text);
-  return value.error("must be one character, not " + quoted(text));
+  return value.error("must be one character, not " + quoted_text(text));
 }
 
 Result<void> check_metaspace(JsonValue part) {
@@ -214,7 +210,8 @@ Result<std::vector<TokenId>> template_ids(JsonValue part, JsonValue name,
   const JsonValue tokens = EBB_TRY(part.at("special_tokens"));
   const std::string_view wanted = EBB_TRY(name.text());
   const auto entry = tokens.find(wanted);
-  if (!entry) return name.error("is " + quoted(wanted) + ", which special_tokens does not have");
+  if (!entry)
+    return name.error("is " + quoted_text(wanted) + ", which special_tokens does not have");
   EBB_TRY_VOID(entry->only({"id", "ids", "tokens"}));
   const JsonValue list = EBB_TRY(entry->at("ids"));
   EBB_TRY_VOID(list.expect(JsonType::kArray));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "models/shown_text.h"
 #include "models/tokenizer/pattern_syntax.h"
 #include "models/utf8.h"
 
@@ -126,7 +127,7 @@ Result<KnownPreTokenizer> find_pre_tokenizer(std::string_view name) {
       known += (known.empty() ? "" : ", ") + std::string(other);
     }
   }
-  return unsupported("tokenizer.ggml.pre is '" + std::string(name) + "'; known are " + known);
+  return unsupported("tokenizer.ggml.pre is " + quoted_text(name) + "; known are " + known);
 }
 
 std::vector<std::string_view> known_patterns() {

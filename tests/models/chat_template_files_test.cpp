@@ -76,7 +76,7 @@ TEST(ChatTemplateFiles, FilesOfTheirOwnGoBeforeTheConfig) {
 
 TEST(ChatTemplateFiles, WhatIsWrongInTheFilesIsNamed) {
   EXPECT_THAT(render_config("{"), HasSubstr("tokenizer_config.json: is not JSON"));
-  EXPECT_THAT(render_config("[]"), HasSubstr("is not a JSON object"));
+  EXPECT_THAT(render_config("[]"), HasSubstr("must be an object, not an array"));
   EXPECT_THAT(render_config("{}", "1"), HasSubstr("special_tokens_map.json"));
   EXPECT_THAT(render_config(R"({"chat_template": 5})"), HasSubstr("neither a string nor a list"));
   EXPECT_THAT(render_config(R"({"chat_template": [{"name": "a"}]})"),

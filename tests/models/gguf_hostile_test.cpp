@@ -1,12 +1,14 @@
 // Files that are wrong: every one gets an error that names the field; none crashes or costs memory.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 
+#include <filesystem>
+#include <fstream>
 #include <functional>
 
 #include "models/gguf.h"
 #include "tests/support/gguf_writer.h"
+#include "tests/support/peak_memory.h"
 #include "tests/support/temp_file.h"
 #include "tests/support/tiny_llama.h"
 
@@ -283,19 +285,79 @@ TEST(HostileGguf, FlippedBytesNeverCrash) {
 }
 
 TEST(HostileGguf, ARefusedFileCostsNoMemory) {
-  auto peak_kib = [] {
-    rusage usage{};
-    getrusage(RUSAGE_SELF, &usage);
-    return usage.ru_maxrss;
-  };
-  // Claims 2^24 strings, and has the bytes for the first thousand of them.
-  std::string strings = array_of(GgufWriter::kString, 1u << 24);
+  // Claims 2^22 strings, and has the bytes for the first thousand of them.
+  std::string strings = array_of(GgufWriter::kString, 1u << 22);
   for (int i = 0; i < 1000; ++i) strings += gguf_string("x");
   std::string bytes = GgufWriter().put_raw("k", GgufWriter::kArray, strings).bytes();
   open_bytes(bytes).error();
-  long before = peak_kib();
-  for (int i = 0; i < 200; ++i) ASSERT_FALSE(open_bytes(bytes));
-  EXPECT_LT(peak_kib() - before, 16 * 1024);
+  EXPECT_LT(testing::peak_growth_kib([&] {
+              for (int i = 0; i < 200; ++i) ASSERT_FALSE(open_bytes(bytes));
+            }),
+            16 * 1024);
+}
+
+/// `head`, and zeros up to four gigabytes that take no room on the disk.
+struct SparseFile {
+  explicit SparseFile(const std::string& head) : file(".gguf") {
+    GgufWriter::write_file(file.path(), head);
+    std::filesystem::resize_file(file.path(), uint64_t{4} << 30);
+  }
+  TempFile file;
+};
+
+std::string counts(uint64_t tensors, uint64_t keys) {
+  return std::string("GGUF\3\0\0\0", 8) + raw_u64(tensors) + raw_u64(keys);
+}
+
+std::string key_head(std::string_view key, uint32_t type) {
+  std::string out = gguf_string(key);
+  append_raw(out, type);
+  return out;
+}
+
+TEST(HostileGguf, AHeaderOfFourGigabytesThatIsThereIsRefused) {
+  const std::string text = key_head("k", GgufWriter::kString);
+  const std::string list = key_head("k", GgufWriter::kArray);
+  const std::pair<std::string, const char*> cases[] = {
+      {counts(0, UINT32_MAX), "metadata count: 4294967295 exceeds the limit of 65536"},
+      {counts(UINT32_MAX, 0), "tensor count: 4294967295 exceeds the limit of 65536"},
+      {counts(65536, 65536), "metadata key 0: is empty"},
+      {counts(65536, 0), "name of tensor 0: is empty"},
+      {counts(0, 2) + raw_u64((uint64_t{4} << 30) - 32), "metadata key 0: length 4294967264"},
+      {counts(0, 2) + text + raw_u64((uint64_t{4} << 30) - 64), "metadata k: length 4294967232"},
+      {counts(0, 2) + text + raw_u64(16 << 20), "metadata key 1: is empty"},
+      {counts(0, 2) + list + array_of(GgufWriter::kU8, uint64_t{4} << 30),
+       "metadata k: 4294967296 elements exceed the limit of 4194304"},
+      {counts(0, 2) + list + array_of(GgufWriter::kU64, 1 << 22), "metadata key 1: is empty"},
+      {counts(0, 2) + list + array_of(GgufWriter::kString, 1 << 22), "metadata key 1: is empty"},
+  };
+  for (const auto& [head, message] : cases) {
+    const SparseFile sparse(head);
+    Result<std::unique_ptr<GgufFile>> file = invalid("");
+    // The pages of 2^22 empty strings are looked at, no others.
+    EXPECT_LT(testing::peak_growth_kib([&] { file = GgufFile::open(sparse.file.path()); }),
+              40 * 1024);
+    ASSERT_FALSE(file) << message;
+    EXPECT_THAT(file.error().message, HasSubstr(message));
+  }
+}
+
+TEST(HostileGguf, MetadataThatGoOnAndOnAreRefused) {
+  // A key each page that skips 16 MiB: the limit ends it long before the count.
+  std::string head = counts(0, 65536);
+  std::string key = key_head("k", GgufWriter::kString) + raw_u64(16 << 20);
+  const TempFile file(".gguf");
+  GgufWriter::write_file(file.path(), head);
+  std::fstream out(file.path(), std::ios::binary | std::ios::in | std::ios::out);
+  for (uint64_t i = 0; i < 64; ++i) {
+    key[8] = static_cast<char>('A' + i % 64);
+    out.seekp(static_cast<std::streamoff>(head.size() + i * (key.size() + (16 << 20))));
+    out.write(key.data(), static_cast<std::streamsize>(key.size()));
+  }
+  out.close();
+  const auto opened = GgufFile::open(file.path());
+  ASSERT_FALSE(opened);
+  EXPECT_THAT(opened.error().message, HasSubstr("metadata goes beyond the limit of 67108864"));
 }
 
 }  // namespace

@@ -4,12 +4,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 
 #include <cstring>
 #include <functional>
 
 #include "models/model_files.h"
+#include "tests/support/peak_memory.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_hugging_face.h"
 
@@ -240,18 +240,14 @@ TEST(HostileSafetensors, FlippedBytesNeverCrash) {
 }
 
 TEST(HostileSafetensors, ARefusedHeaderCostsNoMemory) {
-  const auto peak_kib = [] {
-    rusage usage{};
-    getrusage(RUSAGE_SELF, &usage);
-    return usage.ru_maxrss;
-  };
   std::string numbers = "{\"__metadata__\":[";
   while (numbers.size() < 30u << 20) numbers += "0,0,0,0,0,0,0,0,";
   const std::string bytes = with_header(numbers);
   ASSERT_FALSE(parse(bytes));
-  const long before = peak_kib();
-  for (int i = 0; i < 100; ++i) ASSERT_FALSE(parse(bytes));
-  EXPECT_LT(peak_kib() - before, 16 * 1024);
+  EXPECT_LT(testing::peak_growth_kib([&] {
+              for (int i = 0; i < 100; ++i) ASSERT_FALSE(parse(bytes));
+            }),
+            16 * 1024);
 }
 
 /// A sharded model whose index is `change`d.
@@ -283,6 +279,7 @@ TEST(HostileIndex, ContradictionsAndWaysOutOfTheDirectoryAreRefused) {
   };
   const Case cases[] = {
       {rename("../model.safetensors"), "\"../model.safetensors\" is not the name of a"},
+      {rename("../../etc/passwd"), "\"../../etc/passwd\" is not the name of a .safetensors file"},
       {rename("/etc/passwd"), "\"/etc/passwd\" is not the name of a .safetensors file"},
       {rename("sub/x.safetensors"), "is not the name of a"},
       {rename(".hidden.safetensors"), "is not the name of a"},

@@ -138,6 +138,19 @@ TEST(Tokenizer, RefusesAMergeThatIsNotTwoWordsOrIsThereTwice) {
   EXPECT_THAT(small.refusal(), HasSubstr("merge 1, of the tokens 104 and 101, is there twice"));
 }
 
+TEST(Tokenizer, RefusesMergesThatRunInACircle) {
+  SmallVocabulary small;
+  // What a merge makes is its two words in one, so a circle needs an empty word or a repetition.
+  small.merges.push_back("he ");
+  EXPECT_THAT(small.refusal(), HasSubstr("tokenizer.ggml.merges[3] 'he ' is not two words"));
+  small.merges.back() = " he";
+  EXPECT_THAT(small.refusal(), HasSubstr("tokenizer.ggml.merges[3] ' he' is not two words"));
+  small.merges.back() = "he h";
+  EXPECT_THAT(small.refusal(), HasSubstr("no token is 'heh'"));
+  small.merges.back() = "he he";
+  EXPECT_THAT(small.refusal(), HasSubstr("no token is 'hehe'"));
+}
+
 TEST(Tokenizer, RefusesATokenThatIsThereTwice) {
   SmallVocabulary small;
   small.tokens[300 - 40] = "he";
