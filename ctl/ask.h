@@ -5,8 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "ctl/service.h"
-#include "ctl/terminal.h"
+#include "ctl/cli.h"
 
 namespace ebb::ctl {
 

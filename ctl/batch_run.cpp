@@ -95,8 +95,8 @@ void write_line(Batch& batch, const Outcome& outcome, const std::string& line) {
   ++(outcome.failure.empty() ? batch.counts.succeeded : batch.counts.failed);
   if (!outcome.failure.empty() && batch.reasons.size() < kReasonsMax)
     batch.reasons.push_back(outcome.failure);
-  if (outcome.sent) batch.counts.bytes_answered += outcome.bytes;
-  batch.counts.bytes_left -= std::min(batch.counts.bytes_left, outcome.bytes);
+  if (outcome.sent) batch.counts.work_done += outcome.bytes;
+  batch.counts.work_left -= std::min(batch.counts.work_left, outcome.bytes);
   if (!batch.output && !batch.fatal)
     batch.fatal =
         internal_error(batch.options.output + ": cannot be written: " + std::strerror(errno));
@@ -125,7 +125,7 @@ Judged judge(Batch& batch, const LineReader::Line& line) {
   if (!batch.done_before.contains(request.custom_id)) return std::move(request);
   const std::lock_guard lock(batch.mutex);
   ++batch.counts.skipped;
-  batch.counts.bytes_left -= std::min(batch.counts.bytes_left, request.bytes);
+  batch.counts.work_left -= std::min(batch.counts.work_left, request.bytes);
   return {};
 }
 
@@ -298,7 +298,7 @@ Result<std::shared_ptr<Batch>> open_batch(const Service& service, const BatchOpt
   batch->stop = stop;
   const BatchSize size = EBB_TRY(measure_batch(options.input));
   batch->counts.total = size.lines;
-  batch->counts.bytes_left = size.bytes;
+  batch->counts.work_left = size.bytes;
   batch->input.open(options.input, std::ios::binary);
   batch->reader.emplace(batch->input);
   if (options.resume) batch->done_before = EBB_TRY(resume_output(options.output));

@@ -2,13 +2,9 @@
 // answer when it comes. Safe to interrupt at any moment: --resume goes on where it stopped.
 #pragma once
 
-#include <atomic>
-#include <memory>
 #include <string>
 
-#include "ctl/progress.h"
-#include "ctl/service.h"
-#include "ctl/terminal.h"
+#include "ctl/cli.h"
 
 namespace ebb::ctl {
 
@@ -28,9 +24,7 @@ struct BatchOptions {
   Millis retry_base{500};  ///< first pause; doubles up to 15 s; Retry-After goes before
 };
 
-/// Set from anywhere (a signal's thread): the run ends soon, with kInterrupted.
-using StopFlag = std::shared_ptr<std::atomic<bool>>;
-
+/// `stop` ends the run soon, with kInterrupted.
 /// kOk: every line answered 200. kPartial: some failed. kInterrupted, kCannotConnect: run again
 /// with --resume. kUsage: files cannot be used. After kInterrupted, requests under way may still
 /// hold threads: leave the process.

@@ -7,8 +7,7 @@
 #include <vector>
 
 #include "base/cluster_config.h"
-#include "ctl/service.h"
-#include "ctl/terminal.h"
+#include "ctl/cli.h"
 
 namespace ebb::ctl {
 

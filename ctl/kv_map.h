@@ -3,8 +3,7 @@
 
 #include <string>
 
-#include "ctl/service.h"
-#include "ctl/terminal.h"
+#include "ctl/cli.h"
 
 namespace ebb::ctl {
 

@@ -7,7 +7,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
-#include <thread>
 
 #include "base/cluster_config.h"
 #include "ctl/admin.h"
@@ -304,17 +303,7 @@ int CommandLine::batch() {
   auto service = common_.service();
   if (!service) return report(terminal_, service.error());
   batch_.progress = *parse_progress_mode(progress_);
-  // Blocked before the first thread exists, so that only this one ever sees them.
-  sigset_t signals;
-  sigemptyset(&signals);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, signal);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  const auto stop = std::make_shared<std::atomic<bool>>(false);
-  std::thread([signals, stop] {
-    int signal = 0;
-    sigwait(&signals, &signal);
-    stop->store(true);
-  }).detach();
+  const StopFlag stop = stop_on_signals();
   const int exit = run_batch(terminal_, *service, batch_, stop);
   terminal_.out.flush();
   terminal_.err.flush();
@@ -331,6 +320,6 @@ int main(int argc, char** argv) {
   // Hidden: how `up` starts the supervisor.
   if (argc == 4 && std::string(argv[1]) == "_supervise")
     return supervise(RunDir(argv[2]), std::atoi(argv[3]));
-  const Terminal terminal = real_terminal();
+  const Terminal terminal = real_terminal("ebbctl");
   return CommandLine(terminal).run(argc, argv);
 }

@@ -10,7 +10,7 @@
 #include <filesystem>
 #include <thread>
 
-#include "ctl/service.h"
+#include "ctl/cli.h"
 #include "ctl/supervisor.h"
 
 namespace ebb::ctl {

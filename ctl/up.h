@@ -5,8 +5,8 @@
 #include <string>
 
 #include "base/cluster_config.h"
+#include "ctl/cli.h"
 #include "ctl/run_dir.h"
-#include "ctl/terminal.h"
 
 namespace ebb::ctl {
 

@@ -5,7 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "tests/ctl/fixture.h"
+#include "tests/cli/fixture.h"
 
 namespace ebb::ctl {
 namespace {

@@ -10,7 +10,7 @@
 #include <thread>
 
 #include "ctl/batch_file.h"
-#include "tests/ctl/fixture.h"
+#include "tests/cli/fixture.h"
 
 namespace ebb::ctl {
 namespace {

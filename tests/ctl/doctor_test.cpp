@@ -5,7 +5,7 @@
 
 #include <map>
 
-#include "tests/ctl/fixture.h"
+#include "tests/cli/fixture.h"
 
 namespace ebb::ctl {
 namespace {

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/ctl/fixture.h"
+#include "tests/cli/fixture.h"
 
 namespace ebb::ctl {
 namespace {

@@ -5,7 +5,7 @@
 
 #include <sstream>
 
-#include "tests/ctl/fixture.h"
+#include "tests/cli/fixture.h"
 
 namespace ebb::ctl {
 namespace {

@@ -15,7 +15,7 @@
 #include <thread>
 
 #include "ctl/supervisor.h"
-#include "tests/ctl/fixture.h"
+#include "tests/cli/fixture.h"
 #include "tests/support/tree_paths.h"
 
 namespace ebb::ctl {

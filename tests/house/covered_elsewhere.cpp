@@ -172,9 +172,14 @@ constexpr Coverage kTable[] = {
     {"coordinator/event_stream.cpp", "tests/coordinator/streaming_test.cpp"},
 
     {"ctl/batch_file.cpp", "tests/ctl/batch_run_test.cpp"},
-    {"ctl/service.cpp", "tests/ctl/ask_test.cpp"},
-    {"ctl/terminal.cpp", "tests/ctl/progress_test.cpp"},
+    {"cli/service.cpp", "tests/ctl/ask_test.cpp"},
+    {"cli/terminal.cpp", "tests/ctl/admin_test.cpp"},
     {"ctl/supervisor.cpp", "tests/ctl/up_test.cpp"},
+    {"score/records.cpp", "tests/score/perplexity_test.cpp"},
+    {"score/report.cpp", "tests/score/perplexity_test.cpp"},
+    {"score/svg.cpp", "tests/score/charts_test.cpp"},
+    {"score/text_file.cpp", "tests/score/perplexity_test.cpp"},
+    {"score/main.cpp", "tests/e2e/score_test.py"},
     {"ctl/main.cpp", "tests/ctl/up_test.cpp"},
 };
 

@@ -126,8 +126,8 @@ Violations check_header_form(const SourceFile& file) {
 Violations check_banned_code(const SourceFile& file) {
   static const std::vector<Ban> kBans = {
       {"using namespace std;", "write std::", {}},
-      {"std::cout", "log, or return text", {"ctl/", "tests/", "bench/", "/main.cpp"}},
-      {"std::cerr", "log, or return text", {"ctl/", "tests/", "bench/", "/main.cpp"}},
+      {"std::cout", "log, or return text", {"cli/", "ctl/", "tests/", "bench/", "/main.cpp"}},
+      {"std::cerr", "log, or return text", {"cli/", "ctl/", "tests/", "bench/", "/main.cpp"}},
       {"sleep_for",
        "wait for the event, with a deadline",
        {"base/", "tests/", "bench/",

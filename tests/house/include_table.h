@@ -33,7 +33,10 @@ inline const std::vector<FolderRule>& folder_rules() {
       // Never in a token's data path: no kernels, no store, no bulk transport.
       {"coordinator/",
        {"base/", "models/", "coordinator/", "transport/control/", "transport/http/"}},
-      {"ctl/", {"base/", "ctl/", "transport/http/"}},
+      {"cli/", {"base/", "cli/", "transport/http/"}},
+      {"ctl/", {"base/", "cli/", "ctl/", "transport/http/"}},
+      // Judges policies from outside: through the API, as any client.
+      {"score/", {"base/", "cli/", "score/", "transport/http/"}},
       // Tests and benchmarks look at everything.
       {"tests/", {""}},
       {"bench/", {""}},
@@ -70,7 +73,7 @@ inline const std::vector<VendorRule>& vendor_rules() {
       {"pcre2.h", {"models/tokenizer/pattern.cpp"}},
       {"utf8proc.h", {"models/tokenizer/nfc.cpp"}},
       {"CLI/", {"/main.cpp"}},
-      {"nlohmann/", {"coordinator/", "ctl/", "kvstore/", "models/", "worker/"}},
+      {"nlohmann/", {"cli/", "coordinator/", "ctl/", "kvstore/", "models/", "score/", "worker/"}},
   };
   return kRules;
 }

@@ -1,4 +1,4 @@
-#include "ctl/terminal.h"
+#include "cli/terminal.h"
 
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <iostream>
 
-namespace ebb::ctl {
+namespace ebb::cli {
 namespace {
 
 std::string environment(const char* name) {
@@ -35,7 +35,7 @@ unsigned window_width() {
 
 }  // namespace
 
-Terminal real_terminal() {
+Terminal real_terminal(const std::string& program) {
   const bool out_is_tty = isatty(STDOUT_FILENO) == 1;
   const bool dumb = environment("TERM") == "dumb";
   return {std::cout,
@@ -43,7 +43,8 @@ Terminal real_terminal() {
           isatty(STDERR_FILENO) == 1 && !dumb,
           out_is_tty && !dumb && environment("NO_COLOR").empty(),
           locale_is_utf8(),
-          std::max(40u, window_width())};
+          std::max(40u, window_width()),
+          program};
 }
 
 Exit exit_code(const Error& error) {
@@ -63,7 +64,7 @@ Exit exit_code(const Error& error) {
 }
 
 Exit report(const Terminal& terminal, const Error& error) {
-  terminal.err << "ebbctl: " << printable(error.message) << std::endl;
+  terminal.err << terminal.program << ": " << printable(error.message) << std::endl;
   return exit_code(error);
 }
 
@@ -98,4 +99,4 @@ std::string printable(const std::string& text) {
   return out;
 }
 
-}  // namespace ebb::ctl
+}  // namespace ebb::cli

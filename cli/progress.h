@@ -1,5 +1,5 @@
-// How far a batch is, for a person (a bar that redraws, or lines) or a program (JSON lines). Always
-// on `err`: results go elsewhere. Pure but for the stream: the caller says what time it is.
+// How far a long job is, for a person (a bar that redraws, or lines) or a program (JSON lines).
+// Always on `err`: results go elsewhere. Pure but for the stream: the caller says what time it is.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 
-namespace ebb::ctl {
+namespace ebb::cli {
 
 enum class ProgressMode { kAuto, kPlain, kNone, kJson };
 /// "auto", "plain", "none", "json".
@@ -21,19 +21,26 @@ struct ProgressCounts {
   uint64_t succeeded = 0;
   uint64_t failed = 0;
   uint64_t in_flight = 0;
-  uint64_t bytes_answered = 0;  ///< of requests that this run has sent and got answered
-  uint64_t bytes_left = 0;      ///< of lines that nothing has been done about
+  /// Work is in any one unit (bytes, tokens) that says how long a piece takes.
+  uint64_t work_done = 0;  ///< of the pieces that this run itself has done
+  uint64_t work_left = 0;  ///< of the pieces that nothing has been done about
   uint64_t finished() const { return succeeded + failed; }
 };
 
-/// "[#####.....] 12/40, 2 failed, 1.20/s, 25.0 s left". Time left: from the rate of this run's
-/// finished requests.
+/// "[#####.....] 12/40, 2 failed, about 25.0 s left". Time left: from the rate at which this run
+/// has done work.
 std::string progress_text(const ProgressCounts& counts, double seconds, unsigned bar_columns);
+
+/// What is going on: "batch" goes before lines, "BatchProgress" is the kind of JSON lines.
+struct ProgressName {
+  std::string line = "batch";
+  std::string kind = "BatchProgress";
+};
 
 class Progress {
  public:
   /// `tty`: kAuto draws a bar, else it prints plain lines.
-  Progress(std::ostream& err, ProgressMode mode, bool tty, TimePoint start);
+  Progress(std::ostream& err, ProgressMode mode, bool tty, TimePoint start, ProgressName name = {});
   /// Call often; writes when something is to be said: a bar at once, a line when something has
   /// changed, but at most every 5 s and at least every 30 s.
   void update(const ProgressCounts& counts, TimePoint now);
@@ -47,9 +54,10 @@ class Progress {
   std::ostream& err_;
   enum class Style { kBar, kLines, kJsonLines, kSilent } style_;
   TimePoint start_;
+  ProgressName name_;
   std::optional<TimePoint> written_;
   uint64_t written_finished_ = 0;
   bool bar_open_ = false;
 };
 
-}  // namespace ebb::ctl
+}  // namespace ebb::cli

@@ -1,5 +1,5 @@
-// What the commands write to, and the words they share: exit codes, tables, colours. Knows no
-// command.
+// What command-line tools write to, and the words they share: exit codes, tables, colours. Knows no
+// tool and no command.
 #pragma once
 
 #include <ostream>
@@ -8,9 +8,9 @@
 
 #include "base/result.h"
 
-namespace ebb::ctl {
+namespace ebb::cli {
 
-/// What ebbctl's exit status means; scripts rely on it.
+/// What a tool's exit status means; scripts rely on it.
 enum Exit : int {
   kOk = 0,
   kFailed = 1,
@@ -29,15 +29,16 @@ struct Terminal {
   bool colour = false;  ///< on `out`
   bool utf8 = false;
   unsigned width = 80;  ///< columns of `out`
+  std::string program;  ///< goes before errors
 };
 /// std::cout and std::cerr as they are: tty, NO_COLOR, locale, window size (COLUMNS).
-Terminal real_terminal();
+Terminal real_terminal(const std::string& program);
 
 enum class Format { kTable, kJson };
 
 /// The exit code that fits an error.
 Exit exit_code(const Error& error);
-/// "ebbctl: message" on `err`; returns exit_code(error).
+/// "PROGRAM: message" on `err`; returns exit_code(error).
 Exit report(const Terminal& terminal, const Error& error);
 
 /// Columns padded to their widest cell, two spaces between them. The first row is the heading.
@@ -47,4 +48,4 @@ size_t text_width(const std::string& text);
 /// Control characters (escape sequences from a server or a file) as "?".
 std::string printable(const std::string& text);
 
-}  // namespace ebb::ctl
+}  // namespace ebb::cli

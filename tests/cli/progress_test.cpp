@@ -1,31 +1,27 @@
-#include "ctl/progress.h"
+#include "cli/progress.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <sstream>
 
-namespace ebb::ctl {
+namespace ebb::cli {
 namespace {
 
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
 TEST(Progress, ShowsBarAndTimeLeft) {
-  ProgressCounts counts{.total = 40,
-                        .succeeded = 8,
-                        .failed = 2,
-                        .in_flight = 4,
-                        .bytes_answered = 100,
-                        .bytes_left = 300};
+  ProgressCounts counts{
+      .total = 40, .succeeded = 8, .failed = 2, .in_flight = 4, .work_done = 100, .work_left = 300};
   EXPECT_EQ(progress_text(counts, 20, 8),
             "[##......] 10/40, 2 failed, 4 running, about 1 min 00 s left");
-  counts = {.total = 40, .skipped = 30, .succeeded = 10, .bytes_answered = 100};
+  counts = {.total = 40, .skipped = 30, .succeeded = 10, .work_done = 100};
   EXPECT_EQ(progress_text(counts, 20, 0), "40/40, 30 from before, 20.0 s");
 }
 
 TEST(Progress, SaysHowLongItRunsBeforeTheFirstAnswer) {
-  const ProgressCounts counts{.total = 4, .failed = 1, .in_flight = 3, .bytes_left = 9000};
+  const ProgressCounts counts{.total = 4, .failed = 1, .in_flight = 3, .work_left = 9000};
   EXPECT_EQ(progress_text(counts, 12, 4), "[#...] 1/4, 1 failed, 3 running, 12.0 s so far");
 }
 
@@ -58,4 +54,4 @@ TEST(Progress, ModesHaveNames) {
 }
 
 }  // namespace
-}  // namespace ebb::ctl
+}  // namespace ebb::cli

@@ -1,5 +1,5 @@
-// Where the coordinator is, and asking it. The commands' only way to the network; knows no command
-// and no table.
+// Where the coordinator is, and asking it. A tool's only way to the network; knows no command and
+// no table.
 #pragma once
 
 #include <string>
@@ -8,7 +8,7 @@
 #include "base/units.h"
 #include "transport/http/client.h"
 
-namespace ebb::ctl {
+namespace ebb::cli {
 
 struct Service {
   HostPort api{"127.0.0.1", 8000};    ///< the OpenAI API
@@ -32,4 +32,4 @@ Error error_of(const http::Response& response);
 /// What an answer of GET /ready other than 200 says is missing.
 std::string not_ready_because(const http::Response& response);
 
-}  // namespace ebb::ctl
+}  // namespace ebb::cli

@@ -10,17 +10,17 @@
 #include <string>
 #include <vector>
 
-#include "ctl/service.h"
-#include "ctl/terminal.h"
+#include "cli/service.h"
+#include "cli/terminal.h"
 #include "tests/support/temp_dir.h"
 #include "transport/http/server.h"
 
-namespace ebb::ctl {
+namespace ebb::cli {
 
 struct KeptTerminal {
   std::ostringstream out;
   std::ostringstream err;
-  Terminal terminal{out, err, false, false, true, 100};
+  Terminal terminal{out, err, false, false, true, 100, "ebbctl"};
 };
 
 /// Answers every request with `answer` (on the server's thread).
@@ -57,4 +57,4 @@ inline http::Response json_answer(int status, const std::string& body) {
   return response;
 }
 
-}  // namespace ebb::ctl
+}  // namespace ebb::cli

@@ -1,11 +1,11 @@
-#include "ctl/progress.h"
+#include "cli/progress.h"
 
 #include <algorithm>
 #include <cstdio>
 
 #include "base/units.h"
 
-namespace ebb::ctl {
+namespace ebb::cli {
 namespace {
 
 constexpr unsigned kBarColumns = 24;
@@ -19,17 +19,16 @@ double seconds_between(TimePoint from, TimePoint to) {
 
 /// Seconds until the end; nothing as long as nothing was answered.
 std::optional<double> seconds_left(const ProgressCounts& counts, double seconds) {
-  if (counts.bytes_answered == 0) return std::nullopt;
-  return seconds * static_cast<double>(counts.bytes_left) /
-         static_cast<double>(counts.bytes_answered);
+  if (counts.work_done == 0) return std::nullopt;
+  return seconds * static_cast<double>(counts.work_left) / static_cast<double>(counts.work_done);
 }
 
-std::string json_line(const ProgressCounts& counts, double seconds) {
+std::string json_line(const std::string& kind, const ProgressCounts& counts, double seconds) {
   char text[320];
   int size = std::snprintf(text, sizeof text,
-                           "{\"kind\":\"BatchProgress\",\"total\":%llu,\"skipped\":%llu,"
+                           "{\"kind\":\"%s\",\"total\":%llu,\"skipped\":%llu,"
                            "\"succeeded\":%llu,\"failed\":%llu,\"in_flight\":%llu,\"seconds\":%.1f",
-                           static_cast<unsigned long long>(counts.total),
+                           kind.c_str(), static_cast<unsigned long long>(counts.total),
                            static_cast<unsigned long long>(counts.skipped),
                            static_cast<unsigned long long>(counts.succeeded),
                            static_cast<unsigned long long>(counts.failed),
@@ -70,8 +69,9 @@ std::string progress_text(const ProgressCounts& counts, double seconds, unsigned
   return out + ", " + format_seconds(seconds) + " so far";
 }
 
-Progress::Progress(std::ostream& err, ProgressMode mode, bool tty, TimePoint start)
-    : err_(err), style_(Style::kSilent), start_(start) {
+Progress::Progress(std::ostream& err, ProgressMode mode, bool tty, TimePoint start,
+                   ProgressName name)
+    : err_(err), style_(Style::kSilent), start_(start), name_(std::move(name)) {
   if (mode == ProgressMode::kJson) style_ = Style::kJsonLines;
   if (mode == ProgressMode::kPlain) style_ = Style::kLines;
   if (mode == ProgressMode::kAuto) style_ = tty ? Style::kBar : Style::kLines;
@@ -101,11 +101,12 @@ void Progress::write(const ProgressCounts& counts, TimePoint now) {
   written_ = now;
   written_finished_ = counts.finished();
   const double seconds = seconds_between(start_, now);
-  if (style_ == Style::kJsonLines) err_ << json_line(counts, seconds) << std::endl;
-  if (style_ == Style::kLines) err_ << "batch: " << progress_text(counts, seconds, 0) << std::endl;
+  if (style_ == Style::kJsonLines) err_ << json_line(name_.kind, counts, seconds) << std::endl;
+  if (style_ == Style::kLines)
+    err_ << name_.line << ": " << progress_text(counts, seconds, 0) << std::endl;
   if (style_ != Style::kBar) return;
   err_ << "\r" << progress_text(counts, seconds, kBarColumns) << "\x1b[K" << std::flush;
   bar_open_ = true;
 }
 
-}  // namespace ebb::ctl
+}  // namespace ebb::cli

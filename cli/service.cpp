@@ -1,8 +1,8 @@
-#include "ctl/service.h"
+#include "cli/service.h"
 
 #include <nlohmann/json.hpp>
 
-namespace ebb::ctl {
+namespace ebb::cli {
 namespace {
 
 Code code_of(int status) {
@@ -75,4 +75,4 @@ Result<std::string> get(const HostPort& address, const std::string& target, Mill
   return std::move(response->body);
 }
 
-}  // namespace ebb::ctl
+}  // namespace ebb::cli

@@ -1,0 +1,119 @@
+// ebb-score: the command line. Options become structs here; what they do is elsewhere. The only
+// file that includes CLI11.
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <functional>
+
+#include "cli/service.h"
+#include "score/http_backend.h"
+#include "score/perplexity.h"
+
+namespace ebb::score {
+namespace {
+
+/// One argument as a shell takes it.
+std::string quoted(const std::string& argument) {
+  const bool plain =
+      !argument.empty() && argument.find_first_not_of(
+                               "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                               "-_./,:=+@%") == std::string::npos;
+  if (plain) return argument;
+  std::string out = "'";
+  for (const char c : argument) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
+
+/// The command line's shape; `chosen` is what main runs after parsing.
+class CommandLine {
+ public:
+  explicit CommandLine(const cli::Terminal& terminal) : terminal_(terminal) {
+    app_.description("Measures how far attention policies keep a model's quality.");
+    app_.require_subcommand(1);
+    perplexity();
+    report();
+  }
+
+  int run(int argc, char** argv) {
+    command_line_ = "ebb-score";
+    for (int i = 1; i < argc; ++i) command_line_ += " " + quoted(argv[i]);
+    try {
+      app_.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+      return app_.exit(error, terminal_.out, terminal_.err) == 0 ? cli::kOk : cli::kUsage;
+    }
+    return chosen_();
+  }
+
+ private:
+  using Measure = std::function<Result<cli::Exit>(const Workplace&)>;
+
+  /// Options that all measures have, and what they do.
+  void measure(CLI::App* command, Measure act) {
+    command->add_option("--url", url_, "the API (default http://127.0.0.1:8000; EBB_URL)");
+    command->add_option("--out", out_, "folder of the run; a second run goes on in it")->required();
+    command->add_option("--progress", progress_, "auto, plain, none or json")
+        ->check(CLI::IsMember({"auto", "plain", "none", "json"}));
+    command->callback([this, act = std::move(act)] { chosen_ = [this, act] { return go(act); }; });
+  }
+
+  int go(const Measure& act) {
+    const char* environment = std::getenv("EBB_URL");
+    if (url_.empty()) url_ = environment != nullptr ? environment : cli::Service{}.api.text();
+    auto api = cli::parse_url(url_);
+    if (!api) return cli::report(terminal_, api.error());
+    const cli::StopFlag stop = cli::stop_on_signals();
+    const Workplace place{terminal_, make_http_backend(*api),
+                          stop,      *cli::parse_progress_mode(progress_),
+                          out_,      command_line_};
+    auto exit = act(place);
+    if (!exit) exit = cli::report(terminal_, exit.error());
+    terminal_.out.flush();
+    terminal_.err.flush();
+    // Threads may still wait for an answer, or for a signal: they end with the process.
+    _exit(*exit);
+  }
+
+  void perplexity() {
+    auto* command = app_.add_subcommand(
+        "perplexity", "teacher-forced through each policy's decode path, paired with dense");
+    PerplexityOptions& o = perplexity_;
+    command->add_option("--text", o.texts, "files")->required();
+    command->add_option("--policies", o.policies, "policies, parted by ;")->capture_default_str();
+    command->add_option("--context", o.context, "tokens prefilled")->capture_default_str();
+    command->add_option("--decode", o.decode, "tokens decoded of each text")->capture_default_str();
+    command->add_option("--window", o.window, "tokens decoded in one piece, 0: all")
+        ->capture_default_str();
+    command->add_option("--skip", o.skip, "tokens left out at a text's begin")
+        ->capture_default_str();
+    measure(command, [this](const Workplace& place) { return run_perplexity(place, perplexity_); });
+  }
+
+  void report() {
+    auto* command = app_.add_subcommand("report", "table and picture again, from records");
+    command->add_option("DIR", dirs_, "folders of runs")->required();
+    command->callback(
+        [this] { chosen_ = [this] { return static_cast<int>(run_report(terminal_, dirs_)); }; });
+  }
+
+  const cli::Terminal& terminal_;
+  CLI::App app_;
+  std::string command_line_;
+  std::string url_;
+  std::string out_;
+  std::string progress_ = "auto";
+  std::vector<std::string> dirs_;
+  PerplexityOptions perplexity_;
+  std::function<int()> chosen_;
+};
+
+}  // namespace
+}  // namespace ebb::score
+
+int main(int argc, char** argv) {
+  signal(SIGPIPE, SIG_IGN);
+  const ebb::cli::Terminal terminal = ebb::cli::real_terminal("ebb-score");
+  return ebb::score::CommandLine(terminal).run(argc, argv);
+}

@@ -1,0 +1,267 @@
+#include "score/perplexity.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "score/charts.h"
+#include "score/records.h"
+#include "score/statistics.h"
+#include "score/text_file.h"
+
+namespace ebb::score {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kBaseline = "dense";
+constexpr uint64_t kTokensMax = 1 << 24;
+
+Result<void> check(const PerplexityOptions& options) {
+  if (options.texts.empty()) return invalid("--text is missing: at least one file is needed");
+  EBB_TRY_VOID(check_range("--context", options.context, 1, kTokensMax));
+  EBB_TRY_VOID(check_range("--decode", options.decode, 2, kTokensMax));
+  EBB_TRY_VOID(check_range("--window", options.window, 0, kTokensMax));
+  return check_range("--skip", options.skip, 0, kTokensMax);
+}
+
+/// Length of window `begin` on: the last one may be shorter.
+uint64_t window_size(const PerplexityOptions& options, uint64_t begin) {
+  const uint64_t size = options.window == 0 ? options.decode : options.window;
+  return std::min(size, options.decode - begin);
+}
+
+/// Prefix and tokens [begin, begin + context + size + 1): the last is scored and not fed.
+Task window_task(const PerplexityOptions& options, const ModelFacts& model, const Tokens& text,
+                 uint64_t begin, const std::string& ebb) {
+  Task task;
+  task.prompt = model.prefix;
+  const auto from = text.begin() + static_cast<std::ptrdiff_t>(options.skip + begin);
+  const uint64_t count = options.context - model.prefix.size() + window_size(options, begin) + 1;
+  task.prompt.insert(task.prompt.end(), from, from + static_cast<std::ptrdiff_t>(count));
+  task.decode_from = options.context;
+  task.ebb = ebb;
+  return task;
+}
+
+Cell make_cell(const Workplace& place, const PerplexityOptions& options, const ModelFacts& model,
+               const TextFile& text, uint64_t begin, const PolicyText& policy) {
+  Task task = window_task(options, model, text.tokens, begin, ebb_object(policy, options.context));
+  Json fields{{"text", text.name},
+              {"begin", begin},
+              {"policy", policy.label},
+              {"family", family_of(policy)},
+              {"rows", rows_of(policy, options.context)}};
+  Cell cell;
+  cell.key = text.name + ", window at " + std::to_string(begin) + ", " + policy.label;
+  cell.work = task.prompt.size() + 10 * window_size(options, begin);  // a step costs ~10 in bulk
+  cell.run = [backend = place.backend, task = std::move(task),
+              fields = std::move(fields)]() -> Result<std::string> {
+    const Answer answer = EBB_TRY(backend->run(task));
+    Json record = fields;
+    // The first score is the prefill's, the same for every policy.
+    record["logprobs"] = std::vector<double>(answer.forced.begin() + 1, answer.forced.end());
+    record["cost"] = cost_json(answer.cost);
+    return record.dump();
+  };
+  return cell;
+}
+
+Settings settings_of(const PerplexityOptions& options, const ModelFacts& model,
+                     const std::vector<TextFile>& texts) {
+  std::string names;
+  for (const TextFile& text : texts)
+    names += (names.empty() ? "" : ", ") + text.name + " (tokens " + text.fingerprint + ")";
+  return {{"command", "perplexity"},
+          {"model", model.id},
+          {"--text", names},
+          {"--policies", options.policies},
+          {"--context", std::to_string(options.context)},
+          {"--decode", std::to_string(options.decode)},
+          {"--window", std::to_string(options.window)},
+          {"--skip", std::to_string(options.skip)}};
+}
+
+Result<std::vector<TextFile>> read_texts(Backend& backend, const PerplexityOptions& options,
+                                         const ModelFacts& model) {
+  const uint64_t longest = options.context + window_size(options, 0) + 1;
+  if (longest > model.max_model_len)
+    return invalid("--context + --window + 1 is " + std::to_string(longest) + "; " + model.id +
+                   " has a context of " + std::to_string(model.max_model_len) + " tokens");
+  if (options.context <= model.prefix.size())
+    return invalid("--context is " + std::to_string(options.context) + ", allowed: from " +
+                   std::to_string(model.prefix.size() + 1));
+  std::vector<TextFile> texts;
+  std::set<std::string> names;
+  for (const std::string& path : options.texts) {
+    TextFile text = EBB_TRY(read_text_file(backend, path));
+    const uint64_t needed = options.skip + options.context + options.decode + 1;
+    if (text.tokens.size() < needed)
+      return invalid("--text " + path + " has " + std::to_string(text.tokens.size()) +
+                     " tokens; --skip + --context + --decode + 1 = " + std::to_string(needed) +
+                     " are needed");
+    if (!names.insert(text.name).second)
+      return invalid("--text " + path + ": another file is called " + text.name + " too");
+    texts.push_back(std::move(text));
+  }
+  return texts;
+}
+
+// Reports.
+
+struct PolicyRuns {
+  std::string family;
+  double rows = 0;
+  std::map<std::string, std::vector<double>> windows;  ///< log-probabilities by text and begin
+  Cost cost;
+};
+
+struct Records {
+  std::vector<std::string> order;  ///< of policies
+  std::map<std::string, PolicyRuns> by_policy;
+};
+
+Records read_records(const ResultDir& dir) {
+  Records out;
+  for (const auto& [key, line] : dir.records()) {
+    const Json record = Json::parse(line);
+    PolicyRuns& runs = out.by_policy[record.at("policy")];
+    runs.family = record.at("family");
+    runs.rows = record.at("rows");
+    const std::string window = record.at("text").get<std::string>() + "\n" +
+                               std::to_string(record.at("begin").get<uint64_t>());
+    runs.windows[window] = record.at("logprobs").get<std::vector<double>>();
+    runs.cost.add(cost_from(record.at("cost")));
+  }
+  for (const std::string& label : policy_order(dir))
+    if (out.by_policy.contains(label)) out.order.push_back(label);
+  return out;
+}
+
+/// dense minus policy for each token of the windows that both have: positive is worse than dense.
+std::vector<std::vector<double>> losses(const PolicyRuns& dense, const PolicyRuns& policy) {
+  std::vector<std::vector<double>> out;
+  for (const auto& [window, logprobs] : policy.windows) {
+    const auto paired = dense.windows.find(window);
+    if (paired == dense.windows.end() || paired->second.size() != logprobs.size()) continue;
+    out.emplace_back();
+    for (size_t i = 0; i < logprobs.size(); ++i)
+      out.back().push_back(paired->second[i] - logprobs[i]);
+  }
+  return out;
+}
+
+double perplexity_of(const PolicyRuns& runs) {
+  std::vector<std::vector<double>> all;
+  for (const auto& [window, logprobs] : runs.windows) all.push_back(logprobs);
+  return std::exp(-batch_means(all).mean);
+}
+
+Json result_json(const std::string& label, const PolicyRuns& runs, const Estimate& loss) {
+  return {{"policy", label},
+          {"family", runs.family},
+          {"rows", runs.rows},
+          {"perplexity", perplexity_of(runs)},
+          {"ratio", std::exp(loss.mean)},
+          {"ratio_low", std::exp(loss.low)},
+          {"ratio_high", std::exp(loss.high)},
+          {"loss_mean", loss.mean},
+          {"loss_standard_error", loss.standard_error},
+          {"tokens", loss.count},
+          {"batches", loss.batches},
+          {"cost", cost_json(runs.cost)}};
+}
+
+std::vector<std::string> table_row(const Json& result) {
+  const auto percent = [&](const char* name) {
+    const double value = 100 * (result.at(name).get<double>() - 1);
+    return (value >= 0 ? "+" : "") + fixed(value, 2);
+  };
+  const bool has_interval = result.at("batches").get<uint64_t>() > 1;
+  const Cost cost = cost_from(result.at("cost"));
+  const double steps = static_cast<double>(std::max<uint64_t>(1, cost.decoded));
+  return {result.at("policy"),
+          fixed(result.at("perplexity"), 4),
+          percent("ratio"),
+          has_interval ? percent("ratio_low") + " to " + percent("ratio_high") : "unknown",
+          std::to_string(result.at("tokens").get<uint64_t>()),
+          speed_text(cost),
+          selected_text(cost),
+          hits_text(cost),
+          fixed(static_cast<double>(cost.restored_records) / steps, 1)};
+}
+
+LineChart chart_of(const ResultDir& dir, const Json& results) {
+  LineChart chart;
+  chart.title = "Perplexity against dense, context " + setting(dir.settings(), "--context");
+  chart.x_label = "tokens that a sparse layer reads (budget)";
+  chart.y_label = "more than dense, %";
+  chart.baseline = 0;
+  std::map<std::string, ChartLine> lines;
+  for (const Json& result : results) {
+    if (result.at("policy") == kBaseline) continue;
+    ChartLine& line = lines[result.at("family")];
+    line.name = result.at("family");
+    const auto percent = [&](const char* name) {
+      return 100 * (result.at(name).get<double>() - 1);
+    };
+    line.points.push_back(
+        {result.at("rows"), percent("ratio"), percent("ratio_low"), percent("ratio_high")});
+  }
+  for (auto& [name, line] : lines) {
+    std::sort(line.points.begin(), line.points.end(),
+              [](const ChartPoint& a, const ChartPoint& b) { return a.x < b.x; });
+    chart.lines.push_back(line);
+  }
+  return chart;
+}
+
+}  // namespace
+
+Result<cli::Exit> run_perplexity(const Workplace& place, const PerplexityOptions& options) {
+  // 1. Can it be done? Before the folder is touched.
+  EBB_TRY_VOID(check(options));
+  const auto policies = EBB_TRY(policies_with_dense(options.policies));
+  const ModelFacts model = EBB_TRY(place.backend->model());
+  const auto texts = EBB_TRY(read_texts(*place.backend, options, model));
+  ResultDir dir =
+      EBB_TRY(ResultDir::open(place.out, settings_of(options, model, texts), place.command_line));
+  // 2. A window of all policies before the next one: what is there can be compared.
+  std::vector<Cell> cells;
+  for (const TextFile& text : texts) {
+    for (uint64_t begin = 0; begin < options.decode; begin += window_size(options, begin)) {
+      for (const PolicyText& policy : policies)
+        cells.push_back(make_cell(place, options, model, text, begin, policy));
+    }
+  }
+  return run_and_publish(place, dir, cells);
+}
+
+Result<Report> report_perplexity(const ResultDir& dir) {
+  const Records records = read_records(dir);
+  Report report;
+  report.table = {{"policy", "perplexity", "vs dense %", "95 % interval", "tokens", "decode tok/s",
+                   "selected/token", "hot hits", "restored/token"}};
+  Json results = Json::array();
+  const auto dense = records.by_policy.find(kBaseline);
+  for (const std::string& label : records.order) {
+    if (dense == records.by_policy.end()) break;
+    const PolicyRuns& runs = records.by_policy.at(label);
+    results.push_back(result_json(label, runs, batch_means(losses(dense->second, runs))));
+    report.table.push_back(table_row(results.back()));
+  }
+  report.picture = draw(chart_of(dir, results));
+  report.results = results.dump();
+  report.notes = {
+      "vs dense: exp of the mean difference of log-probabilities on the same tokens; its interval "
+      "is of batch means over consecutive tokens, for these texts",
+      "selected/token is summed over the layers that select; KL is not available: the service "
+      "returns no whole distributions"};
+  if (dense == records.by_policy.end())
+    report.notes.push_back("no window of dense was scored: there is nothing to compare with");
+  return report;
+}
+
+}  // namespace ebb::score
