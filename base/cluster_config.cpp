@@ -172,12 +172,19 @@ void add_policy(std::vector<Key>& keys, PolicyConfig& p) {
                   0,
                   0,
                   "",
-                  {"dense", "tidal"}});
-  keys.push_back(
-      {"policy.budget", &p.budget,
-       "Tokens that a follower layer attends to; 0: an eighth of the prompt, at least the "
-       "profile's minimum.",
-       0, kManyTokens, "tokens"});
+                  {"dense", "tidal", "streaming", "recycled", "composed"}});
+  keys.push_back({"policy.budget", &p.budget,
+                  "Tokens that a sparse layer attends to; 0: an eighth of the prompt, at least the "
+                  "profile's minimum.",
+                  0, kManyTokens, "tokens"});
+  keys.push_back({"policy.parameters", &p.parameters,
+                  "Parameters of policy.name for requests that give none: a JSON object as a "
+                  "request's ebb has it; empty: none."});
+  keys.push_back({"policy.allowed", &p.allowed,
+                  "Policies that requests may choose, separated by commas; empty: all."});
+  keys.push_back({"policy.budget_max", &p.budget_max,
+                  "Largest budget that a request may ask for; 0: no limit but the context.", 0,
+                  kManyTokens, "tokens"});
 }
 
 }  // namespace

@@ -72,7 +72,10 @@ struct StoreConfig {
 
 struct PolicyConfig {
   std::string name = "dense";  ///< policy of requests that name none
-  uint32_t budget = 0;  ///< K in tokens; 0: prompt tokens / 8, at least the profile's minimum
+  uint32_t budget = 0;      ///< K in tokens; 0: prompt tokens / 8, at least the profile's minimum
+  std::string parameters;   ///< of the policy `name`, as a request's `ebb` object has them; JSON
+  std::string allowed;      ///< names that requests may choose, by commas; empty: all
+  uint32_t budget_max = 0;  ///< tokens; 0: no limit but the context
 };
 
 struct ClusterConfig {

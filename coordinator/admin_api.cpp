@@ -63,6 +63,8 @@ const char* place_name(control::Place place) {
       return "ssd";
     case control::Place::kMissing:
       return "missing";
+    case control::Place::kForgotten:
+      return "forgotten";
   }
   return "missing";
 }
@@ -70,8 +72,10 @@ const char* place_name(control::Place place) {
 Json band_json(const control::BandMap& band) {
   Json runs = Json::array();
   for (const control::PlaceRun& run : band.runs) {
-    runs.push_back(
-        Json{{"begin", run.begin}, {"count", run.count}, {"place", place_name(run.place)}});
+    runs.push_back(Json{{"begin", run.begin},
+                        {"count", run.count},
+                        {"place", place_name(run.place)},
+                        {"exact", run.exact}});
   }
   return Json{{"band", band.band},
               {"layers", Json::array({band.layers.begin, band.layers.end})},

@@ -49,7 +49,9 @@ Result<ArenaModel> make_arena_model(const models::KvLayout& layout,
 }
 
 uint64_t all_resident_blocks(const ArenaModel& arena, const SequenceSize& size) {
-  return arena.layers() * arena.blocks_of(size.total_tokens);
+  const uint32_t kept =
+      size.kept_tokens > 0 ? std::min(size.kept_tokens, size.total_tokens) : size.total_tokens;
+  return arena.layers() * arena.blocks_of(kept);
 }
 
 uint64_t hot_pool_blocks(const ArenaModel& arena, const SequenceSize& size) {

@@ -11,7 +11,7 @@
 // A sequence of n tokens (prompt + max_tokens), of which the bulk pass covers p, in L layers:
 //
 // All resident.
-//   need   = L * blocks(n)
+//   need   = L * blocks(min(n, m)), m: what the policy keeps at all (streaming; else n)
 //
 // Hot. Layers that attend to every token (full and anchor layers) keep all rows. Each follower
 // layer keeps a pool of c rows, and two granules more: the tail that is not sealed yet, and room to
@@ -69,7 +69,8 @@ Result<ArenaModel> make_arena_model(const models::KvLayout& layout,
 struct SequenceSize {
   uint32_t bulk_tokens = 0;   ///< p: tokens of the bulk pass, at least 1
   uint32_t total_tokens = 0;  ///< n: prompt + max_tokens
-  uint32_t hot_tokens = 0;  ///< c; 0: the policy attends to everything, so nothing may be released
+  uint32_t hot_tokens = 0;    ///< c; 0: the policy may want any row, so nothing may be released
+  uint32_t kept_tokens = 0;   ///< m: rows that are kept at most, the others are forgotten; 0: all
 };
 
 uint64_t all_resident_blocks(const ArenaModel& arena, const SequenceSize& size);

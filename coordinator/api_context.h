@@ -11,6 +11,7 @@
 #include "base/task_loop.h"
 #include "coordinator/engine.h"
 #include "coordinator/http_metrics.h"
+#include "coordinator/openai_request.h"
 #include "models/chat_template.h"
 #include "models/generation_defaults.h"
 #include "models/tokenizer.h"
@@ -44,6 +45,7 @@ struct ApiContext {
   std::string model;                    ///< served name
   std::string fingerprint;              ///< of the model file
   uint32_t max_model_len = 0;           ///< tokens
+  EbbOptions policy_defaults;           ///< of requests that name no policy; its own is set
   int64_t started = 0;                  ///< Unix seconds
   std::vector<TokenId> stop_tokens;     ///< of the model: EOS and the ends of turns
   models::GenerationDefaults defaults;  ///< of the model, when they are in force

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "coordinator/policy_options.h"
 #include "models/selection_profile.h"
 #include "transport/control/messages.h"
 
@@ -28,6 +29,7 @@ struct GenerateRequest {
   std::optional<uint32_t> budget;
   std::optional<uint32_t> sinks;
   std::optional<uint32_t> window;
+  PolicyOptions options;
   control::SamplingParams sampling;
   control::Constraint constraint;  ///< compiles
   bool trace_selection = false;

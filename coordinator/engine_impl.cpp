@@ -33,6 +33,15 @@ std::vector<std::string> group_names(const ClusterPlan& plan) {
   return names;
 }
 
+/// A default that requests may not have would refuse them all.
+Result<void> check_default_policy(const PolicyConfig& config) {
+  const auto allowed = EBB_TRY(allowed_policies(config));
+  for (const auto kind : allowed) {
+    if (config.name == control::policy_name(kind)) return {};
+  }
+  return invalid("policy.name: " + config.name + " is not in policy.allowed");
+}
+
 Result<RequestRules> make_rules(const ClusterConfig& config, const models::ModelShape& shape,
                                 const models::SelectionProfile& profile) {
   RequestRules rules;
@@ -40,6 +49,8 @@ Result<RequestRules> make_rules(const ClusterConfig& config, const models::Model
   rules.profile = profile;
   rules.max_model_len = EBB_TRY(effective_max_model_len(config, shape));
   rules.policy = config.policy;
+  EBB_TRY_VOID(check_default_policy(config.policy));
+  rules.chunk_tokens = config.coordinator.chunk_tokens;
   rules.hot_tokens = config.worker.hot_tokens;
   rules.release = config.worker.release == "always" ? ReleaseWhen::kAlways : ReleaseWhen::kPressure;
   return rules;

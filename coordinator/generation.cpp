@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "coordinator/event_stream.h"
 #include "coordinator/openai_answer.h"
+#include "coordinator/policy_fields.h"
 #include "coordinator/prompt_builder.h"
 
 namespace ebb::coordinator {
@@ -458,6 +459,7 @@ void generate(Setup setup, Endpoint endpoint, const std::string& body) {
   if (auto error = parse_openai_request(body, endpoint, limits, setup.request)) {
     return refuse(setup, *error);
   }
+  take_policy_defaults(context.policy_defaults, setup.request.ebb);
   const std::string& model = setup.request.model;
   if (!model.empty() && model != context.model) {
     return refuse(setup, unknown_model(model, context.model));

@@ -11,6 +11,7 @@
 #include "coordinator/generation.h"
 #include "coordinator/http_routes.h"
 #include "coordinator/json_fields.h"
+#include "coordinator/policy_fields.h"
 #include "coordinator/tokenize_api.h"
 #include "transport/http/server.h"
 
@@ -298,6 +299,7 @@ Result<std::unique_ptr<HttpFront>> HttpFront::start(const LoadedConfig& loaded, 
   auto context = std::make_shared<ApiContext>(engine, tokenizer, chat_template, metrics);
   context->model = served_name(config, shape);
   context->fingerprint = "fp_" + to_hex(shape.digest).substr(0, 12);
+  context->policy_defaults = EBB_TRY(read_policy_defaults(config.policy));
   context->max_model_len =
       config.model.max_model_len > 0 ? config.model.max_model_len : shape.context_length;
   context->started = std::chrono::duration_cast<std::chrono::seconds>(

@@ -115,7 +115,12 @@ Json trace_json(const std::vector<ShownToken>& tokens) {
     if (shown.of_prompt) continue;
     Json step = Json::array();
     for (const control::SelectionTrace& anchor : shown.trace) {
-      step.push_back(Json{{"anchor", anchor.anchor}, {"positions", anchor.positions}});
+      Json set{{"anchor", anchor.anchor}, {"positions", anchor.positions}};
+      if (anchor.scope != control::SetScope::kLayer) {
+        set["scope"] = control::scope_name(anchor.scope);
+        set["head"] = anchor.head;
+      }
+      step.push_back(std::move(set));
     }
     steps.push_back(std::move(step));
   }

@@ -4,6 +4,7 @@
 #include "coordinator/openai_chat.h"
 #include "coordinator/openai_sampling.h"
 #include "coordinator/openai_unsupported.h"
+#include "coordinator/policy_fields.h"
 #include "coordinator/structured_output.h"
 
 namespace ebb::coordinator {
@@ -77,24 +78,6 @@ void read_stream_options(FieldReader& fields, std::optional<ApiError>& error,
   FieldReader inner(*options, "stream_options.", error);
   request.include_usage = inner.boolean("include_usage").value_or(false);
   for (const std::string& name : inner.untaken()) request.ignored.push_back(inner.path(name));
-}
-
-void read_policy(FieldReader& fields, EbbOptions& ebb) {
-  if (const auto policy = fields.text("policy", 64)) {
-    if (*policy == "dense") ebb.policy = control::PolicyKind::kDense;
-    if (*policy == "tidal") ebb.policy = control::PolicyKind::kTidal;
-    if (!ebb.policy) {
-      fields.fail("policy", "must be one of dense, tidal, not \"" + *policy + "\"");
-    }
-  }
-  ebb.budget = fields.u32("budget", 1, kTokensMax);
-  ebb.sinks = fields.u32("sinks", 0, kTokensMax);
-  ebb.window = fields.u32("window", 1, kTokensMax);
-  const uint64_t forced = uint64_t{ebb.sinks.value_or(0)} + ebb.window.value_or(0);
-  if (ebb.budget && forced > *ebb.budget) {
-    fields.fail("budget", "counts sinks and window: " + std::to_string(*ebb.budget) +
-                              " tokens are fewer than sinks + window = " + std::to_string(forced));
-  }
 }
 
 void read_ebb(FieldReader& outer, std::optional<ApiError>& error, OpenAiRequest& request) {

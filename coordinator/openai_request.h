@@ -11,6 +11,7 @@
 
 #include "base/ids.h"
 #include "coordinator/api_error.h"
+#include "coordinator/policy_options.h"
 #include "models/chat_template.h"
 #include "models/generation_defaults.h"
 #include "transport/control/messages.h"
@@ -39,6 +40,7 @@ struct EbbOptions {
   std::optional<uint32_t> budget;
   std::optional<uint32_t> sinks;
   std::optional<uint32_t> window;
+  PolicyOptions options;
   std::optional<uint32_t> decode_from;  ///< completions only
   bool trace_selection = false;
 };

@@ -81,10 +81,14 @@ std::optional<ApiError> check_length(const ApiContext& context, const OpenAiRequ
                                      BuiltPrompt& prompt) {
   const bool chat = request.endpoint == Endpoint::kChat;
   const uint64_t size = prompt.tokens.size();
-  const uint64_t most = context.max_model_len;
+  // A stream forgets, and so may run past the context.
+  const auto policy = request.ebb.policy ? request.ebb.policy : context.policy_defaults.policy;
+  const bool stream = policy == control::PolicyKind::kStreaming;
+  const uint64_t most = stream ? kPolicyTokensMax : context.max_model_len;
   const bool must_generate = request.max_tokens != 0u;
-  const std::string figures =
-      "the prompt has " + std::to_string(size) + " tokens, the context has " + std::to_string(most);
+  const std::string figures = "the prompt has " + std::to_string(size) + " tokens, " +
+                              (stream ? "a stream" : "the context") + " has " +
+                              std::to_string(most);
   if (size + (must_generate ? 1 : 0) > most) {
     ApiError error = bad_field(chat ? "messages" : "prompt", figures + " (max_model_len)");
     error.code = "context_length_exceeded";
@@ -146,6 +150,7 @@ GenerateRequest engine_request(const ApiContext& context, const OpenAiRequest& r
   out.budget = request.ebb.budget;
   out.sinks = request.ebb.sinks;
   out.window = request.ebb.window;
+  out.options = request.ebb.options;
   out.sampling = request.sampling;
   out.sampling.seed = seed;
   out.constraint = request.constraint;

@@ -15,7 +15,8 @@ struct RequestRules {
   models::SelectionProfile profile;
   uint32_t max_model_len = 0;  ///< tokens
   PolicyConfig policy;
-  uint32_t hot_tokens = 0;  ///< config.worker.hot_tokens
+  uint32_t hot_tokens = 0;      ///< config.worker.hot_tokens
+  uint32_t chunk_tokens = 512;  ///< config.coordinator.chunk_tokens
   ReleaseWhen release = ReleaseWhen::kPressure;
 };
 
@@ -31,8 +32,16 @@ Result<CheckedRequest> check_request(const RequestRules& rules, const ArenaModel
                                      GenerateRequest request);
 
 /// The policy that a request gets, K in tokens. K = the request's, or config.policy.budget, or
-/// max(profile.budget_min, ceil(budget_fraction * prompt tokens)). Errors: kInvalid.
-Result<control::PolicyParams> resolve_policy(const RequestRules& rules,
+/// max(profile.budget_min, ceil(budget_fraction * prompt tokens)). Errors: kInvalid, naming the
+/// field and the limit; also for fields that the policy does not read. (policy_rules.cpp)
+Result<control::PolicyParams> resolve_policy(const RequestRules& rules, const ArenaModel& arena,
                                              const GenerateRequest& request);
+
+/// The policies that requests may choose. Errors: kInvalid, naming a name that is no policy.
+/// (policy_rules.cpp)
+Result<std::vector<control::PolicyKind>> allowed_policies(const PolicyConfig& config);
+
+/// False where some layer may want any row at any step, or sets do not follow the layout's bands.
+bool may_be_released(const control::PolicyParams& policy);
 
 }  // namespace ebb::coordinator

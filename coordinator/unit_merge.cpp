@@ -21,13 +21,15 @@ std::vector<control::PlaceRun> farther(const std::vector<control::PlaceRun>& a,
     const uint64_t end = std::min(end_a, end_b);
     if (begin < end) {
       const auto place = std::max(a[i].place, b[j].place);
+      const bool exact = a[i].exact && b[j].exact;
       const auto count = static_cast<uint32_t>(end - begin);
       const bool extends = !merged.empty() && merged.back().place == place &&
+                           merged.back().exact == exact &&
                            merged.back().begin + merged.back().count == begin;
       if (extends) {
         merged.back().count += count;
       } else {
-        merged.push_back({begin, count, place});
+        merged.push_back({begin, count, place, exact});
       }
     }
     if (end_a <= end) ++i;
@@ -47,6 +49,10 @@ void add_sequence(const control::SequenceResult& more, uint32_t row_bytes_per_bl
     return;
   }
   add(more.counters, outcome.result.counters);
+  // A set of the whole layer is the same on every rank; a head's is known to its rank alone.
+  for (const control::SelectionTrace& trace : more.trace) {
+    if (trace.scope != control::SetScope::kLayer) outcome.result.trace.push_back(trace);
+  }
 }
 
 }  // namespace

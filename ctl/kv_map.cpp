@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "base/units.h"
 
@@ -12,13 +13,14 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kPlaces = 4;
-enum Place : size_t { kDevice, kHost, kSsd, kMissing };
-constexpr std::array<const char*, kPlaces> kNames{"device", "host", "ssd", "missing"};
-constexpr std::array<const char*, kPlaces> kGlyphs{"█", "▒", "·", "!"};
-constexpr std::array<const char*, kPlaces> kAsciiGlyphs{"#", "=", ".", "!"};
+constexpr size_t kPlaces = 5;
+/// `forgotten`: given up for good, as the policy wants it (streaming).
+enum Place : size_t { kDevice, kHost, kSsd, kForgotten, kMissing };
+constexpr std::array<const char*, kPlaces> kNames{"device", "host", "ssd", "forgotten", "missing"};
+constexpr std::array<const char*, kPlaces> kGlyphs{"█", "▒", "·", "-", "!"};
+constexpr std::array<const char*, kPlaces> kAsciiGlyphs{"#", "=", ".", "-", "!"};
 /// Green, yellow, blue, red.
-constexpr std::array<const char*, kPlaces> kColours{"\x1b[32m", "\x1b[33m", "\x1b[34m",
+constexpr std::array<const char*, kPlaces> kColours{"\x1b[32m", "\x1b[33m", "\x1b[34m", "\x1b[2m",
                                                     "\x1b[1;31m"};
 constexpr uint64_t kLengthMax = uint64_t{1} << 32;
 
@@ -136,7 +138,7 @@ std::string totals(const std::vector<Band>& bands, const MapStyle& style) {
     for (size_t p = 0; p < kPlaces; ++p) bytes[p] += band.total[p] * band.record_bytes;
   std::string out;
   for (size_t p = 0; p < kPlaces; ++p) {
-    if (p == kMissing && bytes[p] == 0) continue;
+    if (p >= kForgotten && bytes[p] == 0) continue;
     out += (out.empty() ? "" : "   ") + glyph(p, style) + " " + kNames[p] + " " +
            format_bytes(bytes[p]);
   }
@@ -170,21 +172,24 @@ std::string draw(const json& map, const MapStyle& style) {
   const size_t room = style.width > kFront + kBehind + 10 ? style.width - kFront - kBehind : 10;
   const size_t buckets = std::min<uint64_t>({room, length, 1000});
   std::vector<Band> bands;
-  bool missing = false;
+  bool missing = false, forgotten = false;
   for (const json& band : map.at("bands")) {
     bands.push_back(read_band(band, length, buckets));
     missing = missing || bands.back().total[kMissing] > 0;
+    forgotten = forgotten || bands.back().total[kForgotten] > 0;
   }
   const std::string last = std::to_string(length - 1);
   out += "band layers  kind 0" + padded(last, std::max(buckets, last.size() + 1) - 1) +
-         "  dev  host   ssd" + (missing ? "  miss" : "") + "\n";
+         "  dev  host   ssd" + (forgotten ? "  gone" : "") + (missing ? "  miss" : "") + "\n";
   for (const Band& band : bands) {
-    const uint64_t all = band.total[0] + band.total[1] + band.total[2] + band.total[3];
+    const uint64_t all = std::accumulate(band.total.begin(), band.total.end(), uint64_t{0});
     out += padded(band.number, 4) + " " + padded(band.layers, 6) + "  " +
            padded(printable(band.residency), 4) + " " + picture(band, style) +
            std::string(buckets <= last.size() ? last.size() + 1 - buckets : 0, ' ');
-    for (size_t p = 0; p < (missing ? kPlaces : kPlaces - 1); ++p)
+    for (size_t p = 0; p < kPlaces; ++p) {
+      if ((p == kForgotten && !forgotten) || (p == kMissing && !missing)) continue;
       out += (p ? " " : "") + share(band.total[p], all);
+    }
     out += "\n";
   }
   const uint64_t per_column = (length + buckets - 1) / buckets;

@@ -109,7 +109,7 @@ struct RopeArgs {
   std::vector<double> frequencies;  ///< [dims / 2], radians per position
   float magnitude = 1;              ///< yarn's factor; 1: a pure rotation
   bool interleaved = true;          ///< pairs (2i, 2i+1); false: (i, i + dims/2)
-  uint32_t positions_max = 0;       ///< positions are below this
+  uint32_t positions_max = 0;       ///< from here on (streams) angles may cost more
   /// Rotated dims of a head, the first ones; the rest pass through.
   uint32_t dims() const { return static_cast<uint32_t>(2 * frequencies.size()); }
 };

@@ -219,7 +219,8 @@ Result<void> Engine::open(const control::OpenUnit& unit, control::UnitResult& ou
     return fail(invalid("decode_from: " + std::to_string(unit.decode_from) + " is not in [1, " +
                         std::to_string(unit.prompt.size()) + "]"));
   }
-  if (unit.prompt.size() + unit.max_tokens > shape_.context_length) {
+  const bool stream = unit.policy.kind == control::PolicyKind::kStreaming;
+  if (!stream && unit.prompt.size() + unit.max_tokens > shape_.context_length) {
     return fail(invalid("prompt (" + std::to_string(unit.prompt.size()) + ") + max_tokens (" +
                         std::to_string(unit.max_tokens) + ") exceed the context of " +
                         std::to_string(shape_.context_length)));
@@ -232,6 +233,18 @@ Result<void> Engine::open(const control::OpenUnit& unit, control::UnitResult& ou
   }
   auto policy = make_policy(group_->profile, unit.policy, shape_.windows);
   if (!policy) return fail(std::move(policy).error());
+  if (stream && shape_.rope_dynamic_factor > 0) {
+    return fail(
+        invalid("policy streaming: the model's rotation depends on the length (dynamic NTK)"));
+  }
+  const bool by_kv_head =
+      unit.policy.kind == control::PolicyKind::kRecycled || unit.policy.scope == SetScope::kKvHead;
+  if (by_kv_head && options_.ranks > shape_.heads_kv) {
+    return fail(invalid("policy " + std::string(control::policy_name(unit.policy.kind)) +
+                        ": sets of KV heads need all query heads of a KV head on one rank; " +
+                        std::to_string(options_.ranks) + " ranks share " +
+                        std::to_string(shape_.heads_kv) + " KV heads"));
+  }
   auto sequence = std::make_unique<Sequence>();
   sequence->open = unit;
   if (options_.rank == 0) {
@@ -242,6 +255,10 @@ Result<void> Engine::open(const control::OpenUnit& unit, control::UnitResult& ou
   sequence->tokens = unit.prompt;
   sequence->policy = std::move(*policy);
   sequence->kv = std::make_unique<SequenceKv>(*arena_, *backend_.ops, group_->layout, kv_shape_);
+  sequence->exactness = Exactness(shape_.layers);
+  if (const auto pattern = sequence->policy->sinks_window()) {
+    sequence->kv->make_ring(pattern->sinks, unit.policy.kept - pattern->sinks);
+  }
   group_->sequences[unit.seq.value] = std::move(sequence);
   return {};
 }
@@ -259,7 +276,13 @@ Result<void> Engine::bulk(const control::Unit& unit, control::UnitResult& out) {
 Result<void> Engine::release(const control::ReleaseUnit& unit, control::UnitResult& out) {
   auto found = find(unit.seq);
   Result<void> released;
-  if (!found) released = found.error();
+  if (!found) {
+    released = found.error();
+  } else if (!(*found)->policy->may_be_released()) {
+    released =
+        invalid(std::string("release: policy ") + control::policy_name((*found)->open.policy.kind) +
+                " as it was asked for needs every row on the device");
+  }
   connect_store(Deadline::after(Millis(500)));
   for (uint16_t band : unit.bands) {
     if (!released) break;

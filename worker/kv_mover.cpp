@@ -52,8 +52,9 @@ GranuleKey KvMover::key(Sequence& sequence, uint32_t band, Position first) const
   key.band = static_cast<uint16_t>(band);
   key.head_begin = heads.begin;
   key.head_end = heads.end;
-  const bool exact = first + g <= sequence.bulk_end() ||
-                     sequence.policy->exact_at(uint32_t{layout_.bands[band].end} - 1);
+  // Never changes once the granule is whole: sequences whose tokens are corrected are never
+  // released.
+  const bool exact = sequence.exactness.exact({first, first + g}, layout_.bands[band].end);
   if (!exact) {
     key.kind = 1;
     key.digest = kvstore::private_digest(layout_digest_, sequence.id(), first, options_.epoch);
@@ -127,7 +128,8 @@ Result<void> KvMover::put_range(Sequence& sequence, uint32_t band, Position begi
 Result<void> KvMover::seal_all(Sequence& sequence, uint32_t band) {
   BandResidency& residency = sequence.kv->residency(band);
   const uint32_t g = layout_.granule_tokens;
-  const Position whole = residency.length() / g * g;
+  // Not the row of a step that was given up: it is made again.
+  const Position whole = std::min(residency.length(), sequence.exactness.length()) / g * g;
   const uint64_t granule_bytes =
       g * kvstore::framed_bytes(layout_.record_bytes(options_.rank, band));
   const auto step = static_cast<uint32_t>(std::max<uint64_t>(1, kPutBytes / granule_bytes) * g);
@@ -163,9 +165,12 @@ std::vector<Position> rows_to_keep(const Sequence& sequence, uint32_t first_laye
     }
   };
   for (Position p = sealed_to; p < length; ++p) take(p);
-  auto set = sequence.sets.lower_bound(first_layer);  // the nearest anchor below
-  if (set != sequence.sets.begin()) {
-    for (Position p : std::prev(set)->second) take(p);
+  const auto& sets = sequence.history.sets;
+  auto set = sets.lower_bound(first_layer);  // the nearest anchor below
+  if (set != sets.begin()) {
+    for (const auto& list : std::prev(set)->second.lists) {
+      for (Position p : list) take(p);
+    }
   }
   for (Position p = length; p > 0 && kept < capacity; --p) take(p - 1);
   std::vector<Position> positions;
@@ -309,15 +314,53 @@ std::vector<std::pair<Sequence*, Error>> KvMover::finish(Restore& restore) {
   return failed;
 }
 
-std::vector<control::BandMap> KvMover::describe(Sequence& sequence) {
+namespace {
+
+/// The pieces of `runs`, each wholly exact in the band's layers or not at all.
+std::vector<control::PlaceRun> split_by_exactness(const std::vector<control::PlaceRun>& runs,
+                                                  const Exactness& exactness, uint32_t layers_end) {
+  std::vector<control::PlaceRun> pieces;
+  for (const control::PlaceRun& run : runs) {
+    const Position end = run.begin + run.count;
+    for (Position at = run.begin; at < end;) {
+      const TokenRange same = exactness.run_at(at);
+      const bool exact = exactness.layers_of(at) >= layers_end;
+      const Position stop = std::min(end, same.end);
+      const bool goes_on = !pieces.empty() && at > run.begin && pieces.back().exact == exact;
+      if (goes_on) {
+        pieces.back().count += stop - at;
+      } else {
+        pieces.push_back({at, stop - at, run.place, exact});
+      }
+      at = stop;
+    }
+  }
+  return pieces;
+}
+
+/// A ring holds its first tokens and its last ones; what was between is gone for good.
+std::vector<control::PlaceRun> ring_runs(const BandResidency& residency, Position length) {
+  const auto [kept_end, ring_begin] = residency.ring_gap();
+  if (ring_begin <= kept_end) return {{0, length, control::Place::kDevice}};
+  std::vector<control::PlaceRun> runs;
+  if (kept_end > 0) runs.push_back({0, kept_end, control::Place::kDevice});
+  runs.push_back({kept_end, ring_begin - kept_end, control::Place::kForgotten});
+  runs.push_back({ring_begin, length - ring_begin, control::Place::kDevice});
+  return runs;
+}
+
+}  // namespace
+
+/// Places of released rows, as far as the store answers.
+void KvMover::find_released(Sequence& sequence, Places& places) const {
   const uint32_t g = layout_.granule_tokens;
-  std::vector<std::vector<control::Place>> places(layout_.bands.size());
   std::vector<GranuleKey> keys;
   std::vector<std::pair<uint32_t, Position>> asked;  // band, first position
   for (uint32_t band = 0; band < places.size(); ++band) {
     const BandResidency& residency = sequence.kv->residency(band);
+    if (!residency.hot()) continue;
     places[band].assign(sequence.length, control::Place::kDevice);
-    for (Position p = 0; residency.hot() && p < sequence.length; ++p) {
+    for (Position p = 0; p < sequence.length; ++p) {
       if (residency.slot(p) != kNoSlot) continue;
       places[band][p] = control::Place::kMissing;
       const std::pair<uint32_t, Position> granule{band, p / g * g};
@@ -326,33 +369,43 @@ std::vector<control::BandMap> KvMover::describe(Sequence& sequence) {
       keys.push_back(key(sequence, band, granule.second));
     }
   }
-  if (!keys.empty() && client_ != nullptr && client_->connected()) {
-    const auto stats = wait_for<std::vector<kvstore::StatItem>>(
-        [&](auto done) { client_->stat(keys, Deadline::after(kStatDeadline), done); });
-    for (size_t i = 0; stats && i < stats->size(); ++i) {
-      const auto tier = (*stats)[i].tier;
-      if (tier == kvstore::TierKind::kNone) continue;
-      const auto [band, first] = asked[i];
-      for (Position p = first; p < std::min(first + g, sequence.length); ++p) {
-        if (places[band][p] != control::Place::kMissing) continue;
-        places[band][p] =
-            tier == kvstore::TierKind::kHost ? control::Place::kHost : control::Place::kSsd;
-      }
+  if (keys.empty() || client_ == nullptr || !client_->connected()) return;
+  const auto stats = wait_for<std::vector<kvstore::StatItem>>(
+      [&](auto done) { client_->stat(keys, Deadline::after(kStatDeadline), done); });
+  for (size_t i = 0; stats && i < stats->size(); ++i) {
+    const auto tier = (*stats)[i].tier;
+    if (tier == kvstore::TierKind::kNone) continue;
+    const auto [band, first] = asked[i];
+    for (Position p = first; p < std::min(first + g, sequence.length); ++p) {
+      if (places[band][p] != control::Place::kMissing) continue;
+      places[band][p] =
+          tier == kvstore::TierKind::kHost ? control::Place::kHost : control::Place::kSsd;
     }
   }
+}
+
+std::vector<control::BandMap> KvMover::describe(Sequence& sequence) {
+  Places places(layout_.bands.size());
+  find_released(sequence, places);
   std::vector<control::BandMap> maps(places.size());
   for (uint32_t band = 0; band < maps.size(); ++band) {
+    const BandResidency& residency = sequence.kv->residency(band);
     control::BandMap& map = maps[band];
     map.band = static_cast<uint16_t>(band);
     map.layers = layout_.bands[band];
     map.record_bytes = map.layers.size() * layout_.row_bytes_all();
-    map.hot = sequence.kv->residency(band).hot();
+    map.hot = residency.hot();
+    if (sequence.length == 0) continue;
+    std::vector<control::PlaceRun> runs;
+    if (residency.ring()) runs = ring_runs(residency, sequence.length);
+    if (!map.hot && !residency.ring()) runs = {{0, sequence.length, control::Place::kDevice}};
     for (Position p = 0; p < places[band].size(); ++p) {
-      if (map.runs.empty() || map.runs.back().place != places[band][p]) {
-        map.runs.push_back({p, 0, places[band][p]});
+      if (runs.empty() || runs.back().place != places[band][p]) {
+        runs.push_back({p, 0, places[band][p]});
       }
-      ++map.runs.back().count;
+      ++runs.back().count;
     }
+    map.runs = split_by_exactness(runs, sequence.exactness, map.layers.end);
   }
   return maps;
 }

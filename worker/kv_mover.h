@@ -79,6 +79,8 @@ class KvMover {
   void drop(const Sequence& sequence);
 
  private:
+  using Places = std::vector<std::vector<control::Place>>;  ///< by band, by position
+  void find_released(Sequence& sequence, Places& places) const;
   Error no_store() const;
   Result<void> put_range(Sequence& sequence, uint32_t band, Position begin, Position end);
   std::vector<std::byte> seal_granules(Sequence& sequence, uint32_t band, Position begin,

@@ -23,11 +23,17 @@ Result<uint32_t> BandResidency::evict_one(uint64_t step) {
   return victim;
 }
 
+void BandResidency::make_ring(uint32_t kept, uint32_t ring) {
+  EBB_CHECK(length_ == 0 && !hot_ && ring > 0);
+  kept_ = kept;
+  ring_ = ring;
+}
+
 Result<uint32_t> BandResidency::place(Position position, uint64_t step) {
   EBB_CHECK(position <= length_);
   if (!hot_) {
     length_ = std::max(length_, position + 1);
-    return position;
+    return ring_ > 0 ? ring_slot(position) : position;
   }
   if (position < slot_of_.size() && slot_of_[position] != kNoSlot) {  // a replayed step
     last_used_[slot_of_[position]] = step;
@@ -113,7 +119,7 @@ void BandResidency::forget(std::span<const Position> positions) {
 std::vector<BandResidency::Move> BandResidency::shrink(uint32_t capacity,
                                                        std::span<const Position> keep,
                                                        uint64_t step) {
-  EBB_CHECK(!hot_ && keep.size() <= capacity);
+  EBB_CHECK(!hot_ && ring_ == 0 && keep.size() <= capacity);
   hot_ = true;
   slot_of_.assign(length_, kNoSlot);
   position_of_.assign(capacity, kNoPosition);

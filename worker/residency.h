@@ -4,6 +4,10 @@
 // A band is `all` (slot == position) until it is released; then it is a hot pool of a fixed number
 // of slots, in which any slot holds any position. Rows of the unsealed tail, and rows whose granule
 // the store has not accepted, are pinned: they exist nowhere else.
+//
+// Or it is a ring from the start: the first tokens keep their slots, the others share a fixed
+// number of slots behind them, and a new row takes the place of the oldest of these, which is gone
+// for good. What it holds, and what it costs, do not grow with the number of positions.
 #pragma once
 
 #include <cstdint>
@@ -21,11 +25,18 @@ constexpr Position kNoPosition = 0xffffffffu;
 class BandResidency {
  public:
   bool hot() const { return hot_; }
+  bool ring() const { return ring_ > 0; }
+  /// A ring does not hold the positions of this range: [end of those that stay, oldest of the
+  /// others).
+  TokenRange ring_gap() const { return {kept_, length_ > ring_ ? length_ - ring_ : 0}; }
+  /// Before the first position: the first `kept` stay, the others share `ring` slots.
+  void make_ring(uint32_t kept, uint32_t ring);
   /// Slots that exist (hot pools).
   uint32_t capacity() const { return static_cast<uint32_t>(position_of_.size()); }
 
   /// Slot of a position, kNoSlot when its row is not on the device.
   uint32_t slot(Position position) const {
+    if (ring_ > 0) return ring_holds(position) ? ring_slot(position) : kNoSlot;
     if (!hot_) return position < length_ ? position : kNoSlot;
     return position < slot_of_.size() ? slot_of_[position] : kNoSlot;
   }
@@ -60,8 +71,16 @@ class BandResidency {
   std::vector<Move> shrink(uint32_t capacity, std::span<const Position> keep, uint64_t step);
 
  private:
+  bool ring_holds(Position position) const {
+    return position < length_ && (position < kept_ || length_ - position <= ring_);
+  }
+  uint32_t ring_slot(Position position) const {
+    return position < kept_ ? position : kept_ + (position - kept_) % ring_;
+  }
   Result<uint32_t> evict_one(uint64_t step);
   bool hot_ = false;
+  uint32_t kept_ = 0;
+  uint32_t ring_ = 0;  ///< slots that later positions share; 0: no ring
   Position length_ = 0;
   Position sealed_to_ = 0;
   std::vector<uint32_t> slot_of_;      ///< by position

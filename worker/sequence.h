@@ -7,6 +7,7 @@
 
 #include "transport/control/messages.h"
 #include "worker/attention/policy.h"
+#include "worker/exactness.h"
 #include "worker/kept_activations.h"
 #include "worker/sampling_state.h"
 #include "worker/sequence_kv.h"
@@ -23,16 +24,19 @@ struct Sequence {
   uint32_t length = 0;          ///< tokens whose KV exists in every layer
   std::unique_ptr<AttentionPolicy> policy;
   std::unique_ptr<SequenceKv> kv;
-  std::unique_ptr<SamplingState> sampling;         ///< rank 0 only
-  std::unique_ptr<KeptActivations> kept;           ///< during a band-by-band bulk pass
-  std::map<uint32_t, std::vector<Position>> sets;  ///< by anchor: the last step's
+  std::unique_ptr<SamplingState> sampling;  ///< rank 0 only
+  std::unique_ptr<KeptActivations> kept;    ///< during a band-by-band bulk pass
+  SelectionHistory history;                 ///< as after the last step that succeeded
+  Exactness exactness{0};
   std::vector<Digest> content;  ///< content digest of each whole granule of exact tokens
   std::vector<std::shared_ptr<PutInFlight>> puts;  ///< of granules sealed while decoding
   control::SequenceCounters counters;
 
   SeqId id() const { return open.seq; }
-  /// Tokens that a bulk pass computes, densely and so exactly; the rest go through the decode path.
+  /// Tokens that a bulk pass computes; the rest go through the decode path.
   uint32_t bulk_end() const { return open.decode_from; }
+  /// The step that makes the next token's KV.
+  StepInfo next_step() const { return {length + 1, length + 1 - bulk_end()}; }
   control::SequenceCounters counters_now() const {
     control::SequenceCounters now = counters;
     now.device_blocks = kv->blocks_used();

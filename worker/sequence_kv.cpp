@@ -16,6 +16,16 @@ SequenceKv::~SequenceKv() {
   }
 }
 
+void SequenceKv::make_ring(uint32_t kept, uint32_t ring) {
+  ring_slots_ = kept + ring;
+  for (Band& band : bands_) band.residency.make_ring(kept, ring);
+}
+
+/// Slots that `length` positions of a band that is no hot pool take.
+uint32_t SequenceKv::slots_for(const Band& band, uint32_t length) const {
+  return band.residency.ring() ? std::min(length, ring_slots_) : length;
+}
+
 Result<void> SequenceKv::grow(Band& band, uint32_t slots) {
   const uint32_t wanted = (slots + shape_.block_tokens - 1) / shape_.block_tokens;
   const auto have = static_cast<uint32_t>(band.blocks[0].size());
@@ -40,7 +50,7 @@ void SequenceKv::add_foreign_blocks(int64_t blocks) {
 
 Result<void> SequenceKv::extend(uint32_t band, TokenRange range, uint64_t step) {
   EBB_CHECK(!bands_[band].residency.hot());
-  EBB_TRY_VOID(grow(bands_[band], range.end));
+  EBB_TRY_VOID(grow(bands_[band], slots_for(bands_[band], range.end)));
   for (Position p = range.begin; p < range.end; ++p) {
     EBB_TRY(bands_[band].residency.place(p, step));
   }
@@ -49,7 +59,7 @@ Result<void> SequenceKv::extend(uint32_t band, TokenRange range, uint64_t step) 
 
 Result<uint32_t> SequenceKv::place(uint32_t band, Position position, uint64_t step) {
   Band& b = bands_[band];
-  if (!b.residency.hot()) EBB_TRY_VOID(grow(b, position + 1));
+  if (!b.residency.hot()) EBB_TRY_VOID(grow(b, slots_for(b, position + 1)));
   return b.residency.place(position, step);
 }
 

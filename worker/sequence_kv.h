@@ -24,6 +24,9 @@ class SequenceKv {
   SequenceKv(const SequenceKv&) = delete;
   SequenceKv& operator=(const SequenceKv&) = delete;
 
+  /// Before the first position: every band is a ring (residency.h).
+  void make_ring(uint32_t kept, uint32_t ring);
+
   uint32_t band_count() const { return static_cast<uint32_t>(bands_.size()); }
   LayerRange layers(uint32_t band) const { return layout_.bands[band]; }
   BandResidency& residency(uint32_t band) { return bands_[band].residency; }
@@ -52,12 +55,14 @@ class SequenceKv {
     BandResidency residency;
     std::vector<std::vector<uint32_t>> blocks;  ///< by layer of the band
   };
+  uint32_t slots_for(const Band& band, uint32_t length) const;
   Result<void> grow(Band& band, uint32_t slots);
   Arena& arena_;
   kernels::Ops& ops_;
   const models::KvLayout& layout_;
   kernels::KvShape shape_;
   std::vector<Band> bands_;
+  uint32_t ring_slots_ = 0;
   uint64_t blocks_used_ = 0;
   uint64_t blocks_max_ = 0;
 };

@@ -14,51 +14,47 @@ Position StepContext::first_seen_in_band(uint32_t band, uint32_t length) const {
   return first;
 }
 
-control::Candidates make_candidates(StepContext& context, const Sequence& sequence, uint32_t anchor,
-                                    uint32_t length, const float* d_logits, const float* d_lse,
-                                    float* d_scores) {
-  kernels::Ops& ops = *context.backend.ops;
-  const SelectionRequest request = sequence.policy->request(anchor, length);
-  ops.score_max(d_logits, d_lse, context.shape.heads_q, length, d_scores);
-  control::Candidates candidates;
-  candidates.seq = sequence.id();
-  candidates.take = request.take;
-  for (const kernels::Scored& best :
-       ops.top_k(d_scores, request.begin, request.end, request.take)) {
-    candidates.positions.push_back(best.position);
-    candidates.scores.push_back(best.score);
+PatternRead read_pattern(const SinksWindow& pattern, const BandResidency& ring, Position position) {
+  PatternRead read;
+  const Position window = position > pattern.window ? position - pattern.window : 0;
+  const Position sinks = std::min(pattern.sinks, window);
+  for (Position p = 0; p < sinks; ++p) read.slots.push_back(ring.slot(p));
+  read.alt = sinks;
+  for (Position p = std::max(window, sinks); p <= position; ++p) {
+    read.slots.push_back(ring.slot(p));
   }
-  return candidates;
+  return read;
 }
 
-Result<void> exchange_sets(StepContext& context, UnitId unit, uint32_t anchor,
-                           std::span<Sequence* const> sequences, std::span<const uint32_t> lengths,
-                           std::vector<control::Candidates> candidates) {
-  control::PublishRequest request;
-  request.epoch = context.epoch;
-  request.unit = unit;
-  request.rank = context.rank;
-  request.anchor = anchor;
-  request.sequences = std::move(candidates);
-  const auto reply = EBB_TRY(
-      context.exchange.publish(std::move(request), Deadline::after(context.exchange_deadline)));
-  if (reply.sequences.size() != sequences.size()) {
-    return internal_error("selection exchange: " + std::to_string(reply.sequences.size()) +
-                          " sets for " + std::to_string(sequences.size()) + " sequences");
+kernels::AttendArgs cut_pattern(const PatternRead& read, uint32_t window) {
+  const auto slots = static_cast<uint32_t>(read.slots.size());
+  const uint32_t unseen = window > 0 && window < slots ? slots - window : 0;
+  kernels::AttendArgs args;
+  args.list = std::span(read.slots).subspan(unseen);
+  args.count = slots - unseen;
+  args.alt_count = read.alt > unseen ? read.alt - unseen : 0;
+  return args;
+}
+
+Result<std::vector<std::vector<float>>> mean_queries(StepContext& context,
+                                                     std::span<const float* const> d_rows) {
+  const uint64_t size = context.shape.head_size;
+  const uint64_t heads = context.shape.heads_q;
+  std::vector<float> row(heads * size), sums(d_rows.size() * size);
+  for (size_t i = 0; i < d_rows.size(); ++i) {
+    context.backend.device->copy_to_host(row.data(), d_rows[i], row.size() * sizeof(float));
+    for (uint64_t h = 0; h < heads; ++h) {
+      for (uint64_t j = 0; j < size; ++j) sums[i * size + j] += row[h * size + j];
+    }
   }
-  for (size_t i = 0; i < sequences.size(); ++i) {
-    Sequence& sequence = *sequences[i];
-    const control::MergedSet& merged = reply.sequences[i];
-    const SelectionRequest asked = sequence.policy->request(anchor, lengths[i]);
-    const bool valid = merged.seq == sequence.id() && merged.positions.size() <= asked.take &&
-                       std::is_sorted(merged.positions.begin(), merged.positions.end()) &&
-                       (merged.positions.empty() || (merged.positions.front() >= asked.begin &&
-                                                     merged.positions.back() < asked.end));
-    if (!valid) return internal_error("selection exchange: a set out of its range");
-    sequence.sets[anchor] = sequence.policy->compose(anchor, lengths[i], merged.positions);
-    sequence.counters.selected_tokens += sequence.sets[anchor].size();
+  EBB_TRY_VOID(context.model.sum_over_ranks(sums));
+  std::vector<std::vector<float>> means;
+  for (size_t i = 0; i < d_rows.size(); ++i) {
+    const auto first = sums.begin() + static_cast<ptrdiff_t>(i * size);
+    means.emplace_back(first, first + static_cast<ptrdiff_t>(size));
+    for (float& x : means.back()) x /= static_cast<float>(context.model.shape().heads_q);
   }
-  return {};
+  return means;
 }
 
 TokenId next_token(Sequence& sequence, std::span<const float> logits, uint32_t length,

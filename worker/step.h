@@ -47,17 +47,43 @@ Result<void> run_decode(StepContext& context, UnitId unit, std::span<Sequence* c
 Result<void> run_bulk(StepContext& context, UnitId unit, Sequence& sequence,
                       const control::BulkUnit& bulk, control::UnitResult& out);
 
-/// This rank's best candidates of one sequence at one anchor, from the logits of its newest row.
-/// d_logits [heads_q, length], d_lse [heads_q]; d_scores holds at least `length` floats.
-control::Candidates make_candidates(StepContext& context, const Sequence& sequence, uint32_t anchor,
-                                    uint32_t length, const float* d_logits, const float* d_lse,
-                                    float* d_scores);
+/// Computes tokens [begin, length) of a sequence again, densely, and writes their KV over what
+/// sparse steps made (TidalDecode's KV correction). Everything before them must be exact, and every
+/// row on the device. Logits are discarded: tokens that are out are not changed.
+Result<void> run_correction(StepContext& context, Sequence& sequence, Position begin);
 
-/// Publishes, and composes the sets of `sequences` (each at its length) from the merged answer into
-/// Sequence::sets.
-Result<void> exchange_sets(StepContext& context, UnitId unit, uint32_t anchor,
-                           std::span<Sequence* const> sequences, std::span<const uint32_t> lengths,
-                           std::vector<control::Candidates> candidates);
+/// A sequence that chooses a set: the logits [heads_q, length] and lse [heads_q] of its newest row.
+struct Chooser {
+  Sequence* sequence = nullptr;
+  uint32_t length = 0;
+  const float* d_logits = nullptr;
+  const float* d_lse = nullptr;
+};
+
+/// The sets of `choosers` at `layer`, in their order; sets of scope layer are merged over all ranks
+/// by the exchange, the others are this rank's own. d_scores holds as many floats as the longest
+/// chooser. Errors: those of the exchange.
+Result<std::vector<TokenSet>> choose_sets(StepContext& context, UnitId unit, uint32_t layer,
+                                          std::span<const Chooser> choosers, float* d_scores);
+
+/// Adds a set to what `trace: "selection"` returns.
+void trace_set(const StepContext& context, uint32_t layer, const TokenSet& set,
+               control::SequenceResult& result);
+
+/// What a row at `position` reads under a fixed pattern, as slots of a ring; oldest first. `alt`:
+/// how many of them, the first ones, are scored with the second query.
+struct PatternRead {
+  std::vector<uint32_t> slots;
+  uint32_t alt = 0;
+};
+PatternRead read_pattern(const SinksWindow& pattern, const BandResidency& ring, Position position);
+/// The part of it that a layer with a sliding window of `window` slots sees; 0: all.
+kernels::AttendArgs cut_pattern(const PatternRead& read, uint32_t window);
+
+/// Mean over all query heads of all ranks, by row: `count` rows from d_q [count, heads_q,
+/// head_size]. The same bits on every rank.
+Result<std::vector<std::vector<float>>> mean_queries(StepContext& context,
+                                                     std::span<const float* const> d_rows);
 
 /// Rank 0 only: the next token after position `length - 1` of `sequence` from its logits
 /// [vocabulary]: scores the forced token, or samples, which moves the sampling state: call it once

@@ -15,7 +15,8 @@ Rotation::Rotation(const RopeArgs& args)
     : half_(args.dims() / 2),
       interleaved_(args.interleaved),
       magnitude_(args.magnitude),
-      positions_max_(args.positions_max) {
+      positions_max_(args.positions_max),
+      frequencies_(args.frequencies) {
   const auto fill = [&](std::vector<Point>& points, uint64_t count, double step) {
     points.reserve(count * half_);
     for (uint64_t i = 0; i < count; ++i) {
@@ -30,7 +31,7 @@ Rotation::Rotation(const RopeArgs& args)
 }
 
 void Rotation::find(Position position, Angles& angles) const {
-  EBB_CHECK(position < positions_max_);
+  if (position >= positions_max_) return compute(position, angles);
   const Point* near = near_.data() + uint64_t{position % kNear} * half_;
   const Point* far = far_.data() + uint64_t{position / kNear} * half_;
   for (uint32_t i = 0; i < half_; ++i) {
@@ -38,6 +39,14 @@ void Rotation::find(Position position, Angles& angles) const {
     const double sine = far[i].sine * near[i].cosine + far[i].cosine * near[i].sine;
     angles.cosine[i] = static_cast<float>(cosine * magnitude_);
     angles.sine[i] = static_cast<float>(sine * magnitude_);
+  }
+}
+
+void Rotation::compute(Position position, Angles& angles) const {
+  for (uint32_t i = 0; i < half_; ++i) {
+    const double angle = static_cast<double>(position) * frequencies_[i];
+    angles.cosine[i] = static_cast<float>(std::cos(angle) * magnitude_);
+    angles.sine[i] = static_cast<float>(std::sin(angle) * magnitude_);
   }
 }
 

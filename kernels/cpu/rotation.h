@@ -25,12 +25,13 @@ class Rotation {
     float cosine[128];
     float sine[128];
   };
-  /// `position` below positions_max.
+  /// From positions_max on (streams) the angles are computed, in double too.
   void find(Position position, Angles& angles) const;
   /// Turns the first dims() of one head.
   void turn(const Angles& angles, float* head) const;
 
  private:
+  void compute(Position position, Angles& angles) const;
   struct Point {
     double cosine;
     double sine;
@@ -39,6 +40,7 @@ class Rotation {
   bool interleaved_ = true;
   double magnitude_ = 1;
   Position positions_max_ = 0;
+  std::vector<double> frequencies_;
   std::vector<Point> near_;  ///< [256, half]
   std::vector<Point> far_;   ///< [positions_max / 256 rounded up, half]
 };

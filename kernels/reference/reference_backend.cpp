@@ -182,7 +182,6 @@ class ReferenceOps final : public Ops {
             std::span<const Position> positions) override {
     EBB_CHECK(rope_.dims() > 0 && rope_.dims() <= head_size);
     for (uint64_t r = 0; r < positions.size(); ++r) {
-      EBB_CHECK(positions[r] < rope_.positions_max);
       for (uint64_t h = 0; h < heads; ++h) {
         rotate_head(x + r * row_stride + h * head_size, positions[r]);
       }

@@ -67,6 +67,12 @@ TEST_F(ApiTest, IgnoreEosTakesTheStopTokensAway) {
   EXPECT_THAT(engine_.last_request().sampling.stop_tokens, ElementsAre(5));
 }
 
+TEST_F(ApiTest, AStreamMayRunPastTheContext) {
+  complete({{"max_tokens", 100000}, {"ebb", {{"policy", "streaming"}, {"window", 64}}}});
+  EXPECT_EQ(engine_.last_request().max_tokens, 100000u);
+  EXPECT_EQ(engine_.last_request().policy, control::PolicyKind::kStreaming);
+}
+
 TEST_F(ApiTest, DefaultsOfMaxTokensFitTheContext) {
   complete({});
   EXPECT_EQ(engine_.last_request().max_tokens, 16u);

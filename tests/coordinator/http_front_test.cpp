@@ -201,7 +201,8 @@ TEST_F(FrontTest, ShowsWhereASequenceLives) {
   EXPECT_EQ(json["policy"]["name"], "tidal");
   EXPECT_EQ(json["bands"][0]["layers"], Json::array({3, 7}));
   EXPECT_EQ(json["bands"][0]["residency"], "hot");
-  EXPECT_EQ(json["bands"][0]["runs"][0], Json({{"begin", 0}, {"count", 16}, {"place", "host"}}));
+  EXPECT_EQ(json["bands"][0]["runs"][0],
+            Json({{"begin", 0}, {"count", 16}, {"place", "host"}, {"exact", true}}));
   EXPECT_TRUE(json["counters"].contains("restored_ssd_records"));
   EXPECT_EQ(call(admin(), "GET", "/admin/v1/kv/map?seq=12").status, 200);
   EXPECT_EQ(call(admin(), "GET", "/admin/v1/kv/map?seq=13").status, 404);

@@ -144,6 +144,22 @@ TEST(OpenAiRequest, TheExtensionObjectIsStrict) {
       {{with(R"("ebb":5)"), "ebb", "must be an object"},
        {with(R"("ebb":{"polcy":"dense"})"), "ebb.polcy", "nearest known key is ebb.policy"},
        {with(R"("ebb":{"policy":"magic"})"), "ebb.policy", "one of dense, tidal"},
+       {with(R"("ebb":{"policy":"magic"})"), "ebb.policy", "streaming, recycled"},
+       {with(R"("ebb":{"scope":"head"})"), "ebb.scope", "one of layer, kv_head, query_head"},
+       {with(R"("ebb":{"variant":"fast"})"), "ebb.variant", "calibrated, faithful, lessismore"},
+       {with(R"("ebb":{"select_layers":[]})"), "ebb.select_layers", "1 to 1024 layers"},
+       {with(R"("ebb":{"select_layers":[4,2]})"), "ebb.select_layers", "above the one before"},
+       {with(R"("ebb":{"select_layers":[-1]})"), "ebb.select_layers", "list"},
+       {with(R"("ebb":{"select_layers":2})"), "ebb.select_layers", "list"},
+       {with(R"("ebb":{"correct_every":0})"), "ebb.correct_every", "from 1 to 65536"},
+       {with(R"("ebb":{"stride":70000})"), "ebb.stride", "from 1 to 65536"},
+       {with(R"("ebb":{"check_every":0})"), "ebb.check_every", "from 1"},
+       {with(R"("ebb":{"similarity":3})"), "ebb.similarity", "-2 to 2"},
+       {with(R"("ebb":{"pool":4})"), "ebb.pool", "must be odd"},
+       {with(R"("ebb":{"pool":65})"), "ebb.pool", "to 63"},
+       {with(R"("ebb":{"refresh":"late"})"), "ebb.refresh", "full, score_only, none"},
+       {with(R"("ebb":{"check_query":"raw"})"), "ebb.check_query", "pre_rope, post_rope"},
+       {with(R"("ebb":{"self_candidate":1})"), "ebb.self_candidate", "true or false"},
        {with(R"("ebb":{"budget":0})"), "ebb.budget", "from 1"},
        {with(R"("ebb":{"budget":10,"sinks":4,"window":7})"), "ebb.budget", "sinks + window = 11"},
        {with(R"("ebb":{"decode_from":0})"), "ebb.decode_from", "from 1"},
@@ -153,6 +169,28 @@ TEST(OpenAiRequest, TheExtensionObjectIsStrict) {
       completions);
   expect_bad({{chat_with(R"("ebb":{"decode_from":1})"), "ebb.decode_from", "completions only"}},
              chat);
+}
+
+TEST(OpenAiRequest, ReadsTheParametersOfEveryPolicy) {
+  const Outcome good = completions(
+      with(R"("ebb":{"policy":"recycled","variant":"faithful","scope":"kv_head",)"
+           R"("select_layers":[2,12],"correct_every":64,"stride":5,"check_every":7,)"
+           R"("similarity":-0.5,"pool":9,"refresh":"score_only","check_query":"post_rope",)"
+           R"("self_candidate":false})"));
+  ASSERT_FALSE(good.error) << good.error->message;
+  EXPECT_EQ(good.request.ebb.policy, control::PolicyKind::kRecycled);
+  const PolicyOptions& o = good.request.ebb.options;
+  EXPECT_EQ(o.variant, TidalVariant::kFaithful);
+  EXPECT_EQ(o.scope, control::SetScope::kKvHead);
+  EXPECT_THAT(*o.select_layers, ElementsAre(2, 12));
+  EXPECT_EQ(o.correct_every, 64u);
+  EXPECT_EQ(o.stride, 5u);
+  EXPECT_EQ(o.check_every, 7u);
+  EXPECT_EQ(o.similarity, -0.5);
+  EXPECT_EQ(o.pool, 9u);
+  EXPECT_EQ(o.refresh, Refresh::kScoreOnly);
+  EXPECT_EQ(o.post_rope, true);
+  EXPECT_EQ(o.self_candidate, false);
 }
 
 TEST(OpenAiRequest, BadMessagesAreRefused) {

@@ -69,5 +69,31 @@ TEST(UnitMerge, SaysThatATokenIsWhereTheFarthestRankHasIt) {
   EXPECT_EQ(merged.counters.hot_hits, 3u);
 }
 
+TEST(UnitMerge, ATokenIsExactWhereEveryRankSaysSo) {
+  control::SequenceMap a;
+  a.bands = {{0, {0, 1}, false, 64, {{0, 60, Place::kDevice}, {60, 40, Place::kDevice, false}}}};
+  control::SequenceMap b = a;
+  b.bands[0].runs = {{0, 50, Place::kDevice}, {50, 50, Place::kDevice, false}};
+  EXPECT_THAT(
+      merge_maps({a, b}).bands[0].runs,
+      ElementsAre(PlaceRun{0, 50, Place::kDevice}, PlaceRun{50, 50, Place::kDevice, false}));
+}
+
+TEST(UnitMerge, SetsOfHeadsComeTogetherFromTheirRanks) {
+  const auto of_rank = [](uint32_t rank) {
+    control::UnitResult result;
+    control::SequenceResult sequence;
+    sequence.seq = {4};
+    sequence.trace = {{0, {1, 2}}, {1, {3 + rank}, control::SetScope::kKvHead, rank}};
+    result.sequences = {sequence};
+    return result;
+  };
+  const auto outcome = merge_results(small_layout(), {of_rank(0), of_rank(1)});
+  const auto& trace = outcome.sequences.at(0).result.trace;
+  ASSERT_EQ(trace.size(), 3u) << "the layer's set once, each head's from its own rank";
+  EXPECT_EQ(trace[2].positions, std::vector<Position>{4});
+  EXPECT_EQ(trace[2].head, 1u);
+}
+
 }  // namespace
 }  // namespace ebb::coordinator::test

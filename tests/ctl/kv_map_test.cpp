@@ -56,6 +56,18 @@ TEST(KvMap, DrawsRunsInProportion) {
   EXPECT_THAT(*drawn, HasSubstr("one column: 10 tokens"));
 }
 
+TEST(KvMap, WhatAStreamForgotIsNotMissing) {
+  const auto drawn = draw_kv_map(
+      map_of(400, band_of(run_of(0, 100, "device") + "," + run_of(100, 200, "forgotten") + "," +
+                              run_of(300, 100, "device"),
+                          "all")),
+      kAscii);
+  ASSERT_TRUE(drawn) << drawn.error().text();
+  EXPECT_THAT(band_line(*drawn), HasSubstr(std::string(10, '#') + std::string(20, '-')));
+  EXPECT_THAT(*drawn, HasSubstr("gone"));
+  EXPECT_THAT(*drawn, Not(HasSubstr("miss")));
+}
+
 TEST(KvMap, OneMissingTokenIsSeen) {
   const auto drawn = draw_kv_map(
       map_of(4000, band_of(run_of(0, 1999, "device") + "," + run_of(1999, 1, "missing") + "," +

@@ -43,7 +43,24 @@ inline FormGroup sample_form() {
 
 inline FormReply sample_form_reply() { return {sample_digest(77), 1234, true}; }
 
-inline PolicyParams sample_policy() { return {PolicyKind::kTidal, 960, 5, 255}; }
+inline PolicyParams sample_policy() {
+  return {PolicyKind::kRecycled,
+          960,
+          5,
+          255,
+          SetScope::kQueryHead,
+          true,
+          {2, 14},
+          64,
+          700,
+          5,
+          10,
+          0.75f,
+          9,
+          true,
+          true,
+          false};
+}
 
 inline Unit sample_unit(UnitKind kind) {
   Unit unit;
@@ -93,7 +110,8 @@ inline SequenceMap sample_map() {
                 {{0, 1, Place::kDevice},
                  {1, 100, Place::kHost},
                  {101, 500, Place::kSsd},
-                 {601, 99, Place::kMissing}}},
+                 {601, 98, Place::kMissing},
+                 {699, 1, Place::kForgotten, false}}},
                {2, {5, 6}, false, 512, {}}};
   map.counters = sample_counters();
   return map;
@@ -108,7 +126,7 @@ inline UnitResult sample_result() {
   sequence.prompt = {{1, -1.5f, {}, 7}, {2, -2.5f, {{3, -0.125f}}, 2}};
   sequence.complete = true;
   sequence.problem = "nothing fits";
-  sequence.trace = {{14, {0, 1, 5, 600}}, {2, {7}}};
+  sequence.trace = {{14, {0, 1, 5, 600}}, {2, {7}, SetScope::kKvHead, 3}};
   sequence.counters = sample_counters();
   UnitResult result;
   result.id = {12};

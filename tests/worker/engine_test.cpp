@@ -72,7 +72,11 @@ class EngineTest : public ::testing::Test {
     return open;
   }
   static control::PolicyParams tidal(uint32_t budget) {
-    return {control::PolicyKind::kTidal, budget, 4, 8};
+    control::PolicyParams params;
+    params.kind = control::PolicyKind::kTidal;
+    params.budget = budget;
+    params.window = 8;
+    return params;
   }
   static void add_token(const std::vector<control::UnitResult>& results, size_t index,
                         std::vector<control::TokenLogprob>& out) {

@@ -40,7 +40,9 @@ control::OpenUnit open_unit(uint64_t seq, uint32_t vocabulary) {
   open.max_tokens = kSteps + 1;
   open.sampling.temperature = 0;
   open.sampling.logprobs = static_cast<int>(vocabulary);
-  open.policy = {control::PolicyKind::kTidal, 128, 4, 32};
+  open.policy.kind = control::PolicyKind::kTidal;
+  open.policy.budget = 128;
+  open.policy.window = 32;
   return open;
 }
 

@@ -56,7 +56,9 @@ class TieredTest : public ::testing::Test {
     open.max_tokens = 100;
     open.sampling.temperature = 0;
     open.sampling.logprobs = kVocabulary;
-    open.policy = {control::PolicyKind::kTidal, 75, 4, 8};
+    open.policy.kind = control::PolicyKind::kTidal;
+    open.policy.budget = 75;
+    open.policy.window = 8;
     return open;
   }
   static control::TokenLogprob token(const std::vector<control::UnitResult>& results) {
@@ -101,6 +103,34 @@ TEST_F(TieredTest, ReleasedAndResidentRowsGiveTheSameLogitsBitForBit) {
     const auto moved = group.close(SeqId{2})[0].maps[0].counters;
     EXPECT_GE(moved.released_records, 2 * (kPrompt * 4 / 5) - 2 * 16);
     EXPECT_GT(moved.restored_host_records + moved.restored_ssd_records, 0u);
+  }
+}
+
+TEST_F(TieredTest, EveryPolicyThatMayBeReleasedGivesTheSameBits) {
+  control::PolicyParams united = open_unit(1).policy;
+  united.rank_union = true;
+  control::PolicyParams strided = open_unit(1).policy;
+  strided.kind = control::PolicyKind::kComposed;
+  strided.stride = 4;
+  control::PolicyParams turning = strided;
+  turning.stride = 0;
+  turning.check_every = 3;
+  turning.similarity = 0.8f;
+  RankGroup group(setup(2));
+  uint64_t seq = 0;
+  for (const auto& policy : {united, strided, turning}) {
+    control::OpenUnit resident = open_unit(++seq), released = open_unit(++seq);
+    resident.policy = released.policy = policy;
+    group.open(resident);
+    group.open(released);
+    expect_same_bits(token(group.prefill_by_band(released.seq, kPrompt, 128, kHotRows)),
+                     token(group.prefill(resident.seq, kPrompt, 128)), 0);
+    for (int step = 1; step <= 24; ++step) {
+      const auto kept = token(group.decode({resident.seq}));
+      expect_same_bits(token(group.decode({released.seq})), kept, step);
+    }
+    EXPECT_GT(group.close(released.seq)[0].maps[0].counters.restored_bytes, 0u);
+    group.close(resident.seq);
   }
 }
 

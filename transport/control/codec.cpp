@@ -4,6 +4,7 @@
 #include <kj/debug.h>
 
 #include <cstring>
+#include <iterator>
 
 namespace ebb::control {
 // Static rather than in an unnamed namespace: fill_structs() finds write() by its argument types,
@@ -267,28 +268,58 @@ FormReply read(wire::FormReply::Reader from) {
   return {read_digest(from.getLayout()), from.getArenaBlocks(), from.getStoreConnected()};
 }
 
+// The wire's enumerations list the same names in the same order.
+static_assert(static_cast<uint16_t>(wire::PolicyKind::COMPOSED) ==
+              static_cast<uint16_t>(PolicyKind::kComposed));
+static_assert(static_cast<uint16_t>(wire::SetScope::QUERY_HEAD) ==
+              static_cast<uint16_t>(SetScope::kQueryHead));
+
+SetScope scope_from_wire(wire::SetScope scope) {
+  KJ_REQUIRE(static_cast<uint16_t>(scope) < std::size(kSetScopes), "unknown scope",
+             static_cast<uint16_t>(scope));
+  return static_cast<SetScope>(scope);
+}
+
 void write(const PolicyParams& from, wire::PolicyParams::Builder to) {
-  to.setKind(from.kind == PolicyKind::kTidal ? wire::PolicyKind::TIDAL : wire::PolicyKind::DENSE);
+  to.setKind(static_cast<wire::PolicyKind>(from.kind));
   to.setBudget(from.budget);
   to.setSinks(from.sinks);
   to.setWindow(from.window);
+  to.setScope(static_cast<wire::SetScope>(from.scope));
+  to.setRankUnion(from.rank_union);
+  fill(to.initSelectLayers(static_cast<capnp::uint>(from.select_layers.size())),
+       from.select_layers);
+  to.setCorrectEvery(from.correct_every);
+  to.setKept(from.kept);
+  to.setStride(from.stride);
+  to.setCheckEvery(from.check_every);
+  to.setSimilarity(from.similarity);
+  to.setPool(from.pool);
+  to.setScoreOnly(from.score_only);
+  to.setPostRope(from.post_rope);
+  to.setSelfCandidate(from.self_candidate);
 }
 
 PolicyParams read(wire::PolicyParams::Reader from) {
+  KJ_REQUIRE(static_cast<uint16_t>(from.getKind()) < std::size(kPolicyKinds), "unknown policy",
+             static_cast<uint16_t>(from.getKind()));
   PolicyParams to;
-  switch (from.getKind()) {
-    case wire::PolicyKind::DENSE:
-      to.kind = PolicyKind::kDense;
-      break;
-    case wire::PolicyKind::TIDAL:
-      to.kind = PolicyKind::kTidal;
-      break;
-    default:
-      KJ_FAIL_REQUIRE("unknown policy", static_cast<uint16_t>(from.getKind()));
-  }
+  to.kind = static_cast<PolicyKind>(from.getKind());
   to.budget = from.getBudget();
   to.sinks = from.getSinks();
   to.window = from.getWindow();
+  to.scope = scope_from_wire(from.getScope());
+  to.rank_union = from.getRankUnion();
+  to.select_layers = numbers<uint32_t>(from.getSelectLayers());
+  to.correct_every = from.getCorrectEvery();
+  to.kept = from.getKept();
+  to.stride = from.getStride();
+  to.check_every = from.getCheckEvery();
+  to.similarity = from.getSimilarity();
+  to.pool = from.getPool();
+  to.score_only = from.getScoreOnly();
+  to.post_rope = from.getPostRope();
+  to.self_candidate = from.getSelfCandidate();
   return to;
 }
 

@@ -26,6 +26,7 @@ void write(const Unit& from, wire::Unit::Builder to);
 Unit read(wire::Unit::Reader from);
 void write(const PolicyParams& from, wire::PolicyParams::Builder to);
 PolicyParams read(wire::PolicyParams::Reader from);
+SetScope scope_from_wire(wire::SetScope scope);
 
 void write(const UnitResult& from, wire::UnitResult::Builder to);
 UnitResult read(wire::UnitResult::Reader from);

@@ -35,10 +35,13 @@ static TokenLogprob read(wire::TokenLogprob::Reader from) {
 static void write(const SelectionTrace& from, wire::SelectionTrace::Builder to) {
   to.setAnchor(from.anchor);
   fill(to.initPositions(count(from.positions)), from.positions);
+  to.setScope(static_cast<wire::SetScope>(from.scope));
+  to.setHead(from.head);
 }
 
 static SelectionTrace read(wire::SelectionTrace::Reader from) {
-  return {from.getAnchor(), numbers<Position>(from.getPositions())};
+  return {from.getAnchor(), numbers<Position>(from.getPositions()),
+          scope_from_wire(from.getScope()), from.getHead()};
 }
 
 static void write(const SequenceCounters& from, wire::SequenceCounters::Builder to) {
@@ -107,6 +110,8 @@ static wire::Place place_on_wire(Place place) {
       return wire::Place::SSD;
     case Place::kMissing:
       return wire::Place::MISSING;
+    case Place::kForgotten:
+      return wire::Place::FORGOTTEN;
   }
   return wire::Place::MISSING;
 }
@@ -121,6 +126,8 @@ static Place place_from_wire(wire::Place place) {
       return Place::kSsd;
     case wire::Place::MISSING:
       return Place::kMissing;
+    case wire::Place::FORGOTTEN:
+      return Place::kForgotten;
   }
   KJ_FAIL_REQUIRE("unknown place", static_cast<uint16_t>(place));
 }
@@ -135,6 +142,7 @@ static void write(const BandMap& from, wire::BandMap::Builder to) {
     runs[i].setBegin(from.runs[i].begin);
     runs[i].setCount(from.runs[i].count);
     runs[i].setPlace(place_on_wire(from.runs[i].place));
+    runs[i].setExact(from.runs[i].exact);
   }
 }
 
@@ -146,7 +154,8 @@ static BandMap read(wire::BandMap::Reader from) {
   to.record_bytes = from.getRecordBytes();
   to.runs.reserve(from.getRuns().size());
   for (const auto run : from.getRuns()) {
-    to.runs.push_back({run.getBegin(), run.getCount(), place_from_wire(run.getPlace())});
+    to.runs.push_back(
+        {run.getBegin(), run.getCount(), place_from_wire(run.getPlace()), run.getExact()});
   }
   return to;
 }

@@ -82,6 +82,15 @@ struct FormReply {
 enum PolicyKind {
   dense @0;
   tidal @1;
+  streaming @2;
+  recycled @3;
+  composed @4;
+}
+
+enum SetScope {
+  layer @0;
+  kvHead @1;
+  queryHead @2;
 }
 
 # K (`budget`) counts sinks and window.
@@ -90,6 +99,18 @@ struct PolicyParams {
   budget @1 :UInt32;
   sinks @2 :UInt32;
   window @3 :UInt32;
+  scope @4 :SetScope;
+  rankUnion @5 :Bool;
+  selectLayers @6 :List(UInt32);
+  correctEvery @7 :UInt32;
+  kept @8 :UInt32;
+  stride @9 :UInt32;
+  checkEvery @10 :UInt32;
+  similarity @11 :Float32;
+  pool @12 :UInt32;
+  scoreOnly @13 :Bool;
+  postRope @14 :Bool;
+  selfCandidate @15 :Bool;
 }
 
 struct TokenBias {
@@ -198,6 +219,8 @@ struct TokenLogprob {
 struct SelectionTrace {
   anchor @0 :UInt32;
   positions @1 :List(UInt32);    # ascending
+  scope @2 :SetScope;
+  head @3 :UInt32;
 }
 
 # Of one rank, since the sequence was opened.
@@ -236,12 +259,14 @@ enum Place {
   host @1;
   ssd @2;
   missing @3;
+  forgotten @4;
 }
 
 struct PlaceRun {
   begin @0 :UInt32;
   count @1 :UInt32;
   place @2 :Place;
+  exact @3 :Bool;
 }
 
 struct BandMap {

@@ -60,15 +60,39 @@ struct FormReply {
   friend bool operator==(const FormReply&, const FormReply&) = default;
 };
 
-enum class PolicyKind : uint8_t { kDense, kTidal };
+enum class PolicyKind : uint8_t { kDense, kTidal, kStreaming, kRecycled, kComposed };
+constexpr PolicyKind kPolicyKinds[] = {PolicyKind::kDense, PolicyKind::kTidal,
+                                       PolicyKind::kStreaming, PolicyKind::kRecycled,
+                                       PolicyKind::kComposed};
 const char* policy_name(PolicyKind kind);
 
-/// In force for one sequence from admission on. K counts sinks and window.
+/// Who shares one set: all heads of all ranks, the query heads of one KV head, nobody.
+enum class SetScope : uint8_t { kLayer, kKvHead, kQueryHead };
+constexpr SetScope kSetScopes[] = {SetScope::kLayer, SetScope::kKvHead, SetScope::kQueryHead};
+const char* scope_name(SetScope scope);
+
+/// In force for one sequence from admission on; docs/policies.md says what each number means. K
+/// counts sinks and window.
 struct PolicyParams {
   PolicyKind kind = PolicyKind::kDense;
   uint32_t budget = 0;  ///< K, tokens
   uint32_t sinks = 4;
-  uint32_t window = 256;
+  uint32_t window = 256;  ///< tidal: the current token included; streaming: before the current one
+  // tidal, composed
+  SetScope scope = SetScope::kLayer;
+  bool rank_union = false;              ///< LessIsMore's merge of the heads' lists (scope layer)
+  std::vector<uint32_t> select_layers;  ///< ascending; empty: the profile's anchors
+  uint32_t correct_every = 0;           ///< decode steps between KV corrections; 0: none
+  // streaming
+  uint32_t kept = 0;  ///< rows that stay on the device: sinks, window and one chunk of a bulk pass
+  // recycled, composed
+  uint32_t stride = 0;       ///< a full step every so many; 0: by similarity
+  uint32_t check_every = 0;  ///< decode steps between checks of similarity; 0: never
+  float similarity = 0;      ///< above it a check step stays partial
+  uint32_t pool = 7;         ///< width of the max pool over scores, odd
+  bool score_only = false;   ///< a refresh attends to the new set only
+  bool post_rope = false;    ///< similarity of rotated queries
+  bool self_candidate = true;
   friend bool operator==(const PolicyParams&, const PolicyParams&) = default;
 };
 
@@ -176,10 +200,12 @@ struct TokenLogprob {
   friend bool operator==(const TokenLogprob&, const TokenLogprob&) = default;
 };
 
-/// One anchor's set in one step: what `trace: "selection"` returns.
+/// One set that a layer chose in one step: what `trace: "selection"` returns.
 struct SelectionTrace {
   uint32_t anchor = 0;
   std::vector<Position> positions;  ///< ascending, sinks and window included
+  SetScope scope = SetScope::kLayer;
+  uint32_t head = 0;  ///< of the whole model, by scope; 0 for kLayer
   friend bool operator==(const SelectionTrace&, const SelectionTrace&) = default;
 };
 
@@ -221,11 +247,13 @@ struct UnitFailure {
 };
 
 /// Where every token of a sequence lives, by band, as one rank sees it.
-enum class Place : uint8_t { kDevice, kHost, kSsd, kMissing };
+/// kForgotten: given up for good, as its policy wants it.
+enum class Place : uint8_t { kDevice, kHost, kSsd, kMissing, kForgotten };
 struct PlaceRun {
   Position begin = 0;
   uint32_t count = 0;
   Place place = Place::kDevice;
+  bool exact = true;  ///< made by dense attention over exact KV
   friend bool operator==(const PlaceRun&, const PlaceRun&) = default;
 };
 struct BandMap {

@@ -1,17 +1,24 @@
-// Who decides which past tokens matter. Pure deciders: no I/O, no clock, no device, no state that
-// outlives a step (the engine keeps sets and histories). One instance serves one sequence.
+// Who decides which past tokens are read. Pure deciders: no I/O, no clock, no device, and no state
+// that outlives a step: the engine keeps sets and histories, and hands them in. One instance serves
+// one sequence, so a batch may hold any mixture of policies and budgets.
+//
+// The engine asks, within a decode step:
+//   before the step  plan()        for each layer: what it reads, whether it chooses
+//   at a query       at_query()    where the plan said `checks`: keep the plan, or another one
+//   at scores        selection()   where the plan says `selects`: which scores, cut how
+//                    compose()     what was chosen becomes the set
+//   after the step   after_step()  what of it is remembered; only of steps that succeeded
+// A bulk pass reads everything, but for sinks_window(), and chooses where selects_after_bulk().
 //
 // Sliding windows are the model's, not the policy's: a layer never reads past its window, whatever
 // it is told; the engine cuts sets and dense reads there. A policy knows them to choose among what
 // can be read.
-//
-// The engine asks, in this order within a decode step: layer_plan for each layer; at a selecting
-// layer, request() before the scores are cut to candidates, and compose() once the candidates of
-// all ranks have been merged.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -21,47 +28,137 @@
 
 namespace ebb::worker {
 
+using control::SetScope;
+
+/// A chosen set: one list (kLayer), or one for each KV head or query head of this rank. The lists
+/// are equally long.
+struct TokenSet {
+  SetScope scope = SetScope::kLayer;
+  std::vector<std::vector<Position>> lists;  ///< ascending
+  /// By list, where the policy evicts in an order of its own: the next one to go first.
+  std::vector<std::vector<Position>> order;
+
+  size_t size() const {
+    size_t tokens = 0;
+    for (const auto& list : lists) tokens += list.size();
+    return tokens;
+  }
+};
+
+/// Sets and mean queries by layer: those of one step, or those that outlive it.
+struct SelectionHistory {
+  std::map<uint32_t, TokenSet> sets;
+  std::map<uint32_t, std::vector<float>> queries;  ///< [head_size], where the layer last chose
+};
+
+/// Which step is planned.
+struct StepInfo {
+  uint32_t length = 0;  ///< tokens, the newest one included
+  uint32_t step = 0;    ///< decode steps since the bulk pass, this one included: from 1
+};
+
 /// What one layer reads in one step.
 struct LayerPlan {
   enum class Reads : uint8_t {
-    kAll,  ///< every token
-    kSet,  ///< the set of layer `anchor`
+    kAll,          ///< every token
+    kSet,          ///< the set of layer `owner`
+    kSinksWindow,  ///< sinks_window(), in slot positions
   };
   Reads reads = Reads::kAll;
-  bool selects = false;  ///< also chooses a set for the layers above
-  uint32_t anchor = 0;   ///< for kSet
+  bool selects = false;  ///< chooses a set from the scores over all tokens
+  bool checks = false;   ///< at_query() has the last word
+  /// For kSet. The layer itself with `selects`: scores first, then attends to the new set; without:
+  /// to the set that it had after the last step.
+  uint32_t owner = 0;
+  bool adds_self = false;  ///< kSet: the newest token is read too, where the set has not got it
 };
 
-/// Which entries are candidates: tokens [begin, end), the best `take` of them, all of them within
-/// the anchor's own window; the rest of the set is forced.
-struct SelectionRequest {
+/// How a layer's logits become a choice: tokens [begin, end) are candidates, the best `take` of
+/// each list are chosen (all, when there are fewer).
+struct Selection {
+  enum class Score : uint8_t {
+    kProbability,  ///< after softmax, the maximum over the heads that share a list
+    kLogit,        ///< before softmax (kQueryHead only: logits of several heads do not compare)
+    kRankUnion,    ///< kLayer: rank-major union of every query head's own `take` best
+  };
+  Score score = Score::kProbability;
+  SetScope scope = SetScope::kLayer;
+  uint32_t pool = 1;  ///< width of a max pool over neighbouring scores, odd
   Position begin = 0;
   Position end = 0;
   uint32_t take = 0;
 };
 
+/// A fixed pattern: the first `sinks` tokens and the `window` tokens before the newest.
+struct SinksWindow {
+  uint32_t sinks = 0;
+  uint32_t window = 0;
+  /// The place of the token at `position` among those that it reads (StreamingLLM's position).
+  Position slot(Position position) const {
+    return position < sinks + window ? position : sinks + window;
+  }
+};
+
+/// Chosen positions by list, best first (kLayer: ascending, merged over all ranks).
+using Chosen = std::vector<std::vector<Position>>;
+
 class AttentionPolicy {
  public:
   virtual ~AttentionPolicy() = default;
-  /// `length` counts the tokens that the layer could read, the current one included.
-  virtual LayerPlan layer_plan(uint32_t layer, uint32_t length) const = 0;
-  virtual SelectionRequest request(uint32_t anchor, uint32_t length) const = 0;
-  /// The set, ascending: forced tokens and `merged` (ascending, within the request's range).
-  virtual std::vector<Position> compose(uint32_t anchor, uint32_t length,
-                                        const std::vector<Position>& merged) const = 0;
-  /// True when every layer below `layer` reads all tokens in decode steps: KV made there stays
-  /// exact.
-  virtual bool exact_at(uint32_t layer) const = 0;
+
+  virtual LayerPlan plan(uint32_t layer, const StepInfo& step) const = 0;
+
+  /// Where a second copy of the queries is rotated to in a step whose newest token is at
+  /// `position`; none: nobody wants one. Constant over a sequence whether there is one.
+  virtual std::optional<Position> second_query(Position) const { return std::nullopt; }
+  /// Which of the two copies at_query() gets the mean of.
+  virtual bool checks_second_query() const { return false; }
+  /// True when mean queries are remembered (`checks` may come).
+  virtual bool remembers_queries() const { return false; }
+  /// `mean` [head_size]: over all query heads of all ranks; `last`: at this layer's last choice.
+  virtual LayerPlan at_query(uint32_t layer, const StepInfo& step, std::span<const float> /*mean*/,
+                             std::span<const float> /*last*/) const {
+    return plan(layer, step);
+  }
+
+  virtual Selection selection(uint32_t /*layer*/, uint32_t /*length*/) const { return {}; }
+  /// The set of `chosen` and whatever is forced.
+  virtual TokenSet compose(uint32_t layer, uint32_t length, Chosen chosen) const;
+
+  /// Moves what the step made into what is remembered. Default: sets replace older ones.
+  virtual void after_step(const StepInfo& step, SelectionHistory made,
+                          SelectionHistory& kept) const;
+
+  /// True when sets outlive their step: the bulk pass must leave the first ones behind.
+  virtual bool keeps_sets() const { return false; }
+  /// The last row of a bulk pass over `length` tokens chooses in these layers: sets to begin with,
+  /// or what released bands keep.
+  virtual bool selects_after_bulk(uint32_t /*layer*/, uint32_t /*length*/) const { return false; }
+  /// Rows outside of it are never read again, in bulk passes neither.
+  virtual std::optional<SinksWindow> sinks_window() const { return std::nullopt; }
+  /// False when some layer may want any row at any step, or sets do not follow the layout's bands:
+  /// then every row stays on the device.
+  virtual bool may_be_released() const { return true; }
+  /// Polluted tokens after which they are computed again, densely; 0: never.
+  virtual uint32_t correct_every() const { return 0; }
 };
 
 /// Attends to every token in every layer.
 std::unique_ptr<AttentionPolicy> make_dense_policy();
 
-/// TidalDecode (arXiv:2410.05076) with calibrated anchors: anchors attend to every token and
-/// select; each follower attends to the set of the nearest anchor below. Scope `layer` (one set for
-/// all heads), score = max over heads of the softmax probability, sinks and a recent window always
-/// in the set; K counts them. The set is chosen anew at every step. With K >= length every layer
-/// reads all tokens.
+/// StreamingLLM (arXiv:2309.17453): in every layer the first `sinks` tokens, the `window` tokens
+/// before the newest, and the newest, at positions that count places among those tokens. Keys stay
+/// rotated at their absolute positions: logits depend on differences only, so the window is scored
+/// with the query at its absolute position and the sinks with a second copy at its slot.
+std::unique_ptr<AttentionPolicy> make_streaming_policy(const control::PolicyParams& params);
+
+/// TidalDecode (arXiv:2410.05076): the profile's anchors attend to every token and select; each
+/// follower attends to the set of the nearest anchor below; full layers attend to every token. The
+/// set is chosen anew at every step. With K >= length every layer reads all tokens. Sinks and a
+/// recent window are forced into the set and counted in K; either may be 0.
+///
+/// Scope query_head without sinks and window is the paper's method; scope layer takes the best of
+/// the probabilities' maximum over all heads, or LessIsMore's union (arXiv:2508.07101).
 ///
 /// Sliding windows. An anchor chooses among the tokens that it sees itself and that at least one of
 /// its followers sees; sinks are forced only while a follower sees them. Followers that together
@@ -69,6 +166,24 @@ std::unique_ptr<AttentionPolicy> make_dense_policy();
 std::unique_ptr<AttentionPolicy> make_tidal_policy(const models::SelectionProfile& profile,
                                                    const control::PolicyParams& params,
                                                    std::span<const uint32_t> windows);
+
+/// Recycled Attention, now RefreshKV (arXiv:2411.05787v2): each layer attends to K tokens for each
+/// KV head, chosen at the layer's last full step by that step's attention probabilities (maximum
+/// over the group, max pool 7); the token with the lowest score at that step goes when one is
+/// added.
+std::unique_ptr<AttentionPolicy> make_recycled_policy(const control::PolicyParams& params);
+
+/// TidalDecode's reuse across layers with Recycled Attention's across steps: an anchor attends to
+/// every token and selects at refresh steps only; in between it attends, as its followers do, to
+/// the set that it chose last, whose window slides along. Refresh steps come at a fixed stride, or
+/// where the anchor's mean query has turned away from the one at its last choice.
+std::unique_ptr<AttentionPolicy> make_composed_policy(const models::SelectionProfile& profile,
+                                                      const control::PolicyParams& params,
+                                                      std::span<const uint32_t> windows);
+
+/// The profile with `select_layers` for anchors, every layer below the first of them full.
+models::SelectionProfile with_anchors(models::SelectionProfile profile,
+                                      std::vector<uint32_t> select_layers);
 
 /// `windows` by layer, as ModelShape has them. Errors: kInvalid when `params` name a policy that
 /// `profile` cannot serve, or numbers out of range (names both).

@@ -24,55 +24,67 @@ class TidalPolicy : public AttentionPolicy {
       uint32_t& reach = reach_[profile.anchor_of(layer)];
       reach = std::max(reach, window_[layer]);
     }
-    while (exact_layers_ < profile.layers && !sparse(exact_layers_)) ++exact_layers_;
   }
 
-  LayerPlan layer_plan(uint32_t layer, uint32_t length) const override {
+  LayerPlan plan(uint32_t layer, const StepInfo& step) const override {
     LayerPlan plan;
     switch (profile_.layer_class(layer)) {
       case models::LayerClass::kFull:
         break;
       case models::LayerClass::kAnchor:
-        plan.selects = chooses(layer, length);
+        plan.selects = chooses(layer, step.length);
         break;
       case models::LayerClass::kFollower:
-        if (!chooses(profile_.anchor_of(layer), length)) break;  // the set would be everything
+        if (!chooses(profile_.anchor_of(layer), step.length)) break;  // the set would be everything
         plan.reads = LayerPlan::Reads::kSet;
-        plan.anchor = profile_.anchor_of(layer);
+        plan.owner = profile_.anchor_of(layer);
         break;
     }
     return plan;
   }
 
-  SelectionRequest request(uint32_t anchor, uint32_t length) const override {
+  Selection selection(uint32_t anchor, uint32_t length) const override {
     EBB_CHECK(chooses(anchor, length));
-    const Position end = length - params_.window;
+    Selection choice;
+    choice.scope = params_.scope;
+    // Of one head alone the best logits are the best probabilities.
+    if (params_.scope == SetScope::kQueryHead) choice.score = Selection::Score::kLogit;
+    if (params_.rank_union) choice.score = Selection::Score::kRankUnion;
+    choice.end = length - params_.window;
     const Position seen = first_seen(std::min(window_[anchor], reach_[anchor]), length);
     const uint32_t forced = params_.sinks - first_sink(anchor, length);
-    return {std::min(std::max(params_.sinks, seen), end), end,
-            params_.budget - forced - params_.window};
+    choice.begin = std::min(std::max(params_.sinks, seen), choice.end);
+    choice.take = params_.budget - forced - params_.window;
+    return choice;
   }
 
-  std::vector<Position> compose(uint32_t anchor, uint32_t length,
-                                const std::vector<Position>& merged) const override {
-    std::vector<Position> set;
-    set.reserve(params_.budget);
-    for (Position p = first_sink(anchor, length); p < params_.sinks; ++p) set.push_back(p);
-    set.insert(set.end(), merged.begin(), merged.end());
-    for (Position p = length - params_.window; p < length; ++p) set.push_back(p);
+  TokenSet compose(uint32_t anchor, uint32_t length, Chosen chosen) const override {
+    TokenSet set;
+    set.scope = params_.scope;
+    for (std::vector<Position>& best : chosen) {
+      std::vector<Position> list;
+      list.reserve(params_.budget);
+      for (Position p = first_sink(anchor, length); p < params_.sinks; ++p) list.push_back(p);
+      std::sort(best.begin(), best.end());
+      list.insert(list.end(), best.begin(), best.end());
+      for (Position p = length - params_.window; p < length; ++p) list.push_back(p);
+      set.lists.push_back(std::move(list));
+    }
     return set;
   }
 
-  bool exact_at(uint32_t layer) const override { return layer <= exact_layers_; }
+  bool selects_after_bulk(uint32_t layer, uint32_t length) const override {
+    return plan(layer, {length, 0}).selects;
+  }
+  bool may_be_released() const override {
+    return params_.scope == SetScope::kLayer && params_.select_layers.empty() &&
+           params_.correct_every == 0;
+  }
+  uint32_t correct_every() const override { return params_.correct_every; }
 
  private:
   static Position first_seen(uint32_t reach, uint32_t length) {
     return length > reach ? length - reach : 0;
-  }
-  /// True when the layer reads a set at some length.
-  bool sparse(uint32_t layer) const {
-    return profile_.layer_class(layer) == models::LayerClass::kFollower &&
-           reach_[profile_.anchor_of(layer)] > params_.budget;
   }
   /// True when the followers of `anchor` see more tokens than they may read.
   bool chooses(uint32_t anchor, uint32_t length) const {
@@ -87,7 +99,6 @@ class TidalPolicy : public AttentionPolicy {
   control::PolicyParams params_;
   std::vector<uint32_t> window_;  ///< by layer
   std::vector<uint32_t> reach_;   ///< by anchor: how far back its followers see, 0: none has any
-  uint32_t exact_layers_ = 0;     ///< below the first layer that ever reads a set
 };
 
 }  // namespace

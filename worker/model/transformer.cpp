@@ -44,6 +44,7 @@ Result<void> Transformer::allocate() {
   EBB_TRY_VOID(floats(x_, rows * shape_.width));
   EBB_TRY_VOID(floats(normed_, rows * shape_.width));
   EBB_TRY_VOID(floats(q_, rows * q_columns));
+  EBB_TRY_VOID(floats(q_second_, rows * q_columns));
   EBB_TRY_VOID(floats(kv_, rows * 2 * kv_columns()));
   EBB_TRY_VOID(floats(attention_, rows * q_columns));
   EBB_TRY_VOID(floats(lse_, rows * share_.heads_q.size()));
@@ -69,7 +70,8 @@ void Transformer::embed(std::span<const TokenId> ids) {
   backend_.ops->embed(*weights_.embedding, ids, x_.floats());
 }
 
-void Transformer::project(uint32_t layer, std::span<const Position> positions) {
+void Transformer::project(uint32_t layer, std::span<const Position> positions,
+                          std::span<const Position> second) {
   const LayerWeights& w = weights_.layers[layer];
   const auto rows = static_cast<uint32_t>(positions.size());
   const uint64_t q_columns = uint64_t{share_.heads_q.size()} * shape_.head_size;
@@ -90,7 +92,16 @@ void Transformer::project(uint32_t layer, std::span<const Position> positions) {
                        epsilon);
     ops.rms_norm_heads(d_k(), kv_stride(), rows, share_.heads_kv.size(), size, *w.k_norm, epsilon);
   }
+  EBB_CHECK(second.size() <= rows);
+  if (!second.empty()) {
+    const uint64_t first = (rows - second.size()) * q_columns;
+    backend_.device->copy_on_device(q_second_.data(), q_.floats() + first,
+                                    second.size() * q_columns * sizeof(float));
+  }
   if (!shape_.rotates(layer)) return;
+  if (!second.empty()) {
+    ops.rope(q_second_.floats(), q_columns, share_.heads_q.size(), size, second);
+  }
   ops.rope(q_.floats(), q_columns, share_.heads_q.size(), size, positions);
   ops.rope(d_k(), kv_stride(), share_.heads_kv.size(), size, positions);
 }
@@ -169,6 +180,11 @@ Result<uint32_t> Transformer::agree(uint32_t errors) {
   float total = static_cast<float>(errors);
   EBB_TRY_VOID(collective_->all_reduce_sum(&total, 1));
   return static_cast<uint32_t>(total);
+}
+
+Result<void> Transformer::sum_over_ranks(std::span<float> values) {
+  if (collective_ == nullptr || collective_->size() == 1) return {};
+  return collective_->all_reduce_sum(values.data(), values.size());
 }
 
 Result<void> Transformer::broadcast_tokens(std::span<TokenId> tokens) {

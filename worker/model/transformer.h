@@ -41,8 +41,12 @@ class Transformer {
   float* d_x() { return x_.floats(); }
 
   /// norm, Q, K, V, RoPE: fills d_q [rows, heads_q, head_size] and the K, V columns beside it.
-  void project(uint32_t layer, std::span<const Position> positions);
+  /// `second`, when not empty: where the last second.size() rows' queries stand once more, in
+  /// d_q_second [second.size(), heads_q, head_size].
+  void project(uint32_t layer, std::span<const Position> positions,
+               std::span<const Position> second = {});
   float* d_q() { return q_.floats(); }
+  float* d_q_second() { return q_second_.floats(); }
   float* d_k() { return kv_.floats(); }
   float* d_v() { return kv_.floats() + kv_columns(); }
   uint64_t kv_stride() const { return 2 * kv_columns(); }
@@ -65,6 +69,8 @@ class Transformer {
   Result<void> gather_rows(uint32_t rows, const std::function<void(float* d_rows)>& fill);
   /// Sum of `errors` over ranks: asked before a unit whose preparation may fail on one rank alone.
   Result<uint32_t> agree(uint32_t errors);
+  /// The sum over ranks of `values` (host memory), the same bits on every rank.
+  Result<void> sum_over_ranks(std::span<float> values);
   /// Rank 0's tokens, to every rank.
   Result<void> broadcast_tokens(std::span<TokenId> tokens);
 
@@ -88,6 +94,7 @@ class Transformer {
   kernels::Buffer x_;          ///< [rows, width]
   kernels::Buffer normed_;     ///< [rows, width]
   kernels::Buffer q_;          ///< [rows, heads_q * head_size]
+  kernels::Buffer q_second_;   ///< as q_
   kernels::Buffer kv_;         ///< [rows, K then V]
   kernels::Buffer attention_;  ///< [rows, heads_q * head_size]
   kernels::Buffer lse_;        ///< [rows, heads_q]

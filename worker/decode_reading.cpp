@@ -1,0 +1,156 @@
+// Which rows a layer reads in a decode step, and bringing back those that are not on the device.
+#include <algorithm>
+#include <numeric>
+
+#include "base/check.h"
+#include "worker/decode_step.h"
+
+namespace ebb::worker {
+
+const TokenSet& DecodeStep::Member::set_of(uint32_t layer) const {
+  const auto fresh = made.sets.find(layer);
+  if (fresh != made.sets.end()) return fresh->second;
+  const auto kept = sequence->history.sets.find(layer);
+  EBB_CHECK(kept != sequence->history.sets.end());
+  return kept->second;
+}
+
+/// Fills what `args` reads; false when the member failed. Counts the layer as dense when that is
+/// everything.
+bool DecodeStep::read(Member& member, uint32_t layer, kernels::AttendArgs& args) {
+  const bool hot = member.sequence->kv->residency(c_.layout.band_of(layer)).hot();
+  const bool all = member.plan.reads == LayerPlan::Reads::kAll;
+  if (all && !hot) {
+    args.count = member.length();
+    args.window = c_.model.shape().window(layer);
+  } else if (hot) {
+    args.list = read_released(member, layer);
+    args.count = static_cast<uint32_t>(args.list.size());
+  } else if (member.plan.reads == LayerPlan::Reads::kSinksWindow) {
+    if (!member.pattern) {
+      const BandResidency& ring = member.sequence->kv->residency(0);
+      member.pattern =
+          read_pattern(*member.sequence->policy->sinks_window(), ring, member.length() - 1);
+    }
+    const kernels::AttendArgs cut = cut_pattern(*member.pattern, c_.model.shape().window(layer));
+    args.list = cut.list;
+    args.count = cut.count;
+    args.alt_count = cut.alt_count;
+  } else {
+    read_set(member, layer, args);
+  }
+  const Position seen = member.length() - c_.first_seen(layer, member.length());
+  const bool dense = all || (args.count == seen && member.plan.reads == LayerPlan::Reads::kSet);
+  if (dense && member.dense_layers == layer) member.dense_layers = layer + 1;
+  return !member.failed;
+}
+
+/// A set of a band that is wholly on the device: slots are positions.
+void DecodeStep::read_set(Member& member, uint32_t layer, kernels::AttendArgs& args) {
+  const TokenSet& set = member.set_of(member.plan.owner);
+  const Position newest = member.length() - 1;
+  const bool add = member.plan.adds_self && set.lists[0].back() != newest;
+  // make_policy allows sets of heads only where no window cuts a list.
+  const Position first = set.scope == SetScope::kLayer ? c_.first_seen(layer, member.length()) : 0;
+  if (set.scope == SetScope::kLayer && !add) {
+    const auto& list = set.lists[0];
+    const auto seen = std::lower_bound(list.begin(), list.end(), first);
+    args.list = std::span(list).subspan(static_cast<size_t>(seen - list.begin()));
+    args.count = static_cast<uint32_t>(args.list.size());
+    return;
+  }
+  member.lists.clear();
+  for (const auto& list : set.lists) {
+    member.lists.insert(member.lists.end(), std::lower_bound(list.begin(), list.end(), first),
+                        list.end());
+    if (add) member.lists.push_back(newest);
+  }
+  args.list = member.lists;
+  args.count = static_cast<uint32_t>(member.lists.size() / set.lists.size());
+  args.scope = set.scope == SetScope::kLayer    ? kernels::ListScope::kLayer
+               : set.scope == SetScope::kKvHead ? kernels::ListScope::kKvHead
+                                                : kernels::ListScope::kQueryHead;
+}
+
+/// Of `set`, what no layer of the band can see is not read, and so not brought back either.
+void DecodeStep::want_rows(Member& member, uint32_t band, std::vector<Position> set,
+                           std::vector<RestoreWant>& wants) {
+  const Position first = c_.first_seen_in_band(band, member.length());
+  set.erase(set.begin(), std::lower_bound(set.begin(), set.end(), first));
+  BandResidency& residency = member.sequence->kv->residency(band);
+  std::vector<Position> missing = residency.touch(set, clock_);
+  member.sequence->counters.hot_hits += set.size() - missing.size();
+  if (!missing.empty()) {
+    auto admitted = residency.admit(missing, clock_);
+    if (!admitted) return fail(member, std::move(admitted).error());
+    wants.push_back({member.sequence, band, std::move(missing)});
+  }
+  member.readings[band].slots = member.sequence->kv->slots(band, set);
+  member.readings[band].positions = std::move(set);
+  member.readings[band].ready = true;
+}
+
+void DecodeStep::await_rows() {
+  if (!pending_) return;
+  auto failed = c_.mover.finish(*pending_);
+  pending_.reset();
+  for (auto& [sequence, why] : failed) {
+    for (Member& member : members_) {
+      if (member.sequence == sequence) fail(member, why);
+    }
+  }
+}
+
+/// The slots of a released band that a layer attends to. Only policies whose sets follow the bands
+/// and have scope layer are released.
+std::span<const uint32_t> DecodeStep::read_released(Member& member, uint32_t layer) {
+  const uint32_t band = c_.layout.band_of(layer);
+  Reading& reading = member.readings[band];
+  if (!reading.ready) {
+    // A set that was not prepared where it was chosen: everything, out of a hot pool that is large
+    // enough for it.
+    std::vector<Position> set;
+    if (member.plan.reads == LayerPlan::Reads::kAll) {
+      set.resize(member.length());
+      std::iota(set.begin(), set.end(), Position{0});
+    } else {
+      const TokenSet& chosen = member.set_of(member.plan.owner);
+      EBB_CHECK(chosen.scope == SetScope::kLayer);
+      set = chosen.lists[0];
+      if (member.plan.adds_self && set.back() != member.length() - 1) {
+        set.push_back(member.length() - 1);
+      }
+    }
+    std::vector<RestoreWant> wants;
+    want_rows(member, band, std::move(set), wants);
+    if (!wants.empty()) {
+      await_rows();
+      pending_ = c_.mover.begin(std::move(wants));
+    }
+  }
+  await_rows();
+  const auto seen = std::lower_bound(reading.positions.begin(), reading.positions.end(),
+                                     c_.first_seen(layer, member.length()));
+  // Never empty: the newest token is in every set and in every window.
+  return std::span(reading.slots).subspan(static_cast<size_t>(seen - reading.positions.begin()));
+}
+
+/// Asks for every row that the layers which read the set of `owner` will want and the device has
+/// not; one request for all of them.
+void DecodeStep::prepare(uint32_t owner, std::span<Member* const> chosen) {
+  std::vector<RestoreWant> wants;
+  for (Member* member : chosen) {
+    for (uint32_t band = 0; band < member->readings.size() && !member->failed; ++band) {
+      if (!member->sequence->kv->residency(band).hot()) continue;
+      const LayerPlan plan =
+          member->sequence->policy->plan(c_.layout.bands[band].begin, member->step);
+      if (plan.reads != LayerPlan::Reads::kSet || plan.owner != owner) continue;
+      want_rows(*member, band, member->set_of(owner).lists[0], wants);
+    }
+  }
+  if (wants.empty()) return;
+  await_rows();
+  pending_ = c_.mover.begin(std::move(wants));
+}
+
+}  // namespace ebb::worker

@@ -1,0 +1,86 @@
+// One token for each sequence of a batch: plan, fetch, run. Sequences may have different policies,
+// lengths and residencies; the layers run for all of them together. Internal to worker/: step.h has
+// the way in.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "worker/step.h"
+
+namespace ebb::worker {
+
+class DecodeStep {
+ public:
+  DecodeStep(StepContext& context, UnitId unit, std::span<Sequence* const> sequences);
+  Result<void> run(control::UnitResult& out);
+
+ private:
+  /// What one released band of one sequence reads in this step.
+  struct Reading {
+    bool ready = false;               ///< rows are on the device (or on their way: see pending_)
+    std::vector<Position> positions;  ///< ascending; what the band's layers read, windows aside
+    std::vector<uint32_t> slots;      ///< of the positions
+  };
+
+  struct Member {
+    Sequence* sequence = nullptr;
+    StepInfo step;
+    LayerPlan plan;                  ///< of the layer that runs
+    std::vector<uint32_t> new_slot;  ///< by band: where this step's row goes
+    std::vector<Reading> readings;   ///< by band
+    std::optional<PatternRead> pattern;
+    std::vector<uint32_t> lists;  ///< of the layer that runs, where every head has its own
+    SelectionHistory made;        ///< in this step
+    uint32_t dense_layers = 0;    ///< layers, from 0 on, that read everything
+    uint64_t logits_at = 0;       ///< offset of [heads_q, length] in logits_
+    control::SequenceResult result;
+    bool failed = false;
+    uint32_t length() const { return step.length; }  ///< the new token included
+    /// This step's set of a layer, or the last one.
+    const TokenSet& set_of(uint32_t layer) const;
+    /// Attends to a set that this layer has yet to choose.
+    bool scores_first(uint32_t layer) const {
+      return plan.selects && plan.reads == LayerPlan::Reads::kSet && plan.owner == layer;
+    }
+  };
+
+  // decode_step.cpp: the run
+  void place_rows();
+  Result<void> reserve_scratch();
+  Result<uint32_t> run_layer(uint32_t layer);
+  Result<void> decide(uint32_t layer);
+  void append(uint32_t layer);
+  void attend(uint32_t layer);
+  void attend_chosen(uint32_t layer);
+  kernels::AttendArgs args_of(const Member& member, uint32_t layer) const;
+  void select(uint32_t layer);
+  Result<void> finish(control::UnitResult& out);
+  Result<void> correct(Sequence& sequence);
+  void fail(Member& member, Error why);
+  uint32_t errors() const { return failures_.empty() ? 0 : 1; }
+
+  // decode_reading.cpp: which rows a layer reads, and where they are
+  bool read(Member& member, uint32_t layer, kernels::AttendArgs& args);
+  void read_set(Member& member, uint32_t layer, kernels::AttendArgs& args);
+  std::span<const uint32_t> read_released(Member& member, uint32_t layer);
+  void prepare(uint32_t owner, std::span<Member* const> chosen);
+  void want_rows(Member& member, uint32_t band, std::vector<Position> set,
+                 std::vector<RestoreWant>& wants);
+  void await_rows();
+
+  StepContext& c_;
+  UnitId unit_;
+  uint64_t clock_;
+  std::vector<Member> members_;
+  std::vector<control::UnitFailure> failures_;
+  std::unique_ptr<Restore> pending_;
+  std::vector<Position> positions_;
+  std::vector<Position> second_;  ///< where second queries stand; empty: nobody wants any
+  kernels::Buffer logits_;        ///< [heads_q, length] of the members that may choose
+  kernels::Buffer scores_;
+};
+
+}  // namespace ebb::worker

@@ -1,0 +1,177 @@
+// From logits to sets: scores, this rank's best, the merge over ranks where a set has all heads.
+#include <algorithm>
+#include <map>
+
+#include "worker/step.h"
+
+namespace ebb::worker {
+namespace {
+
+using kernels::Scored;
+using Best = std::vector<Scored>;
+
+/// Max pool of odd `width`, stride 1, over scores [begin, end).
+void pool_scores(StepContext& context, const Selection& choice, float* d_scores) {
+  if (choice.pool <= 1 || choice.end <= choice.begin) return;
+  const uint32_t count = choice.end - choice.begin;
+  const uint32_t reach = choice.pool / 2;
+  const uint64_t bytes = uint64_t{count} * sizeof(float);
+  std::vector<float> scores(count), pooled(count);
+  kernels::Device& device = *context.backend.device;
+  device.copy_to_host(scores.data(), d_scores + choice.begin, bytes);
+  for (uint32_t i = 0; i < count; ++i) {
+    const auto first = scores.begin() + (i > reach ? i - reach : 0);
+    const auto last = scores.begin() + std::min(count, i + reach + 1);
+    pooled[i] = *std::max_element(first, last);
+  }
+  device.copy_to_device(d_scores + choice.begin, pooled.data(), bytes);
+}
+
+/// The best of `heads` query heads from `first` on, by the maximum of their probabilities.
+Best best_of_heads(StepContext& context, const Selection& choice, const Chooser& from,
+                   uint32_t first, uint32_t heads, float* d_scores) {
+  kernels::Ops& ops = *context.backend.ops;
+  ops.score_max(from.d_logits + uint64_t{first} * from.length, from.d_lse + first, heads,
+                from.length, d_scores);
+  pool_scores(context, choice, d_scores);
+  return ops.top_k(d_scores, choice.begin, choice.end, choice.take);
+}
+
+/// LessIsMore's merge: all heads' first choices, then all second ones, and so on. The order of a
+/// position (rank in the list of the head that names it first, then that head) is written as a
+/// score, higher first, so that merging by maximum over ranks is the same union. f32 holds the
+/// integers exactly: make_policy bounds the budget.
+Best best_of_union(StepContext& context, const Selection& choice, const Chooser& from) {
+  const HeadRange heads = context.model.share().heads_q;
+  std::map<Position, uint32_t> first_named;
+  for (uint32_t h = 0; h < heads.size(); ++h) {
+    const Best own = context.backend.ops->top_k(from.d_logits + uint64_t{h} * from.length,
+                                                choice.begin, choice.end, choice.take);
+    for (uint32_t place = 0; place < own.size(); ++place) {
+      const uint32_t order = place * context.model.shape().heads_q + heads.begin + h;
+      const auto [at, fresh] = first_named.try_emplace(own[place].position, order);
+      if (!fresh) at->second = std::min(at->second, order);
+    }
+  }
+  Best best;
+  for (const auto& [position, order] : first_named) {
+    best.push_back({position, -static_cast<float>(order)});
+  }
+  std::sort(best.begin(), best.end(),
+            [](const Scored& a, const Scored& b) { return a.score > b.score; });
+  if (best.size() > choice.take) best.resize(choice.take);
+  return best;
+}
+
+/// By list of the selection's scope; kLayer: this rank's candidates.
+std::vector<Best> best_by_list(StepContext& context, const Selection& choice, const Chooser& from,
+                               float* d_scores) {
+  const kernels::KvShape& shape = context.shape;
+  const uint32_t group = shape.heads_q / shape.heads_kv;
+  std::vector<Best> lists;
+  if (choice.score == Selection::Score::kRankUnion) {
+    lists.push_back(best_of_union(context, choice, from));
+  } else if (choice.scope == SetScope::kLayer) {
+    lists.push_back(best_of_heads(context, choice, from, 0, shape.heads_q, d_scores));
+  } else if (choice.scope == SetScope::kKvHead) {
+    for (uint32_t head = 0; head < shape.heads_q; head += group) {
+      lists.push_back(best_of_heads(context, choice, from, head, group, d_scores));
+    }
+  } else {
+    for (uint32_t head = 0; head < shape.heads_q; ++head) {
+      lists.push_back(context.backend.ops->top_k(from.d_logits + uint64_t{head} * from.length,
+                                                 choice.begin, choice.end, choice.take));
+    }
+  }
+  return lists;
+}
+
+control::Candidates candidates_of(const Sequence& sequence, const Selection& choice,
+                                  const Best& best) {
+  control::Candidates candidates;
+  candidates.seq = sequence.id();
+  candidates.take = choice.take;
+  for (const Scored& scored : best) {
+    candidates.positions.push_back(scored.position);
+    candidates.scores.push_back(scored.score);
+  }
+  return candidates;
+}
+
+Result<void> check_merged(const Sequence& sequence, const Selection& asked,
+                          const control::MergedSet& merged) {
+  const auto& positions = merged.positions;
+  const bool valid =
+      merged.seq == sequence.id() && positions.size() <= asked.take &&
+      std::is_sorted(positions.begin(), positions.end()) &&
+      (positions.empty() || (positions.front() >= asked.begin && positions.back() < asked.end));
+  if (!valid) return internal_error("selection exchange: a set out of its range");
+  return {};
+}
+
+Result<control::PublishReply> publish(StepContext& context, UnitId unit, uint32_t layer,
+                                      std::vector<control::Candidates> candidates) {
+  const size_t asked = candidates.size();
+  control::PublishRequest request;
+  request.epoch = context.epoch;
+  request.unit = unit;
+  request.rank = context.rank;
+  request.anchor = layer;
+  request.sequences = std::move(candidates);
+  auto reply = EBB_TRY(
+      context.exchange.publish(std::move(request), Deadline::after(context.exchange_deadline)));
+  if (reply.sequences.size() != asked) {
+    return internal_error("selection exchange: " + std::to_string(reply.sequences.size()) +
+                          " sets for " + std::to_string(asked) + " sequences");
+  }
+  return reply;
+}
+
+}  // namespace
+
+Result<std::vector<TokenSet>> choose_sets(StepContext& context, UnitId unit, uint32_t layer,
+                                          std::span<const Chooser> choosers, float* d_scores) {
+  std::vector<TokenSet> sets(choosers.size());
+  std::vector<control::Candidates> candidates;
+  std::vector<size_t> shared;  // who waits for the merge
+  for (size_t i = 0; i < choosers.size(); ++i) {
+    const Sequence& sequence = *choosers[i].sequence;
+    const Selection choice = sequence.policy->selection(layer, choosers[i].length);
+    const std::vector<Best> lists = best_by_list(context, choice, choosers[i], d_scores);
+    if (choice.scope == SetScope::kLayer) {
+      candidates.push_back(candidates_of(sequence, choice, lists[0]));
+      shared.push_back(i);
+      continue;
+    }
+    Chosen chosen(lists.size());
+    for (size_t list = 0; list < lists.size(); ++list) {
+      for (const Scored& scored : lists[list]) chosen[list].push_back(scored.position);
+    }
+    sets[i] = sequence.policy->compose(layer, choosers[i].length, std::move(chosen));
+  }
+  if (!shared.empty()) {
+    auto reply = EBB_TRY(publish(context, unit, layer, std::move(candidates)));
+    for (size_t i = 0; i < shared.size(); ++i) {
+      const Chooser& chooser = choosers[shared[i]];
+      const Sequence& sequence = *chooser.sequence;
+      EBB_TRY_VOID(check_merged(sequence, sequence.policy->selection(layer, chooser.length),
+                                reply.sequences[i]));
+      sets[shared[i]] = sequence.policy->compose(layer, chooser.length,
+                                                 {std::move(reply.sequences[i].positions)});
+    }
+  }
+  for (size_t i = 0; i < choosers.size(); ++i) {
+    choosers[i].sequence->counters.selected_tokens += sets[i].lists[0].size();
+  }
+  return sets;
+}
+
+void trace_set(const StepContext& context, uint32_t layer, const TokenSet& set,
+               control::SequenceResult& result) {
+  uint32_t head = 0;
+  if (set.scope == SetScope::kKvHead) head = context.layout.heads(context.rank).begin;
+  if (set.scope == SetScope::kQueryHead) head = context.model.share().heads_q.begin;
+  for (const auto& list : set.lists) result.trace.push_back({layer, list, set.scope, head++});
+}
+
+}  // namespace ebb::worker
