@@ -8,8 +8,12 @@
 #include <functional>
 
 #include "cli/service.h"
+#include "score/hits.h"
 #include "score/http_backend.h"
+#include "score/longgen.h"
+#include "score/needle.h"
 #include "score/perplexity.h"
+#include "score/ruler.h"
 
 namespace ebb::score {
 namespace {
@@ -33,6 +37,10 @@ class CommandLine {
     app_.description("Measures how far attention policies keep a model's quality.");
     app_.require_subcommand(1);
     perplexity();
+    needle();
+    ruler();
+    longgen();
+    hits();
     report();
   }
 
@@ -81,7 +89,7 @@ class CommandLine {
         "perplexity", "teacher-forced through each policy's decode path, paired with dense");
     PerplexityOptions& o = perplexity_;
     command->add_option("--text", o.texts, "files")->required();
-    command->add_option("--policies", o.policies, "policies, parted by ;")->capture_default_str();
+    with_policies(command, o.policies);
     command->add_option("--context", o.context, "tokens prefilled")->capture_default_str();
     command->add_option("--decode", o.decode, "tokens decoded of each text")->capture_default_str();
     command->add_option("--window", o.window, "tokens decoded in one piece, 0: all")
@@ -89,6 +97,62 @@ class CommandLine {
     command->add_option("--skip", o.skip, "tokens left out at a text's begin")
         ->capture_default_str();
     measure(command, [this](const Workplace& place) { return run_perplexity(place, perplexity_); });
+  }
+
+  void needle() {
+    auto* command = app_.add_subcommand("needle", "a planted number: length x depth x policy");
+    NeedleOptions& o = needle_;
+    command->add_option("--text", o.text, "file of the haystack")->required();
+    with_policies(command, o.policies);
+    command->add_option("--lengths", o.lengths, "tokens of prompts")->delimiter(',');
+    command->add_option("--depths", o.depths, "0 to 1")->delimiter(',');
+    with_samples(command, o.samples, o.seed, "prompts of each length and depth");
+    measure(command, [this](const Workplace& place) { return run_needle(place, needle_); });
+  }
+
+  void ruler() {
+    auto* command = app_.add_subcommand("ruler", "RULER-style tasks, free and teacher-forced");
+    RulerOptions& o = ruler_;
+    with_policies(command, o.policies);
+    command->add_option("--tasks", o.tasks, "names (default: all)")->delimiter(',');
+    command->add_option("--lengths", o.lengths, "tokens of prompts")->delimiter(',');
+    with_samples(command, o.samples, o.seed, "prompts of each task and length");
+    without_generation(command, o.generate);
+    measure(command, [this](const Workplace& place) { return run_ruler(place, ruler_); });
+  }
+
+  void longgen() {
+    auto* command = app_.add_subcommand("longgen", "a table copied in another form");
+    LonggenOptions& o = longgen_;
+    with_policies(command, o.policies);
+    command->add_option("--length", o.length, "tokens of the prompt")->capture_default_str();
+    with_samples(command, o.samples, o.seed, "tables");
+    without_generation(command, o.generate);
+    measure(command, [this](const Workplace& place) { return run_longgen(place, longgen_); });
+  }
+
+  void hits() {
+    auto* command = app_.add_subcommand("hits", "hot-buffer hit rate by capacity");
+    HitsOptions& o = hits_;
+    command->add_option("--text", o.texts, "files")->required();
+    with_policies(command, o.policies);
+    command->add_option("--capacities", o.capacities, "rows of a buffer")->delimiter(',');
+    command->add_option("--context", o.context, "tokens prefilled")->capture_default_str();
+    command->add_option("--decode", o.decode, "tokens generated, at most 256")
+        ->capture_default_str();
+    measure(command, [this](const Workplace& place) { return run_hits(place, hits_); });
+  }
+
+  static void with_policies(CLI::App* command, std::string& policies) {
+    command->add_option("--policies", policies, "policies, parted by ;")->capture_default_str();
+  }
+  static void with_samples(CLI::App* command, uint64_t& samples, uint64_t& seed, const char* what) {
+    command->add_option("--samples", samples, what)->capture_default_str();
+    command->add_option("--seed", seed, "of what is made up")->capture_default_str();
+  }
+  static void without_generation(CLI::App* command, bool& generate) {
+    command->add_flag_callback(
+        "--no-generate", [&generate] { generate = false; }, "teacher-forced only");
   }
 
   void report() {
@@ -106,6 +170,10 @@ class CommandLine {
   std::string progress_ = "auto";
   std::vector<std::string> dirs_;
   PerplexityOptions perplexity_;
+  NeedleOptions needle_;
+  RulerOptions ruler_;
+  LonggenOptions longgen_;
+  HitsOptions hits_;
   std::function<int()> chosen_;
 };
 

@@ -3,7 +3,11 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "score/hits.h"
+#include "score/longgen.h"
+#include "score/needle.h"
 #include "score/perplexity.h"
+#include "score/ruler.h"
 
 namespace ebb::score {
 namespace {
@@ -32,6 +36,10 @@ Result<Report> report_of(const ResultDir& dir) {
   const std::string command = setting(dir.settings(), "command");
   try {
     if (command == "perplexity") return report_perplexity(dir);
+    if (command == "needle") return report_needle(dir);
+    if (command == "ruler") return report_ruler(dir);
+    if (command == "longgen") return report_longgen(dir);
+    if (command == "hits") return report_hits(dir);
   } catch (const nlohmann::json::exception& error) {
     return corrupt(dir.path() + ": a record is not what this version writes: " + error.what());
   }

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """ebb-score against a small cluster with the real model: dense beside itself is exactly 1, a sparse policy is near it,
-and a second run finds everything there."""
+a second run finds everything there, and a needle is found through the decode path."""
 import json
 import pathlib
 import subprocess
@@ -22,6 +22,7 @@ def test_quality_of_policies():
     with Cluster(ranks=1) as cluster, tempfile.TemporaryDirectory() as folder:
         perplexity_is_paired(cluster, pathlib.Path(folder) / "perplexity")
         bad_policies_are_partial(cluster, pathlib.Path(folder) / "bad")
+        a_needle_is_found(cluster, pathlib.Path(folder) / "needle")
 
 
 def perplexity_is_paired(cluster, out):
@@ -48,6 +49,17 @@ def bad_policies_are_partial(cluster, out):
                           "--decode", "4")
     assert done.returncode == 3, (done.returncode, done.stderr)
     assert "nosuch" in summary["failures"][0]["error"], summary["failures"]
+
+
+def a_needle_is_found(cluster, out):
+    done, summary = score(cluster, out, "needle", "--text", GPL, "--policies", "dense", "--lengths", "256", "--depths",
+                          "0.5", "--seed", "1")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((out / "results.jsonl").read_text())
+    print(f"  asked for {record['expected']}, answered {record['text']!r}")
+    assert summary["results"][0]["right"] == 1, record
+    assert 200 < record["prompt_tokens"] <= 256, record
+    assert (out / "picture.svg").read_text().endswith("</svg>\n")
 
 
 if __name__ == "__main__":
