@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""Attention policies through the whole service: every one answers and says what ran, mixed batches give each request
+the tokens that it gets alone, streams run past the context, defaults and limits of the configuration hold.
+"""
+import concurrent.futures
+import sys
+
+from service import Cluster, document, run_tests
+
+TEXT = document(2200)
+POLICIES = [
+    {"policy": "dense"},
+    {"policy": "tidal", "budget": 150, "window": 64},
+    {"policy": "tidal", "variant": "faithful", "budget": 96},
+    {"policy": "tidal", "variant": "lessismore", "budget": 120},
+    {"policy": "tidal", "variant": "faithful", "scope": "kv_head", "budget": 64, "correct_every": 4},
+    {"policy": "streaming", "window": 100},
+    {"policy": "recycled", "budget": 128, "stride": 4},
+    {"policy": "composed", "budget": 128, "window": 32, "stride": 4},
+]
+_shared = []
+
+
+def cluster():
+    if not _shared:
+        _shared.append(Cluster(ranks=2).__enter__())
+    return _shared[0]
+
+
+def answer_of(ebb, **more):
+    return cluster().complete(prompt=TEXT, max_tokens=8, temperature=0, ebb=ebb, **more)
+
+
+def refused(ebb, *says, at=None):
+    status, answer = (at or cluster()).request("POST", "/v1/completions", {"prompt": TEXT, "max_tokens": 4, "ebb": ebb})
+    assert status == 400, (ebb, status, answer)
+    for word in says:
+        assert word in answer["error"]["message"], (ebb, answer["error"])
+
+
+def test_a_mixed_batch_gives_each_request_the_tokens_that_it_gets_alone():
+    alone = [answer_of(ebb)["choices"][0]["text"] for ebb in POLICIES]
+    with concurrent.futures.ThreadPoolExecutor(len(POLICIES)) as pool:
+        together = list(pool.map(answer_of, POLICIES))
+    for ebb, text, answer in zip(POLICIES, alone, together):
+        assert answer["choices"][0]["text"] == text, ebb
+        ran = answer["usage"]["ebb"]
+        assert ran["policy"] == ebb["policy"], ran
+        assert ran["budget"] in (0, ebb.get("budget"), 104), ran
+
+
+def test_sets_of_heads_come_from_every_rank():
+    trace = answer_of({"policy": "tidal", "variant": "faithful", "budget": 32, "trace": "selection"})
+    steps = trace["choices"][0]["ebb"]["trace"]
+    for step in steps[1:]:
+        assert sorted({s["anchor"] for s in step}) == [2, 12], step
+        assert sorted(s["head"] for s in step if s["anchor"] == 2) == list(range(9)), step
+        assert all(s["scope"] == "query_head" and len(s["positions"]) == 32 for s in step), step
+
+
+def test_bad_numbers_name_their_field():
+    refused({"policy": "magic"}, "ebb.policy", "recycled")
+    refused({"policy": "tidal", "budget": 0}, "ebb.budget")
+    refused({"policy": "tidal", "budget": 100, "window": 200}, "ebb.budget", "sinks + window")
+    refused({"policy": "tidal", "select_layers": [2, 40]}, "select_layers", "30")
+    refused({"policy": "composed", "stride": 65, "window": 64}, "stride", "window, 64")
+    refused({"policy": "recycled", "window": 9}, "window", "recycled")
+    refused({"policy": "streaming", "window": 9000}, "window", "8192")
+    refused({"policy": "dense", "budget": 9}, "budget", "dense")
+
+
+def test_a_stream_runs_past_the_context_and_nothing_else_does():
+    with Cluster(ranks=1, device="24MiB", more=["model.max_model_len=400"]) as short:
+        ids = short.request("POST", "/tokenize", {"prompt": document(6000)})[1]["tokens"][:900]
+        answer = short.complete(prompt=ids, max_tokens=300, ignore_eos=True, temperature=0,
+                                ebb={"policy": "streaming", "window": 120})
+        assert answer["usage"]["completion_tokens"] == 300, answer["usage"]
+        status, body = short.request("POST", "/v1/completions", {"prompt": ids, "ebb": {"policy": "recycled"}})
+        assert status == 400 and "context" in body["error"]["message"], body
+
+
+def test_defaults_and_limits_of_the_configuration_hold():
+    settings = ["policy.name=composed", 'policy.parameters={"budget": 200, "window": 40, "stride": 5}',
+                "policy.allowed=composed, dense", "policy.budget_max=256"]
+    with Cluster(ranks=1, more=settings) as limited:
+        ran = limited.complete(prompt=TEXT, max_tokens=4)["usage"]["ebb"]
+        assert (ran["policy"], ran["budget"]) == ("composed", 200), ran
+        ran = limited.complete(prompt=TEXT, max_tokens=4, ebb={"budget": 180})["usage"]["ebb"]
+        assert (ran["policy"], ran["budget"]) == ("composed", 180), ran
+        refused({"budget": 257}, "budget", "policy.budget_max", at=limited)
+        refused({"policy": "recycled"}, "recycled is not allowed", at=limited)
+
+
+if __name__ == "__main__":
+    code = run_tests(globals())
+    if _shared:
+        _shared[0].__exit__(None, None, None)
+    sys.exit(code)
