@@ -1,7 +1,8 @@
 #include "coordinator/policy_fields.h"
 
-#include <array>
 #include <utility>
+
+#include "coordinator/policy_reads.h"
 
 namespace ebb::coordinator {
 namespace {
@@ -113,6 +114,10 @@ Result<EbbOptions> read_policy_defaults(const PolicyConfig& config) {
                 "is not known; the nearest known key is " + nearest_name(name, fields.taken()));
   }
   if (read.policy) fields.fail("policy", "is what policy.name is for");
+  const CommonGiven given{read.budget.has_value(), read.sinks.has_value(), read.window.has_value()};
+  if (const char* unread = unread_parameter(*defaults.policy, given, read.options)) {
+    fields.fail(unread, "is no parameter of policy " + config.name);
+  }
   if (error) return invalid(error->message);
   read.policy = defaults.policy;
   return read;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "coordinator/policy_reads.h"
 #include "coordinator/request_check.h"
 
 namespace ebb::coordinator {
@@ -49,32 +50,13 @@ uint32_t budget_of(const RequestRules& rules, const GenerateRequest& request) {
   return rules.policy.budget_max == 0 ? budget : std::min(budget, rules.policy.budget_max);
 }
 
-/// Refuses fields that the policy does not read: a parameter without effect misleads.
-Result<void> refuse(PolicyKind kind, std::initializer_list<std::pair<const char*, bool>> given) {
-  for (const auto& [field, is_given] : given) {
-    if (is_given) {
-      return invalid(std::string(field) + ": policy " + control::policy_name(kind) +
-                     " has no such parameter");
-    }
-  }
-  return {};
-}
-
-Result<void> refuse_tidal_fields(PolicyKind kind, const PolicyOptions& o) {
-  return refuse(kind, {{"variant", o.variant.has_value()},
-                       {"scope", o.scope.has_value()},
-                       {"select_layers", o.select_layers.has_value()},
-                       {"correct_every", o.correct_every.has_value()}});
-}
-
-Result<void> refuse_refresh_fields(PolicyKind kind, const PolicyOptions& o) {
-  return refuse(kind, {{"stride", o.stride.has_value()},
-                       {"check_every", o.check_every.has_value()},
-                       {"similarity", o.similarity.has_value()},
-                       {"pool", o.pool.has_value()},
-                       {"refresh", o.refresh.has_value()},
-                       {"check_query", o.post_rope.has_value()},
-                       {"self_candidate", o.self_candidate.has_value()}});
+Result<void> refuse_unread(PolicyKind kind, const GenerateRequest& request) {
+  const CommonGiven given{request.budget.has_value(), request.sinks.has_value(),
+                          request.window.has_value()};
+  const char* field = unread_parameter(kind, given, request.options);
+  if (field == nullptr) return {};
+  return invalid(std::string(field) + ": policy " + control::policy_name(kind) +
+                 " has no such parameter");
 }
 
 bool has_sliding_window(const models::ModelShape& shape) {
@@ -145,7 +127,6 @@ Result<void> check_forced(const RequestRules& rules, const ArenaModel& arena,
 Result<PolicyParams> resolve_tidal(const RequestRules& rules, const ArenaModel& arena,
                                    const GenerateRequest& request) {
   const PolicyOptions& options = request.options;
-  EBB_TRY_VOID(refuse_refresh_fields(PolicyKind::kTidal, options));
   const TidalVariant variant = options.variant.value_or(TidalVariant::kCalibrated);
   const bool faithful = variant == TidalVariant::kFaithful;
   PolicyParams policy;
@@ -174,8 +155,6 @@ Result<PolicyParams> resolve_tidal(const RequestRules& rules, const ArenaModel& 
 }
 
 Result<PolicyParams> resolve_streaming(const RequestRules& rules, const GenerateRequest& request) {
-  EBB_TRY_VOID(refuse_tidal_fields(PolicyKind::kStreaming, request.options));
-  EBB_TRY_VOID(refuse_refresh_fields(PolicyKind::kStreaming, request.options));
   if (rules.shape.rope_dynamic_factor > 0) {
     return invalid(
         "policy: streaming counts positions in slots, which a model with dynamic NTK "
@@ -226,9 +205,6 @@ Result<void> choose_schedule(const PolicyOptions& options, PolicyParams& policy)
 Result<PolicyParams> resolve_recycled(const RequestRules& rules, const ArenaModel& arena,
                                       const GenerateRequest& request) {
   const PolicyOptions& o = request.options;
-  EBB_TRY_VOID(refuse_tidal_fields(PolicyKind::kRecycled, o));
-  EBB_TRY_VOID(refuse(PolicyKind::kRecycled, {{"sinks", request.sinks.has_value()},
-                                              {"window", request.window.has_value()}}));
   EBB_TRY_VOID(check_head_scope(rules, arena, "policy: recycled", SetScope::kKvHead));
   PolicyParams policy;
   policy.kind = PolicyKind::kRecycled;
@@ -248,9 +224,6 @@ Result<PolicyParams> resolve_recycled(const RequestRules& rules, const ArenaMode
 Result<PolicyParams> resolve_composed(const RequestRules& rules, const ArenaModel& arena,
                                       const GenerateRequest& request) {
   const PolicyOptions& o = request.options;
-  EBB_TRY_VOID(refuse(PolicyKind::kComposed, {{"variant", o.variant.has_value()},
-                                              {"refresh", o.refresh.has_value()},
-                                              {"self_candidate", o.self_candidate.has_value()}}));
   PolicyParams policy;
   policy.kind = PolicyKind::kComposed;
   EBB_TRY_VOID(choose_layers(rules, o, TidalVariant::kCalibrated, policy));
@@ -273,12 +246,7 @@ Result<PolicyParams> resolve_composed(const RequestRules& rules, const ArenaMode
   return policy;
 }
 
-Result<PolicyParams> resolve_dense(const GenerateRequest& request) {
-  EBB_TRY_VOID(refuse_tidal_fields(PolicyKind::kDense, request.options));
-  EBB_TRY_VOID(refuse_refresh_fields(PolicyKind::kDense, request.options));
-  EBB_TRY_VOID(refuse(PolicyKind::kDense, {{"budget", request.budget.has_value()},
-                                           {"sinks", request.sinks.has_value()},
-                                           {"window", request.window.has_value()}}));
+PolicyParams resolve_dense() {
   PolicyParams policy;
   policy.sinks = 0;
   policy.window = 0;
@@ -287,9 +255,11 @@ Result<PolicyParams> resolve_dense(const GenerateRequest& request) {
 
 Result<PolicyParams> resolve(const RequestRules& rules, const ArenaModel& arena,
                              const GenerateRequest& request) {
-  switch (EBB_TRY(policy_kind(rules, request))) {
+  const PolicyKind kind = EBB_TRY(policy_kind(rules, request));
+  EBB_TRY_VOID(refuse_unread(kind, request));
+  switch (kind) {
     case PolicyKind::kDense:
-      return resolve_dense(request);
+      return resolve_dense();
     case PolicyKind::kTidal:
       return resolve_tidal(rules, arena, request);
     case PolicyKind::kStreaming:

@@ -43,6 +43,8 @@ TEST(PolicyFields, BadDefaultsNameTheirKey) {
   EXPECT_THAT(refused(R"({"budget": 0})"), HasSubstr("policy.parameters.budget"));
   EXPECT_THAT(refused(R"({"bugdet": 10})"), HasSubstr("the nearest known key is budget"));
   EXPECT_THAT(refused(R"({"policy": "dense"})"), HasSubstr("policy.name"));
+  EXPECT_THAT(refused(R"({"stride": 5})"),
+              HasSubstr("policy.parameters.stride is no parameter of policy tidal"));
   EXPECT_THAT(defaults_of("magic", "").error().message, HasSubstr("policy.name"));
 }
 
