@@ -13,6 +13,7 @@
 #include <tuple>
 
 #include "tests/support/real_model.h"
+#include "tests/support/tree_paths.h"
 #include "tests/worker/rank_group.h"
 
 namespace ebb::worker::testing {
@@ -38,7 +39,7 @@ Positions unpacked(const std::string& text) {
 class PolicyGolden : public ::testing::Test {
  protected:
   PolicyGolden() {
-    std::ifstream file(EBB_SOURCE_DIR "/tests/golden/smollm2_policy_sets.json");
+    std::ifstream file(ebb::test::source_path("tests/golden/smollm2_policy_sets.json"));
     golden_ = json::parse(file);
   }
 
@@ -48,8 +49,8 @@ class PolicyGolden : public ::testing::Test {
     setup.model_path = ebb::testing::real_model_path().value_or("");
     setup.device_kv_bytes = 64 << 20;
     setup.rows_max = 64;
-    auto profile = models::read_selection_profile(EBB_SOURCE_DIR
-                                                  "/configs/profiles/smollm2-135m-instruct.yaml");
+    auto profile = models::read_selection_profile(
+        ebb::test::source_path("configs/profiles/smollm2-135m-instruct.yaml"));
     EBB_CHECK(profile.has_value());
     setup.profile = *profile;
     group_ = std::make_unique<RankGroup>(setup);

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/support/real_model.h"
+#include "tests/support/tree_paths.h"
 #include "tests/worker/rank_group.h"
 
 namespace ebb::worker::testing {
@@ -45,7 +46,7 @@ double perplexity(RankGroup& group, uint64_t seq, const std::vector<TokenId>& id
 TEST(RealStream, PerplexityStaysFlatWithSinksAndExplodesWithout) {
   const auto path = ebb::testing::real_model_path();
   ASSERT_TRUE(path.has_value()) << ebb::testing::kNoRealModel;
-  std::ifstream file(EBB_SOURCE_DIR "/tests/golden/smollm2_reference.json");
+  std::ifstream file(ebb::test::source_path("tests/golden/smollm2_reference.json"));
   std::vector<TokenId> ids = nlohmann::json::parse(file)["text"]["ids"];
   ASSERT_GE(ids.size(), kTokens);
   ids.resize(kTokens);
@@ -53,8 +54,8 @@ TEST(RealStream, PerplexityStaysFlatWithSinksAndExplodesWithout) {
   setup.model_path = *path;
   setup.device_kv_bytes = 32 << 20;
   setup.rows_max = kChunk;
-  auto profile =
-      models::read_selection_profile(EBB_SOURCE_DIR "/configs/profiles/smollm2-135m-instruct.yaml");
+  auto profile = models::read_selection_profile(
+      ebb::test::source_path("configs/profiles/smollm2-135m-instruct.yaml"));
   ASSERT_TRUE(profile);
   setup.profile = *profile;
   RankGroup group(setup);
