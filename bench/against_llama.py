@@ -12,6 +12,29 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
+
+
+def seconds_of(command):
+    begin = time.monotonic()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.monotonic() - begin
+
+
+def compare_loading(args):
+    """Whole processes: start, load, one token, exit; the file in the page cache. Ebb opens the model twice,
+    as its worker and its coordinator do, and builds the tokenizer."""
+    ebb = [args.ebb, "--model", args.model, "--threads", str(args.threads), "--load"]
+    peer = [args.peer, "-m", args.model, "-t", str(args.threads), "-r", "1", "-p", "0", "-n", "1",
+            "-fa", "1", "--no-warmup"]
+    seconds_of(ebb)  # both have the file in the page cache from here on
+    ours, theirs = [], []
+    for _ in range(args.rounds):
+        ours.append(seconds_of(ebb))
+        theirs.append(seconds_of(peer))
+    a, b = statistics.median(ours), statistics.median(theirs)
+    print(f"{'load, 1 token':<16}{a:>11.3f}s{b:>11.3f}s{a / b:>8.2f}   (whole processes; lower is better)",
+          flush=True)
 
 
 def run_ebb(args, prefill=None, depth=None):
@@ -45,10 +68,14 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--prefill", type=int, nargs="*", default=[7600])
     parser.add_argument("--depth", type=int, nargs="*", default=[0, 4096])
+    parser.add_argument("--load", action="store_true", help="compare the time to load and no more")
     args = parser.parse_args()
     if not args.peer or not os.access(args.peer, os.X_OK):
         sys.exit("against_llama.py: no llama-bench: build llama.cpp and give --peer PATH"
                  " (or LLAMA_BENCH)")
+    if args.load:
+        compare_loading(args)
+        return
     cases = [dict(prefill=n) for n in args.prefill] + [dict(depth=d) for d in args.depth]
     print(f"{'case':<16}{'ebb tok/s':>12}{'peer tok/s':>12}{'ratio':>8}   "
           f"(medians of {args.rounds} alternating runs, {args.threads} threads)")

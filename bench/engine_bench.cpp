@@ -22,6 +22,7 @@ struct Flags {
   std::vector<uint32_t> depths;
   uint32_t decode = 32;
   uint32_t repeat = 3;
+  bool load = false;
 };
 
 class NoExchange : public worker::SelectionExchange {
@@ -122,7 +123,26 @@ void print_case(const char* test, uint32_t depth, uint32_t tokens, double second
   std::fflush(stdout);
 }
 
+/// Everything until the model can decode, and its first token, in seconds: of files that are in the
+/// page cache. The tokenizer is built as the coordinator does it.
+Result<void> time_loading(const Flags& flags) {
+  const auto begin = Clock::now();
+  auto bench = EBB_TRY(Bench::make(flags));
+  const auto ready = Clock::now();
+  EBB_TRY(bench->prefill(1, 1));
+  const auto first = Clock::now();
+  const auto files = EBB_TRY(models::ModelFiles::open(flags.model));
+  EBB_TRY(files->tokenizer());
+  const auto end = Clock::now();
+  const auto seconds = [](auto from, auto to) { return Seconds(to - from).count(); };
+  std::printf(
+      "{\"test\": \"load\", \"engine\": %.4f, \"first_token\": %.4f, \"tokenizer\": %.4f}\n",
+      seconds(begin, ready), seconds(ready, first), seconds(first, end));
+  return {};
+}
+
 Result<void> run_all(const Flags& flags) {
+  if (flags.load) return time_loading(flags);
   auto bench = EBB_TRY(Bench::make(flags));
   uint64_t seq = 0;
   for (uint32_t i = 0; flags.prefill > 0 && i < flags.repeat; ++i) {
@@ -153,6 +173,7 @@ int main(int argc, char** argv) {
   app.add_option("--depth", flags.depths, "Time decoding at this depth (repeatable)");
   app.add_option("--decode", flags.decode, "Tokens decoded in each repetition");
   app.add_option("--repeat", flags.repeat, "Repetitions of each case");
+  app.add_flag("--load", flags.load, "Time loading, the first token and the tokenizer; no more");
   CLI11_PARSE(app, argc, argv);
   auto done = run_all(flags);
   if (!done) std::fprintf(stderr, "ebb-bench: %s\n", done.error().message.c_str());
