@@ -21,7 +21,7 @@ struct Question {
 };
 
 /// The prompt of a question: decode_from is the question's first token, so that a policy has to
-/// find the answer in the haystack by its own decode path; the haystack is prefilled densely.
+/// find the answer in the haystack by its own decode path; the haystack is prefilled.
 struct BuiltQuestion {
   Tokens prompt;             ///< up to where the answer begins
   uint64_t decode_from = 0;  ///< tokens of frame and haystack

@@ -30,11 +30,17 @@ Result<void> check(const HitsOptions& options, const ModelFacts& model) {
   return {};
 }
 
-/// Positions by layer, one list for each step.
+/// Positions by layer, one list for each step in which the layer chose. Sets of single heads become
+/// their union: a buffer keeps a token's rows of all heads together.
 std::map<uint32_t, std::vector<std::vector<uint32_t>>> by_layer(const Answer& answer) {
   std::map<uint32_t, std::vector<std::vector<uint32_t>>> out;
-  for (const auto& step : answer.trace)
-    for (const Selection& selection : step) out[selection.layer].push_back(selection.positions);
+  for (const auto& step : answer.trace) {
+    std::map<uint32_t, std::set<uint32_t>> chosen;
+    for (const Selection& selection : step)
+      chosen[selection.layer].insert(selection.positions.begin(), selection.positions.end());
+    for (const auto& [layer, positions] : chosen)
+      out[layer].emplace_back(positions.begin(), positions.end());
+  }
   return out;
 }
 
@@ -188,7 +194,9 @@ Result<Report> report_hits(const ResultDir& dir) {
       "an LRU of as many rows for each layer that selects, over greedy decode steps; the first "
       "step "
       "fills it and does not count, nor does a decoded token's row when it is first read",
-      "fetched/step: rows missing in a step, mean over the layers that select"};
+      "fetched/step: rows missing in a step in which a layer chooses, mean over these layers; sets "
+      "of "
+      "single heads count as their union"};
   return report;
 }
 

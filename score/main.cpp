@@ -96,6 +96,8 @@ class CommandLine {
         ->capture_default_str();
     command->add_option("--skip", o.skip, "tokens left out at a text's begin")
         ->capture_default_str();
+    command->add_option("--baseline", o.baseline, "what others are compared with, or none")
+        ->capture_default_str();
     measure(command, [this](const Workplace& place) { return run_perplexity(place, perplexity_); });
   }
 

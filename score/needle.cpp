@@ -204,7 +204,7 @@ Result<Report> report_needle(const ResultDir& dir) {
   report.picture = draw(map);
   report.notes = {
       "right: the first number of the answer is the planted one; interval: Wilson's",
-      "the haystack is prefilled densely, question and answer go through the policy's decode path"};
+      "the haystack is prefilled, question and answer go through the policy's decode path"};
   return report;
 }
 

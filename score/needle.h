@@ -1,5 +1,5 @@
 // Needle in a haystack: the sentence "The secret number for CITY is NNNN." planted at a depth of a
-// text, asked for behind it. Length x depth x policy. The haystack is prefilled densely; the
+// text, asked for behind it. Length x depth x policy. The haystack is prefilled; the
 // question and the answer go through the policy's decode path.
 #pragma once
 

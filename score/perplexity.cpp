@@ -16,7 +16,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr const char* kBaseline = "dense";
+constexpr const char* kNoBaseline = "none";
+constexpr size_t kParts = 10;  // of a window, in which perplexity is shown
 constexpr uint64_t kTokensMax = 1 << 24;
 
 Result<void> check(const PerplexityOptions& options) {
@@ -61,7 +62,7 @@ Cell make_cell(const Workplace& place, const PerplexityOptions& options, const M
               fields = std::move(fields)]() -> Result<std::string> {
     const Answer answer = EBB_TRY(backend->run(task));
     Json record = fields;
-    // The first score is the prefill's, the same for every policy.
+    // The first score is the prefill's.
     record["logprobs"] = std::vector<double>(answer.forced.begin() + 1, answer.forced.end());
     record["cost"] = cost_json(answer.cost);
     return record.dump();
@@ -81,13 +82,15 @@ Settings settings_of(const PerplexityOptions& options, const ModelFacts& model,
           {"--context", std::to_string(options.context)},
           {"--decode", std::to_string(options.decode)},
           {"--window", std::to_string(options.window)},
-          {"--skip", std::to_string(options.skip)}};
+          {"--skip", std::to_string(options.skip)},
+          {"--baseline", options.baseline}};
 }
 
 Result<std::vector<TextFile>> read_texts(Backend& backend, const PerplexityOptions& options,
                                          const ModelFacts& model) {
+  const bool is_stream = options.baseline == kNoBaseline;  // the service knows how far it may go
   const uint64_t longest = options.context + window_size(options, 0) + 1;
-  if (longest > model.max_model_len)
+  if (!is_stream && longest > model.max_model_len)
     return invalid("--context + --window + 1 is " + std::to_string(longest) + "; " + model.id +
                    " has a context of " + std::to_string(model.max_model_len) + " tokens");
   if (options.context <= model.prefix.size())
@@ -140,12 +143,13 @@ Records read_records(const ResultDir& dir) {
   return out;
 }
 
-/// dense minus policy for each token of the windows that both have: positive is worse than dense.
-std::vector<std::vector<double>> losses(const PolicyRuns& dense, const PolicyRuns& policy) {
+/// Baseline minus policy for each token of the windows that both have: positive is worse than the
+/// baseline.
+std::vector<std::vector<double>> losses(const PolicyRuns& baseline, const PolicyRuns& policy) {
   std::vector<std::vector<double>> out;
   for (const auto& [window, logprobs] : policy.windows) {
-    const auto paired = dense.windows.find(window);
-    if (paired == dense.windows.end() || paired->second.size() != logprobs.size()) continue;
+    const auto paired = baseline.windows.find(window);
+    if (paired == baseline.windows.end() || paired->second.size() != logprobs.size()) continue;
     out.emplace_back();
     for (size_t i = 0; i < logprobs.size(); ++i)
       out.back().push_back(paired->second[i] - logprobs[i]);
@@ -153,25 +157,40 @@ std::vector<std::vector<double>> losses(const PolicyRuns& dense, const PolicyRun
   return out;
 }
 
-double perplexity_of(const PolicyRuns& runs) {
+/// Over the tokens of all windows that lie in [begin, end) of `kParts` parts.
+Estimate logprob_of(const PolicyRuns& runs, size_t begin, size_t end) {
   std::vector<std::vector<double>> all;
-  for (const auto& [window, logprobs] : runs.windows) all.push_back(logprobs);
-  return std::exp(-batch_means(all).mean);
+  for (const auto& [window, logprobs] : runs.windows) {
+    const auto at = [&](size_t part) {
+      return logprobs.begin() + static_cast<std::ptrdiff_t>(logprobs.size() * part / kParts);
+    };
+    all.emplace_back(at(begin), at(end));
+  }
+  return batch_means(all);
 }
 
+/// `loss` is empty where there is no baseline.
 Json result_json(const std::string& label, const PolicyRuns& runs, const Estimate& loss) {
-  return {{"policy", label},
-          {"family", runs.family},
-          {"rows", runs.rows},
-          {"perplexity", perplexity_of(runs)},
-          {"ratio", std::exp(loss.mean)},
-          {"ratio_low", std::exp(loss.low)},
-          {"ratio_high", std::exp(loss.high)},
-          {"loss_mean", loss.mean},
-          {"loss_standard_error", loss.standard_error},
-          {"tokens", loss.count},
-          {"batches", loss.batches},
-          {"cost", cost_json(runs.cost)}};
+  const Estimate all = logprob_of(runs, 0, kParts);
+  Json parts = Json::array();
+  for (size_t part = 0; part < kParts; ++part)
+    parts.push_back(std::exp(-logprob_of(runs, part, part + 1).mean));
+  Json out{{"policy", label},
+           {"family", runs.family},
+           {"rows", runs.rows},
+           {"perplexity", std::exp(-all.mean)},
+           {"perplexity_by_part", std::move(parts)},
+           {"tokens", all.count},
+           {"cost", cost_json(runs.cost)}};
+  if (loss.count == 0) return out;
+  out.update(Json{{"ratio", std::exp(loss.mean)},
+                  {"ratio_low", std::exp(loss.low)},
+                  {"ratio_high", std::exp(loss.high)},
+                  {"loss_mean", loss.mean},
+                  {"loss_standard_error", loss.standard_error},
+                  {"paired_tokens", loss.count},
+                  {"batches", loss.batches}});
+  return out;
 }
 
 std::vector<std::string> table_row(const Json& result) {
@@ -179,13 +198,14 @@ std::vector<std::string> table_row(const Json& result) {
     const double value = 100 * (result.at(name).get<double>() - 1);
     return (value >= 0 ? "+" : "") + fixed(value, 2);
   };
-  const bool has_interval = result.at("batches").get<uint64_t>() > 1;
+  const bool has_pairs = result.contains("ratio");
+  const bool has_interval = has_pairs && result.at("batches").get<uint64_t>() > 1;
   const Cost cost = cost_from(result.at("cost"));
   const double steps = static_cast<double>(std::max<uint64_t>(1, cost.decoded));
   return {result.at("policy"),
           fixed(result.at("perplexity"), 4),
-          percent("ratio"),
-          has_interval ? percent("ratio_low") + " to " + percent("ratio_high") : "unknown",
+          has_pairs ? percent("ratio") : "-",
+          has_interval ? percent("ratio_low") + " to " + percent("ratio_high") : "-",
           std::to_string(result.at("tokens").get<uint64_t>()),
           speed_text(cost),
           selected_text(cost),
@@ -193,15 +213,32 @@ std::vector<std::string> table_row(const Json& result) {
           fixed(static_cast<double>(cost.restored_records) / steps, 1)};
 }
 
+/// Perplexity along the windows: for streams that are compared with nothing.
+LineChart chart_along(const ResultDir& dir, const Json& results) {
+  LineChart chart{"Perplexity along the text", "tenth of the window", "perplexity", {}, {}};
+  chart.title += ", " + setting(dir.settings(), "--decode") + " tokens";
+  for (const Json& result : results) {
+    ChartLine line{result.at("policy"), {}};
+    double part = 0;
+    for (const double value : result.at("perplexity_by_part").get<std::vector<double>>())
+      line.points.push_back({++part, value, value, value});
+    chart.lines.push_back(std::move(line));
+  }
+  return chart;
+}
+
 LineChart chart_of(const ResultDir& dir, const Json& results) {
+  const std::string baseline = setting(dir.settings(), "--baseline");
+  if (baseline == kNoBaseline) return chart_along(dir, results);
   LineChart chart;
-  chart.title = "Perplexity against dense, context " + setting(dir.settings(), "--context");
+  chart.title =
+      "Perplexity against " + baseline + ", context " + setting(dir.settings(), "--context");
   chart.x_label = "tokens that a sparse layer reads (budget)";
-  chart.y_label = "more than dense, %";
+  chart.y_label = "more than " + baseline + ", %";
   chart.baseline = 0;
   std::map<std::string, ChartLine> lines;
   for (const Json& result : results) {
-    if (result.at("policy") == kBaseline) continue;
+    if (result.at("policy") == baseline || !result.contains("ratio")) continue;
     ChartLine& line = lines[result.at("family")];
     line.name = result.at("family");
     const auto percent = [&](const char* name) {
@@ -223,7 +260,7 @@ LineChart chart_of(const ResultDir& dir, const Json& results) {
 Result<cli::Exit> run_perplexity(const Workplace& place, const PerplexityOptions& options) {
   // 1. Can it be done? Before the folder is touched.
   EBB_TRY_VOID(check(options));
-  const auto policies = EBB_TRY(policies_with_dense(options.policies));
+  const auto policies = EBB_TRY(policies_with(options.baseline, options.policies));
   const ModelFacts model = EBB_TRY(place.backend->model());
   const auto texts = EBB_TRY(read_texts(*place.backend, options, model));
   ResultDir dir =
@@ -242,25 +279,27 @@ Result<cli::Exit> run_perplexity(const Workplace& place, const PerplexityOptions
 Result<Report> report_perplexity(const ResultDir& dir) {
   const Records records = read_records(dir);
   Report report;
-  report.table = {{"policy", "perplexity", "vs dense %", "95 % interval", "tokens", "decode tok/s",
-                   "selected/token", "hot hits", "restored/token"}};
+  report.table = {{"policy", "perplexity", "vs baseline %", "95 % interval", "tokens",
+                   "decode tok/s", "selected/token", "hot hits", "restored/token"}};
   Json results = Json::array();
-  const auto dense = records.by_policy.find(kBaseline);
+  const auto baseline = records.by_policy.find(setting(dir.settings(), "--baseline"));
   for (const std::string& label : records.order) {
-    if (dense == records.by_policy.end()) break;
     const PolicyRuns& runs = records.by_policy.at(label);
-    results.push_back(result_json(label, runs, batch_means(losses(dense->second, runs))));
+    Estimate loss;
+    if (baseline != records.by_policy.end()) loss = batch_means(losses(baseline->second, runs));
+    results.push_back(result_json(label, runs, loss));
     report.table.push_back(table_row(results.back()));
   }
   report.picture = draw(chart_of(dir, results));
   report.results = results.dump();
   report.notes = {
-      "vs dense: exp of the mean difference of log-probabilities on the same tokens; its interval "
+      "vs baseline: exp of the mean difference of log-probabilities on the same tokens; its "
+      "interval "
       "is of batch means over consecutive tokens, for these texts",
       "selected/token is summed over the layers that select; KL is not available: the service "
       "returns no whole distributions"};
-  if (dense == records.by_policy.end())
-    report.notes.push_back("no window of dense was scored: there is nothing to compare with");
+  if (baseline == records.by_policy.end())
+    report.notes.push_back("there is no baseline to compare with");
   return report;
 }
 

@@ -84,18 +84,28 @@ std::string list_text(const std::vector<uint64_t>& values) {
 
 std::string list_text(const std::vector<double>& values) { return Json(values).dump(); }
 
-Result<std::vector<PolicyText>> policies_with_dense(const std::string& text) {
+Result<std::vector<PolicyText>> policies_with(const std::string& baseline,
+                                              const std::string& text) {
   auto policies = EBB_TRY(parse_policies(text));
-  const bool has_dense =
-      std::any_of(policies.begin(), policies.end(),
-                  [](const PolicyText& policy) { return policy.label == "dense"; });
-  if (!has_dense) policies.insert(policies.begin(), PolicyText{"dense", "dense", {}});
+  if (baseline == "none") return policies;
+  auto first = EBB_TRY(parse_policies(baseline));
+  if (first.size() != 1) return invalid("--baseline is not one policy: \"" + baseline + "\"");
+  const bool has_it = std::any_of(policies.begin(), policies.end(), [&](const PolicyText& policy) {
+    return policy.label == first[0].label;
+  });
+  if (!has_it) policies.insert(policies.begin(), first[0]);
   return policies;
 }
 
+Result<std::vector<PolicyText>> policies_with_dense(const std::string& text) {
+  return policies_with("dense", text);
+}
+
 std::vector<std::string> policy_order(const ResultDir& dir) {
+  const std::string baseline = setting(dir.settings(), "--baseline");
   std::vector<std::string> labels;
-  const auto policies = policies_with_dense(setting(dir.settings(), "--policies"));
+  const auto policies =
+      policies_with(baseline.empty() ? "dense" : baseline, setting(dir.settings(), "--policies"));
   if (!policies) return labels;
   for (const PolicyText& policy : *policies) labels.push_back(policy.label);
   return labels;

@@ -30,9 +30,10 @@ Result<void> check_lengths(const std::vector<uint64_t>& lengths, uint64_t answer
 std::string list_text(const std::vector<uint64_t>& values);
 std::string list_text(const std::vector<double>& values);
 
-/// The policies asked for, dense first where it is not among them.
+/// The policies asked for, `baseline` first where it is not among them; "none": no baseline.
+Result<std::vector<PolicyText>> policies_with(const std::string& baseline, const std::string& text);
 Result<std::vector<PolicyText>> policies_with_dense(const std::string& text);
-/// Labels of the run's policies in the order of the command line, dense among them.
+/// Labels of the run's policies in the order of the command line, its baseline among them.
 std::vector<std::string> policy_order(const ResultDir& dir);
 /// Rows that a sparse layer reads of an n-token context, as the policy's text says; n where it does
 /// not.

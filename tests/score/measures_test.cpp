@@ -121,7 +121,7 @@ TEST(HitsRun, SimulatesBuffersOverTheTrace) {
     EXPECT_TRUE(task.trace);
     if (is_dense(task)) return answer;
     for (uint32_t step = 0; step < task.max_tokens; ++step)
-      answer.trace.push_back({{2, {step % 4, 50}}, {7, {1, 2}}});
+      answer.trace.push_back({{2, {step % 4, 50}}, {7, {1}}, {7, {2, 1}}});  // 7 by heads
     return answer;
   });
   HitsOptions options;

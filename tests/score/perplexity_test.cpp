@@ -70,6 +70,21 @@ TEST_F(PerplexityTest, IsPairedWithDenseOnTheSameTokens) {
   EXPECT_THAT(at_.file("picture.svg"), HasSubstr("</svg>"));
 }
 
+TEST_F(PerplexityTest, AStreamNeedsNoBaselineAndNoRoomInTheContext) {
+  options_.policies = "streaming:sinks=4,window=60";
+  options_.baseline = "none";
+  options_.texts = {at_.dir.file("long.txt", std::string(5000, 'x'))};
+  options_.decode = 4500;
+  options_.window = 0;
+  ASSERT_EQ(*run_perplexity(at_.place, options_), cli::kOk) << at_.kept.err.str();
+  const json result = summary()["results"][0];
+  EXPECT_EQ(tasks_.size(), 1u);
+  EXPECT_FALSE(result.contains("ratio"));
+  EXPECT_EQ(result["tokens"], 4500);
+  EXPECT_EQ(result["perplexity_by_part"].size(), 10u);
+  EXPECT_NEAR(result["perplexity_by_part"][9].get<double>(), std::exp(1.1), 1e-9);
+}
+
 TEST_F(PerplexityTest, DenseIsAlwaysThere) {
   options_.policies = "tidal";
   ASSERT_EQ(*run_perplexity(at_.place, options_), cli::kOk);
