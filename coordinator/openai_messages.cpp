@@ -25,7 +25,8 @@ class MessageReader {
   MessageReader(JsonNode node, std::string path, std::optional<ApiError>& error)
       : node_(node), path_(std::move(path)), error_(error), fields_(node, path_ + ".", error) {}
 
-  /// The message; `differs` is set when its two forms do.
+  /// The message; `differs` is set when its two forms do. What is null is left out, as transformers
+  /// does, but for the content in the form that the client gave.
   TwoForms read(bool& differs) {
     const std::string role = read_role();
     if (fields_.failed()) return {};
@@ -46,7 +47,12 @@ class MessageReader {
       if (name == "role") {
         put(name, jinja::Value(role));
       } else if (name == "content") {
-        if (!content.wanted.is_none()) put(name, std::move(content));
+        if (!content.wanted.is_none()) {
+          put(name, std::move(content));
+        } else {  // templates tell none from absence
+          given.entries.emplace_back(name, jinja::Value());
+          differs = true;
+        }
       } else if (name == "tool_calls") {
         if (!calls.wanted.is_none()) put(name, std::move(calls));
       } else if (const JsonNode value = *node_.find(name); value.kind() != JsonKind::kNull) {

@@ -50,7 +50,8 @@ struct OpenAiRequest {
   std::string model;            ///< empty: the served one
   std::vector<Prompt> prompts;  ///< completions: at least one
   models::ChatInput chat;       ///< chat: at least one message, each with role; no local_time yet
-  /// Where arguments of tool calls came as text: chat.messages has them as objects, this as text.
+  /// Where arguments of tool calls came as text, or content as null: chat.messages has them as
+  /// objects, and without that content; this has them as they came.
   std::optional<models::jinja::List> messages_as_given;
   uint32_t n = 1;
   std::optional<uint32_t> max_tokens;

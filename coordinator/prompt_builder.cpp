@@ -26,21 +26,36 @@ void join_parts(models::jinja::List& messages) {
   }
 }
 
+bool has_parts(const models::jinja::List& messages) {
+  return std::any_of(messages.begin(), messages.end(), [](const models::jinja::Value& message) {
+    const models::jinja::Value* content = message.dict()->find("content");
+    return content != nullptr && content->list() != nullptr;
+  });
+}
+
 /// Arguments of tool calls are objects for most templates; some put them into the text as they are
-/// and fail with objects.
+/// and fail with objects. Some ask whether the content is none, and fail where it is not there.
+/// Some read parts, but not in messages of every role.
 Result<std::string> render_chat(const models::ChatTemplate& chat_template,
                                 const OpenAiRequest& request) {
   models::ChatInput input = request.chat;
   const std::time_t now = std::time(nullptr);
   localtime_r(&now, &input.local_time.emplace());
-  const bool joins = !chat_template.takes_content_parts(input);
-  if (joins) join_parts(input.messages);
-  auto text = chat_template.render(input);
-  if (text || !request.messages_as_given) return text;
-  input.messages = *request.messages_as_given;
-  if (joins) join_parts(input.messages);
-  auto second = chat_template.render(input);
-  return second ? second : text;
+  const bool knows_parts = chat_template.takes_content_parts(input);
+  const auto render = [&](const models::jinja::List& messages, bool joins) {
+    input.messages = messages;
+    if (joins) join_parts(input.messages);
+    return chat_template.render(input);
+  };
+  auto text = render(request.chat.messages, !knows_parts);
+  if (text || text.error().code != Code::kInvalid) return text;
+  if (request.messages_as_given) {
+    if (auto second = render(*request.messages_as_given, !knows_parts)) return second;
+  }
+  if (knows_parts && has_parts(request.chat.messages)) {
+    if (auto second = render(request.chat.messages, true)) return second;
+  }
+  return text;
 }
 
 std::optional<ApiError> chat_tokens(const ApiContext& context, const OpenAiRequest& request,

@@ -22,25 +22,30 @@ struct NamedTemplate {
 
 constexpr const char* kReasoningNames[] = {"reasoning_content", "thinking", "reasoning"};
 
-/// A message as templates should see it: without what is null, and with its reasoning under the
-/// names that they know, whichever it came under.
+/// A message as templates should see it: with its reasoning under the names that they know,
+/// whichever it came under. As transformers does it, order included.
 jinja::Value normalized(const jinja::Value& message) {
   const jinja::Dict* given = message.dict();
-  if (given == nullptr) return message;
-  jinja::Dict out;
-  for (const auto& [name, value] : given->entries) {
-    if (!value.is_none()) out.entries.emplace_back(name, value);
-  }
   const jinja::Value* reasoning = nullptr;
   for (const char* name : kReasoningNames) {
-    if (reasoning == nullptr) reasoning = given->find(name);
+    if (given == nullptr || reasoning != nullptr) break;
+    reasoning = given->find(name);
     if (reasoning != nullptr && reasoning->is_none()) reasoning = nullptr;
   }
-  if (reasoning == nullptr) return out;
-  if (out.find("thinking") == nullptr) {
-    out.entries.insert(out.entries.begin(), {"thinking", *reasoning});
+  if (reasoning == nullptr) return message;
+  const auto old_value = [&](const char* name) {
+    const jinja::Value* value = given->find(name);
+    return value != nullptr ? *value : *reasoning;
+  };
+  jinja::Dict out;
+  out.entries.emplace_back("thinking", old_value("thinking"));
+  bool is_there = false;
+  for (const auto& [name, value] : given->entries) {
+    const bool content = name == "reasoning_content";
+    is_there = is_there || content;
+    if (name != "thinking") out.entries.emplace_back(name, content ? *reasoning : value);
   }
-  out.set("reasoning_content", *reasoning);
+  if (!is_there) out.entries.emplace_back("reasoning_content", *reasoning);
   return out;
 }
 
@@ -78,27 +83,28 @@ Result<OpenMessage> open_message(const jinja::List& messages, const std::string&
   return invalid("the last message has no text to continue");
 }
 
-bool holds_text(const jinja::Value& value, std::string_view text) {
-  if (const std::string* own = value.string()) return own->find(text) != std::string::npos;
-  if (const jinja::List* list = value.list()) {
-    return std::any_of(list->begin(), list->end(),
-                       [&](const jinja::Value& element) { return holds_text(element, text); });
+constexpr std::string_view kMarkBegin = "#ebb-cut-";
+
+/// The longest run of zeros behind a kMarkBegin within `value`.
+size_t longest_mark(const jinja::Value& value) {
+  size_t longest = 0;
+  if (const std::string* text = value.string()) {
+    const auto begin = [&](size_t from) { return jinja::find_text(*text, kMarkBegin, from); };
+    for (size_t at = begin(0); at != text->npos; at = begin(at)) {
+      at += kMarkBegin.size();
+      longest = std::max(longest, std::min(text->find_first_not_of('0', at), text->size()) - at);
+    }
+  } else if (const jinja::List* list = value.list()) {
+    for (const jinja::Value& element : *list) longest = std::max(longest, longest_mark(element));
+  } else if (const jinja::Dict* dict = value.dict()) {
+    for (const auto& entry : dict->entries) longest = std::max(longest, longest_mark(entry.second));
   }
-  const jinja::Dict* dict = value.dict();
-  if (dict == nullptr) return false;
-  return std::any_of(dict->entries.begin(), dict->entries.end(),
-                     [&](const auto& entry) { return holds_text(entry.second, text); });
+  return longest;
 }
 
 /// Text that occurs nowhere in `messages`.
 std::string unused_mark(const jinja::List& messages) {
-  for (uint32_t i = 0;; ++i) {
-    std::string mark = "#ebb-cut-" + std::to_string(i) + "#";
-    const bool used = std::any_of(messages.begin(), messages.end(), [&](const jinja::Value& value) {
-      return holds_text(value, mark);
-    });
-    if (!used) return mark;
-  }
+  return std::string(kMarkBegin) + std::string(longest_mark(messages) + 1, '0') + "#";
 }
 
 std::string_view stripped(std::string_view text, jinja::Sides sides) {
@@ -111,7 +117,7 @@ Result<std::string> cut_at_mark(std::string text, const std::string& mark,
                                 std::string_view message) {
   const size_t cut = text.rfind(mark);
   if (cut == std::string::npos ||
-      text.find(stripped(message, jinja::Sides::kBoth)) == std::string::npos) {
+      jinja::find_text(text, stripped(message, jinja::Sides::kBoth)) == std::string::npos) {
     return invalid("the model's chat template changes or leaves out the last message");
   }
   const bool keeps_blanks = text.compare(cut + mark.size(), 1, " ") == 0;

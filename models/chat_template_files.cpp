@@ -52,12 +52,11 @@ SpecialTexts special_texts(JsonValue config, JsonValue map) {
   return texts;
 }
 
-Error bad_template(const std::string& what) {
-  return invalid("tokenizer_config.json: chat_template " + what);
-}
-
-/// A template, or a list of {"name", "template"}.
-Result<std::vector<ChatTemplateSource>> templates_of(JsonValue config) {
+/// What the file's "chat_template" holds: a template, or a list of {"name", "template"}.
+Result<std::vector<ChatTemplateSource>> templates_of(JsonValue config, const char* file) {
+  const auto bad_template = [&](const std::string& what) {
+    return invalid(std::string(file) + ": chat_template " + what);
+  };
   std::vector<ChatTemplateSource> sources;
   const auto found = config.find("chat_template");
   if (!found || found->is_null()) return sources;
@@ -126,10 +125,14 @@ Result<std::unique_ptr<ChatTemplate>> load_chat_template(const GgufFile& file) {
 }
 
 Result<std::unique_ptr<ChatTemplate>> load_chat_template(const ChatTemplateFiles& files) {
-  const auto config = EBB_TRY(parse_json(files.tokenizer_config, "tokenizer_config.json"));
+  constexpr const char* kConfigFile = "tokenizer_config.json";
+  constexpr const char* kOlderFile = "chat_template.json";
+  const auto config = EBB_TRY(parse_json(files.tokenizer_config, kConfigFile));
+  const auto older = EBB_TRY(parse_json(files.template_json, kOlderFile));
   const auto map = EBB_TRY(parse_json(files.special_tokens_map, "special_tokens_map.json"));
   std::vector<ChatTemplateSource> sources = files.templates;
-  if (sources.empty()) sources = EBB_TRY(templates_of(config->root()));
+  if (sources.empty()) sources = EBB_TRY(templates_of(config->root(), kConfigFile));
+  if (sources.empty()) sources = EBB_TRY(templates_of(older->root(), kOlderFile));
   return parse_or_none(std::move(sources), special_texts(config->root(), map->root()));
 }
 

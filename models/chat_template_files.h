@@ -23,6 +23,9 @@ struct ChatTemplateFiles {
   /// chat_template.jinja as "default", additional_chat_templates/NAME.jinja as NAME. They go before
   /// what tokenizer_config.json says under "chat_template".
   std::vector<ChatTemplateSource> templates;
+  /// chat_template.json, {"chat_template": ...}, which processors of older releases wrote; counts
+  /// when the others have none. Empty: no such file.
+  std::string_view template_json{};
 };
 
 /// Null: the model has no template. Errors: kInvalid (JSON, a field of a wrong type: names file and

@@ -187,6 +187,8 @@ Result<std::unique_ptr<ChatTemplate>> HuggingFaceModel::chat_template() const {
   files.tokenizer_config = config;
   files.special_tokens_map = map;
   files.templates = EBB_TRY(read_templates());
+  const std::string older = EBB_TRY(read_optional("chat_template.json", kTemplateBytesMax));
+  files.template_json = older;
   auto parsed = load_chat_template(files);
   if (!parsed) return with_context("model directory " + path_, parsed.error());
   return parsed;

@@ -145,14 +145,13 @@ Result<Value> Machine::make_dict(GivenValues given) {
         if (parts == nullptr || parts->size() != 2 || (*parts)[0].string() == nullptr) {
           return invalid("needs pairs of a string and a value");
         }
-        EBB_TRY_VOID(budget_.read(dict.entries.size()));
-        dict.set(*(*parts)[0].string(), (*parts)[1]);
+        EBB_TRY_VOID(store(dict, *(*parts)[0].string(), (*parts)[1], budget_));
       }
     }
   }
   for (auto& [name, value] : given.by_name) {
     EBB_TRY_VOID(check_content(value));
-    dict.set(name, std::move(value));
+    EBB_TRY_VOID(store(dict, name, std::move(value), budget_));
   }
   return Value(std::move(dict));
 }

@@ -111,7 +111,12 @@ struct Key {
       paths.push_back(EBB_TRY(Path::read(attribute)));
       return {};
     }
-    for (std::string_view part : split(*attribute.string(), ",", -1)) {
+    constexpr size_t kNamesMax = 64;
+    const auto names = split(*attribute.string(), ",", -1);
+    if (names.size() > kNamesMax) {
+      return invalid("sort: at most " + std::to_string(kNamesMax) + " attributes");
+    }
+    for (std::string_view part : names) {
       paths.push_back(EBB_TRY(Path::read(Value(std::string(part)))));
     }
     return {};

@@ -133,14 +133,15 @@ Result<Value> Machine::evaluate(const ListDisplay& node, Place) {
   return Value(std::move(list));
 }
 
-Result<Value> Machine::evaluate(const DictDisplay& node, Place) {
+Result<Value> Machine::evaluate(const DictDisplay& node, Place place) {
   Dict dict;
   for (const auto& [key_expression, expression] : node.entries) {
     const Value key = EBB_TRY(evaluate(key_expression));
     if (key.string() == nullptr) {
       return at_place(key_expression->place, unsupported("a mapping's key that is no string"));
     }
-    dict.set(*key.string(), EBB_TRY(evaluate_content(expression)));
+    Value value = EBB_TRY(evaluate_content(expression));
+    EBB_TRY_VOID(placed(place, store(dict, *key.string(), std::move(value), budget_)));
   }
   return Value(std::move(dict));
 }

@@ -1,12 +1,12 @@
 #include "models/jinja/format.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 #include <cstdio>
 #include <optional>
 
 #include "models/jinja/arithmetic.h"
+#include "models/jinja/members.h"
 #include "models/jinja/print.h"
 #include "models/jinja/text.h"
 
@@ -70,7 +70,7 @@ class Formatter {
     left_.remove_prefix(1);
     return c;
   }
-  bool sees_digit() const { return !left_.empty() && std::isdigit(uint8_t(left_[0])) != 0; }
+  bool sees_digit() const { return !left_.empty() && left_[0] >= '0' && left_[0] <= '9'; }
 
   Result<size_t> read_number(size_t limit) {
     size_t number = 0;
@@ -115,8 +115,7 @@ class Formatter {
     if (c.key) {
       const Dict* dict = arguments_.dict();
       if (dict == nullptr) return invalid("format: '%(key)' needs a mapping");
-      EBB_TRY_VOID(budget_.read(dict->entries.size() * (1 + c.key->size())));
-      const Value* found = dict->find(*c.key);
+      const Value* found = EBB_TRY(look_up(*dict, *c.key, budget_));
       if (found == nullptr) return invalid("format: no key '" + std::string(*c.key) + "'");
       return *found;
     }

@@ -214,8 +214,7 @@ Result<void> Machine::assign_name(const Target& target, const Value& value, Plac
   Namespace* space = find_name(target.name).name_space();
   if (space == nullptr) return at_place(place, invalid("'" + target.name + "' is no namespace"));
   EBB_TRY_VOID(placed(place, check_content(value)));
-  space->attributes.set(target.attribute, value);
-  return {};
+  return placed(place, store(space->attributes, target.attribute, value, budget_));
 }
 
 Result<std::string> render(const Body& body, const Dict& variables, const RenderOptions& options) {

@@ -47,9 +47,9 @@ Value loop_attribute(const Value& subject, const LoopState& loop, std::string_vi
 }
 
 /// What is no element: a method, an attribute of a namespace or loop.
-Value own_attribute(const Value& subject, std::string_view name) {
+Result<Value> own_attribute(const Value& subject, std::string_view name, Budget& budget) {
   if (Namespace* space = subject.name_space()) {
-    const Value* found = space->attributes.find(name);
+    const Value* found = EBB_TRY(look_up(space->attributes, name, budget));
     return found != nullptr ? *found : Value::undefined(name);
   }
   if (const LoopState* loop = subject.loop()) return loop_attribute(subject, *loop, name);
@@ -92,10 +92,9 @@ Result<Value> item_of(const Value& subject, const Value& key, Budget& budget) {
   if (const std::string* name = key.string()) {
     EBB_TRY_VOID(budget.read(name->size()));
     if (const Dict* dict = subject.dict()) {
-      EBB_TRY_VOID(budget.read(dict->entries.size()));
-      if (const Value* found = dict->find(*name)) return *found;
+      if (const Value* found = EBB_TRY(look_up(*dict, *name, budget))) return *found;
     }
-    return own_attribute(subject, *name);
+    return own_attribute(subject, *name, budget);
   }
   const auto place = as_integer(key);
   if (!place) return Value::undefined(std::string("element by ") + key.type_name());
@@ -118,11 +117,21 @@ Result<Value> item_of(const Value& subject, const Value& key, Budget& budget) {
 Result<Value> attribute_of(const Value& subject, std::string_view name, Budget& budget) {
   if (subject.is_undefined()) return invalid(subject.undefined_text());
   if (const Dict* dict = subject.dict(); dict != nullptr && !is_dict_attribute(name)) {
-    EBB_TRY_VOID(budget.read(dict->entries.size()));
-    const Value* found = dict->find(name);
+    const Value* found = EBB_TRY(look_up(*dict, name, budget));
     return found != nullptr ? *found : Value::undefined(name);
   }
-  return own_attribute(subject, name);
+  return own_attribute(subject, name, budget);
+}
+
+Result<const Value*> look_up(const Dict& dict, std::string_view key, Budget& budget) {
+  EBB_TRY_VOID(budget.read(dict.entries.size() * (1 + key.size() / 8)));
+  return dict.find(key);
+}
+
+Result<void> store(Dict& dict, std::string_view key, Value value, Budget& budget) {
+  EBB_TRY_VOID(budget.read(dict.entries.size() * (1 + key.size() / 8)));
+  dict.set(key, std::move(value));
+  return {};
 }
 
 Result<bool> contains(const Value& haystack, const Value& needle, Budget& budget) {
@@ -130,7 +139,7 @@ Result<bool> contains(const Value& haystack, const Value& needle, Budget& budget
   if (const std::string* text = haystack.string()) {
     if (needle.string() == nullptr) return wrong_type("string", needle);
     EBB_TRY_VOID(budget.read(text->size()));
-    return text->find(*needle.string()) != std::string::npos;
+    return find_text(*text, *needle.string()) != std::string::npos;
   }
   if (haystack.sequence() != nullptr) {
     for (const Value& element : EBB_TRY(elements_of(haystack, budget))) {
@@ -140,10 +149,10 @@ Result<bool> contains(const Value& haystack, const Value& needle, Budget& budget
   }
   const Dict* dict = haystack.dict();
   if (dict == nullptr) return wrong_type("container", haystack);
-  EBB_TRY_VOID(budget.read(dict->entries.size()));
   const bool tuple = needle.sequence() && needle.sequence()->kind == SequenceKind::kTuple;
   if (needle.depth() > 0 && !tuple) return wrong_type("key of a mapping", needle);
-  return needle.string() != nullptr && dict->find(*needle.string()) != nullptr;
+  if (needle.string() == nullptr) return false;
+  return EBB_TRY(look_up(*dict, *needle.string(), budget)) != nullptr;
 }
 
 Result<void> check_content(const Value& value) {
@@ -159,6 +168,10 @@ Result<Path> Path::read(const Value& attribute) {
     return path;
   }
   if (attribute.string() == nullptr) return wrong_type("attribute's name", attribute);
+  constexpr size_t kNameBytesMax = 1024;
+  if (attribute.string()->size() > kNameBytesMax) {
+    return invalid("an attribute's name has at most " + std::to_string(kNameBytesMax) + " bytes");
+  }
   constexpr size_t kDigitsMax = 9;
   for (std::string_view part : split(*attribute.string(), ".", -1)) {
     const bool number =

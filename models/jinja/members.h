@@ -19,6 +19,10 @@ Result<Value> item_of(const Value& subject, const Value& key, Budget& budget);
 /// subject.name as Jinja looks it up: a method, then an element of that key. The same errors.
 Result<Value> attribute_of(const Value& subject, std::string_view name, Budget& budget);
 
+/// dict.find() and dict.set(), paid for: keys are looked at one by one.
+Result<const Value*> look_up(const Dict& dict, std::string_view key, Budget& budget);
+Result<void> store(Dict& dict, std::string_view key, Value value, Budget& budget);
+
 /// Python's `needle in haystack`. Errors: kInvalid where Python has a TypeError.
 Result<bool> contains(const Value& haystack, const Value& needle, Budget& budget);
 

@@ -180,7 +180,8 @@ Result<Value> run_values(const Value& subject, const Arguments&, CallContext& co
 Result<Value> run_get(const Value& subject, const Arguments& arguments, CallContext& context) {
   const Dict* dict = EBB_TRY(mapping(subject, context.budget));
   const bool known = EBB_TRY(contains(subject, *arguments[0], context.budget));
-  return known ? *dict->find(*arguments[0]->string()) : argument_or(arguments, 1, Value());
+  return known ? *EBB_TRY(look_up(*dict, *arguments[0]->string(), context.budget))
+               : argument_or(arguments, 1, Value());
 }
 
 Result<Value> run_copy(const Value& subject, const Arguments&, CallContext&) { return subject; }

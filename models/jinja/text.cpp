@@ -1,6 +1,7 @@
 #include "models/jinja/text.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "models/utf8.h"
 
@@ -58,6 +59,13 @@ int64_t clamp_place(int64_t place, int64_t size, int64_t low, int64_t high) {
 
 }  // namespace
 
+size_t find_text(std::string_view text, std::string_view what, size_t from) {
+  if (from > text.size()) return std::string_view::npos;
+  const void* found = memmem(text.data() + from, text.size() - from, what.data(), what.size());
+  if (found == nullptr) return std::string_view::npos;
+  return static_cast<size_t>(static_cast<const char*>(found) - text.data());
+}
+
 size_t character_bytes(std::string_view text) {
   return std::max<size_t>(1, utf8_sequence_length(text));
 }
@@ -114,7 +122,7 @@ std::vector<std::string_view> split(std::string_view text, std::string_view sepa
                                     int64_t splits_max) {
   std::vector<std::string_view> parts;
   while (splits_max < 0 || static_cast<int64_t>(parts.size()) < splits_max) {
-    const size_t at = text.find(separator);
+    const size_t at = find_text(text, separator);
     if (at == std::string_view::npos) break;
     parts.push_back(text.substr(0, at));
     text.remove_prefix(at + separator.size());
@@ -198,9 +206,8 @@ std::vector<std::string_view> split_lines(std::string_view text) {
 
 size_t count_occurrences(std::string_view text, std::string_view what) {
   size_t count = 0;
-  for (size_t at = text.find(what); at != text.npos; at = text.find(what, at + what.size())) {
-    ++count;
-  }
+  size_t at = find_text(text, what);
+  for (; at != text.npos; at = find_text(text, what, at + what.size())) ++count;
   return count;
 }
 
@@ -217,7 +224,7 @@ std::string replace(std::string_view text, std::string_view what, std::string_vi
     }
     return out += text;
   }
-  for (size_t at; count != 0 && (at = text.find(what)) != text.npos; --count) {
+  for (size_t at; count != 0 && (at = find_text(text, what)) != text.npos; --count) {
     out += text.substr(0, at);
     out += with;
     text.remove_prefix(at + what.size());

@@ -10,6 +10,10 @@
 
 namespace ebb::models::jinja {
 
+/// Where `what` first stands at `from` or behind; npos. Linear in both sizes, which std::string's
+/// own search is not.
+size_t find_text(std::string_view text, std::string_view what, size_t from = 0);
+
 /// Bytes of the code point that begins at `text`; an invalid byte counts as one of its own.
 size_t character_bytes(std::string_view text);
 size_t count_characters(std::string_view text);

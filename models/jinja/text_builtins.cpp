@@ -106,6 +106,9 @@ Result<Value> run_edge(const Value& subject, const Arguments& arguments, CallCon
   for (const Value& part : several->elements) {
     EBB_TRY_VOID(context.budget.step());
     if (part.string() == nullptr) return wrong_type("string", part);
+    if (part.string()->size() <= text.size()) {
+      EBB_TRY_VOID(context.budget.read(part.string()->size()));
+    }
     if (fits(text, *part.string())) return Value(true);
   }
   return Value(false);
@@ -130,10 +133,16 @@ Result<Value> run_remove_suffix(const Value& subject, const Arguments& arguments
   return built(text, context.budget);
 }
 
+/// Looking for the last place takes as long as both sizes multiplied, at worst.
+Result<size_t> find_last(std::string_view text, std::string_view part, Budget& budget) {
+  EBB_TRY_VOID(budget.read(text.size() * part.size()));
+  return text.rfind(part);
+}
+
 using Splitter = std::vector<std::string_view> (*)(std::string_view, std::string_view, int64_t);
 using SpaceSplitter = std::vector<std::string_view> (*)(std::string_view, int64_t);
 
-template <Splitter split_by, SpaceSplitter split_by_space>
+template <Splitter split_by, SpaceSplitter split_by_space, bool from_right>
 Result<Value> run_split(const Value& subject, const Arguments& arguments, CallContext& context) {
   const std::string_view text = EBB_TRY(method_text(subject, context.budget));
   const MaybeText separator = EBB_TRY(text_argument(arguments, 0));
@@ -141,6 +150,7 @@ Result<Value> run_split(const Value& subject, const Arguments& arguments, CallCo
   if (!separator) return built_list(split_by_space(text, splits_max), context.budget);
   if (separator->empty()) return invalid("split() by an empty separator");
   EBB_TRY_VOID(context.budget.step(count_occurrences(text, *separator)));
+  if (from_right) EBB_TRY_VOID(context.budget.read(text.size() * separator->size()));
   return built_list(split_by(text, *separator, splits_max), context.budget);
 }
 
@@ -157,7 +167,8 @@ Result<Value> run_partition(const Value& subject, const Arguments& arguments,
   const std::string_view text = EBB_TRY(method_text(subject, context.budget));
   const std::string_view separator = EBB_TRY(needed_text(arguments, 0));
   if (separator.empty()) return invalid("partition() by an empty separator");
-  const size_t at = from_right ? text.rfind(separator) : text.find(separator);
+  const size_t at =
+      from_right ? EBB_TRY(find_last(text, separator, context.budget)) : find_text(text, separator);
   std::array<std::string_view, 3> parts = {text, "", ""};
   if (at != text.npos) {
     parts = {text.substr(0, at), separator, text.substr(at + separator.size())};
@@ -173,7 +184,8 @@ template <bool from_right, bool must>
 Result<Value> run_find(const Value& subject, const Arguments& arguments, CallContext& context) {
   const std::string_view text = EBB_TRY(method_text(subject, context.budget));
   const std::string_view part = EBB_TRY(needed_text(arguments, 0));
-  const size_t at = from_right ? text.rfind(part) : text.find(part);
+  const size_t at =
+      from_right ? EBB_TRY(find_last(text, part, context.budget)) : find_text(text, part);
   if (at == text.npos && must) return invalid("the text does not hold what is looked for");
   if (at == text.npos) return Value(int64_t{-1});
   return Value(static_cast<int64_t>(count_characters(text.substr(0, at))));
@@ -445,8 +457,8 @@ std::span<const Builtin> text_methods() {
       Builtin{"endswith", {"suffix"}, 1, run_edge<ends_with>},
       Builtin{"removeprefix", {"prefix"}, 1, run_remove_prefix},
       Builtin{"removesuffix", {"suffix"}, 1, run_remove_suffix},
-      Builtin{"split", {"sep", "maxsplit"}, 0, run_split<split, split_at_space>},
-      Builtin{"rsplit", {"sep", "maxsplit"}, 0, run_split<split_right, split_right_at_space>},
+      Builtin{"split", {"sep", "maxsplit"}, 0, run_split<split, split_at_space, false>},
+      Builtin{"rsplit", {"sep", "maxsplit"}, 0, run_split<split_right, split_right_at_space, true>},
       Builtin{"splitlines", {"keepends"}, 0, run_split_lines},
       Builtin{"partition", {"sep"}, 1, run_partition<false>},
       Builtin{"rpartition", {"sep"}, 1, run_partition<true>},

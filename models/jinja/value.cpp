@@ -50,7 +50,7 @@ Result<bool> equal_dicts(const Dict& a, const Dict& b, Budget& budget) {
   if (a.entries.size() != b.entries.size()) return false;
   EBB_TRY_VOID(budget.step(a.entries.size()));
   for (const auto& [key, value] : a.entries) {
-    EBB_TRY_VOID(budget.read(b.entries.size()));
+    EBB_TRY_VOID(budget.read(b.entries.size() * (1 + key.size() / 8)));
     const Value* other = b.find(key);
     if (other == nullptr || !EBB_TRY(equal(value, *other, budget))) return false;
   }
@@ -88,8 +88,11 @@ Value::Value(Dict d) {
 Value::Value(std::shared_ptr<LoopState> l) : state_(std::move(l)) {}
 
 Value Value::undefined(std::string_view name) {
+  constexpr size_t kShownMax = 64;  // it is only there to be named in an error
+  std::string shown(name.substr(0, kShownMax));
+  if (name.size() > kShownMax) shown += "...";
   Value value;
-  value.state_ = Undefined{std::make_shared<const std::string>(name)};
+  value.state_ = Undefined{std::make_shared<const std::string>(std::move(shown))};
   return value;
 }
 

@@ -335,10 +335,11 @@ TEST(OpenAiRequest, ArgumentsOfCallsAreReadFromTheirText) {
   ASSERT_FALSE(outcome.error) << outcome.error->message;
   const auto arguments = [](const models::jinja::List& messages) {
     const models::jinja::Dict& message = *messages.at(0).dict();
-    EXPECT_EQ(message.find("content"), nullptr);
     const models::jinja::Dict& call = *message.find("tool_calls")->list()->at(0).dict();
     return *call.find("function")->dict()->find("arguments");
   };
+  EXPECT_EQ(outcome.request.chat.messages.at(0).dict()->find("content"), nullptr);
+  EXPECT_TRUE(outcome.request.messages_as_given->at(0).dict()->find("content")->is_none());
   const models::jinja::Value object = arguments(outcome.request.chat.messages);
   ASSERT_NE(object.dict(), nullptr);
   EXPECT_EQ(object.dict()->entries.at(0).first, "z");

@@ -74,6 +74,22 @@ TEST(ChatTemplateFiles, FilesOfTheirOwnGoBeforeTheConfig) {
             "new <s>");
 }
 
+TEST(ChatTemplateFiles, AnOldChatTemplateJsonCountsWhereNothingElseDoes) {
+  const std::string older = R"({"chat_template": "older {{ bos_token }}"})";
+  const std::string config = R"({"bos_token": "<s>"})";
+  EXPECT_EQ(render(load_chat_template(ChatTemplateFiles{config, "", {}, older})), "older <s>");
+  EXPECT_EQ(render(load_chat_template(ChatTemplateFiles{config, "", {{"default", "x"}}, older})),
+            "x");
+  EXPECT_EQ(render(load_chat_template(
+                ChatTemplateFiles{R"({"chat_template": "config"})", "", {}, older})),
+            "config");
+  EXPECT_THAT(render(load_chat_template(ChatTemplateFiles{config, "", {}, "[]"})),
+              HasSubstr("chat_template.json: "));
+  EXPECT_THAT(
+      render(load_chat_template(ChatTemplateFiles{config, "", {}, R"({"chat_template": 5})"})),
+      HasSubstr("chat_template.json: chat_template is neither"));
+}
+
 TEST(ChatTemplateFiles, WhatIsWrongInTheFilesIsNamed) {
   EXPECT_THAT(render_config("{"), HasSubstr("tokenizer_config.json: is not JSON"));
   EXPECT_THAT(render_config("[]"), HasSubstr("must be an object, not an array"));

@@ -317,6 +317,8 @@ TEST(HuggingFace, ChatTemplatesComeFromTheFilesBesideTheWeights) {
   const auto chat = [&] { return (*ModelFiles::open(dir.path()))->chat_template(); };
   EXPECT_EQ(*chat(), nullptr);
   ChatInput input;
+  dir.file("chat_template.json", "{\"chat_template\":\"older\"}");
+  EXPECT_EQ(*(*chat())->render(input), "older");
   dir.file("tokenizer_config.json", "{\"chat_template\":\"config\"}");
   EXPECT_EQ(*(*chat())->render(input), "config");
   dir.file("chat_template.jinja", "file");

@@ -34,8 +34,12 @@ inline ChatInput chat_input(const nlohmann::ordered_json& json) {
   const auto value = [&](const char* key) {
     return json.contains(key) ? template_value(json[key]) : jinja::Value();
   };
-  if (const jinja::Value messages = value("messages"); messages.list() != nullptr) {
-    input.messages = *messages.list();
+  for (const auto& message : json.value("messages", nlohmann::ordered_json::array())) {
+    auto given = nlohmann::ordered_json::object();
+    for (const auto& [name, content] : message.items()) {
+      if (!content.is_null()) given[name] = content;  // as apply_chat_template() leaves it out
+    }
+    input.messages.push_back(template_value(given));
   }
   input.tools = value("tools");
   if (!input.tools.truthy()) input.tools = {};
