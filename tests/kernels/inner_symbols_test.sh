@@ -1,7 +1,7 @@
 #!/bin/sh
 # Usage: inner_symbols_test.sh NM OBJECT... Fails when an object defines a global or weak symbol besides its table: the
-# linker could take that copy, compiled for a newer CPU, for the whole program. Pointers of exception tables (DW.ref.*, under
-# sanitizers) are no code.
+# linker could take that copy, compiled for a newer CPU, for the whole program. Pointers of exception tables (DW.ref.*,
+# under sanitizers) are no code.
 nm=$1
 shift
 [ $# -eq 3 ] || { echo "expected three objects, got $#"; exit 1; }
