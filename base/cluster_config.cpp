@@ -59,6 +59,15 @@ void add_model(std::vector<Key>& keys, ModelConfig& m) {
        "Longest sequence, prompt and answer together; 0: what the model was trained for. More than "
        "that only where its RoPE scaling reaches further (docs/models.md).",
        0, kManyTokens, "tokens"});
+  keys.push_back(
+      {"model.kv_type",
+       &m.kv_type,
+       "How K and V are kept, on devices and in every tier: bf16; f32, twice the bytes; auto: "
+       "f32 for a model whose weights are all F32, else bf16.",
+       0,
+       0,
+       "",
+       {"auto", "bf16", "f32"}});
 }
 
 void add_coordinator(std::vector<Key>& keys, CoordinatorConfig& c) {

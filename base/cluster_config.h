@@ -18,7 +18,8 @@ struct ModelConfig {
   std::string path;  ///< GGUF file; "~" and ${VAR} are expanded; empty: the fetched default model
   std::string name;  ///< served name; empty: the file's general.name, else its stem
   std::string profile;  ///< selection profile YAML, relative to this file; empty: none, dense only
-  uint32_t max_model_len = 0;  ///< tokens; 0: the model's own context
+  uint32_t max_model_len = 0;    ///< tokens; 0: the model's own context
+  std::string kv_type = "auto";  ///< auto, bf16 or f32: how K and V are kept
 };
 
 struct CoordinatorConfig {

@@ -20,6 +20,7 @@
 #include "coordinator/engine_impl.h"
 #include "coordinator/http_front.h"
 #include "models/grammar/token_table.h"
+#include "models/kv_layout.h"
 #include "models/model_files.h"
 #include "models/rope.h"
 
@@ -83,6 +84,7 @@ Result<Model> load_model(const ClusterConfig& config) {
   model.files = *std::move(files);
   model.shape =
       EBB_TRY(models::shape_for_context(model.files->shape(), config.model.max_model_len));
+  model.shape = EBB_TRY(models::shape_with_kv_type(model.shape, config.model.kv_type));
   model.tokenizer = EBB_TRY(model.files->tokenizer());
   model.chat_template = EBB_TRY(model.files->chat_template());
   model.profile = EBB_TRY(load_profile(config, model.shape));

@@ -15,6 +15,7 @@
 
 #include "base/ids.h"
 #include "kernels/device.h"
+#include "kernels/kv_element.h"
 #include "kernels/weight_format.h"
 
 namespace ebb::kernels {
@@ -43,15 +44,17 @@ class Weight {
 /// Decode: few rows, latency matters. Bulk: many rows, throughput matters (may use more threads).
 enum class Phase { kDecode, kBulk };
 
-/// The shape of KV rows in the arena. A row is [heads_kv][K, V][head_size] bf16, K after RoPE at
-/// the absolute position. A block is `block_tokens` rows of one layer; block b begins at base + b *
-/// block_tokens * row_bytes.
+/// The shape of KV rows in the arena. A row is [heads_kv][K, V][head_size] of `element`, K after
+/// RoPE at the absolute position. A block is `block_tokens` rows of one layer; block b begins at
+/// base + b * block_tokens * row_bytes.
 struct KvShape {
   uint32_t heads_q = 0;    ///< of this rank; a multiple of heads_kv
   uint32_t heads_kv = 0;   ///< of this rank
   uint32_t head_size = 0;  ///< even, at most 256: what the kernels are made for
   uint32_t block_tokens = 0;
-  uint32_t row_bytes() const { return heads_kv * 2 * head_size * 2; }
+  KvElement element = KvElement::kBF16;
+  uint32_t vector_bytes() const { return head_size * kv_element_bytes(element); }  ///< of K or V
+  uint32_t row_bytes() const { return heads_kv * 2 * vector_bytes(); }
   uint64_t block_bytes() const { return uint64_t{block_tokens} * row_bytes(); }
 };
 
@@ -161,9 +164,9 @@ class Ops {
   virtual void rope(float* d_x, uint64_t row_stride, uint32_t heads, uint32_t head_size,
                     std::span<const Position> positions) = 0;
 
-  /// Rounds k and v [rows, heads_kv, head_size] (rows `k_stride`/`v_stride` floats apart) to bf16
-  /// (nearest even) and stores row i at slots[i]. Positions are the caller's business: any slots,
-  /// any order.
+  /// Rounds k and v [rows, heads_kv, head_size] (rows `k_stride`/`v_stride` floats apart) to the
+  /// shape's element (nearest even) and stores row i at slots[i]. Positions are the caller's
+  /// business: any slots, any order.
   virtual void append_kv(const KvShape& shape, const KvRows& kv, const float* d_k,
                          uint64_t k_stride, const float* d_v, uint64_t v_stride,
                          std::span<const uint32_t> slots) = 0;

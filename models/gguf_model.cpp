@@ -56,6 +56,7 @@ class GgufModel : public OpenedModel {
       if (error.code == Code::kNotFound) error.code = Code::kInvalid;
       return with_context("model file " + path, error);
     }
+    shape->f32_weights = file->tensors().all_of(WeightType::kF32);
     shape->digest = EBB_TRY(model_digest(file->mappings()));
     std::unique_ptr<GgufModel> model(new GgufModel(path, std::move(file), *std::move(shape)));
     auto defaults = read_generation_metadata(*model->file_);

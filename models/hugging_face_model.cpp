@@ -128,6 +128,7 @@ Result<void> HuggingFaceModel::read_digest() {
   const auto config = EBB_TRY(MappedFile::open(path_ + "/" + kConfig));
   std::vector<const MappedFile*> files = {config.get()};
   for (const auto& file : weights_.files) files.push_back(file.get());
+  shape_.f32_weights = weights_.table.all_of(WeightType::kF32);
   shape_.digest = EBB_TRY(model_digest(files));
   return {};
 }

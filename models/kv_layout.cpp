@@ -55,6 +55,17 @@ Result<void> check_bands(const std::vector<LayerRange>& bands, uint32_t layers) 
 
 }  // namespace
 
+Result<ModelShape> shape_with_kv_type(ModelShape shape, std::string_view name) {
+  if (name == "f32" || (name == "auto" && shape.f32_weights)) {
+    shape.kv_type = KvType::kF32;
+  } else if (name == "bf16" || name == "auto") {
+    shape.kv_type = KvType::kBF16;
+  } else {
+    return invalid("model.kv_type: " + std::string(name) + " is none of auto, bf16, f32");
+  }
+  return shape;
+}
+
 HeadRange kv_heads_of_rank(uint32_t heads_kv, uint32_t ranks, uint32_t rank) {
   EBB_CHECK(heads_kv > 0 && heads_kv <= UINT16_MAX);
   if (ranks <= heads_kv) return heads(share(heads_kv, ranks, rank));
@@ -136,6 +147,7 @@ Result<KvLayout> make_layout(const ModelShape& shape, std::vector<LayerRange> ba
   layout.ranks = ranks;
   layout.heads_kv = shape.heads_kv;
   layout.head_size = shape.head_size;
+  layout.type = shape.kv_type;
   layout.granule_tokens = granule_tokens;
   uint64_t token_bytes = uint64_t{shape.layers} * layout.kept_heads() * shape.head_size * 2 *
                          kv_type_bytes(layout.type);

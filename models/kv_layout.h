@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "base/ids.h"
@@ -13,8 +14,11 @@
 
 namespace ebb::models {
 
-enum class KvType : uint8_t { kBF16 };
-constexpr uint32_t kv_type_bytes(KvType) { return 2; }
+constexpr uint32_t kv_type_bytes(KvType type) { return type == KvType::kF32 ? 4 : 2; }
+
+/// `shape` served with K and V as `name` says: "bf16"; "f32", as they were computed; "auto": f32
+/// for a model whose weights are all F32, else bf16. Errors: kInvalid: another name.
+Result<ModelShape> shape_with_kv_type(ModelShape shape, std::string_view name);
 
 /// KV heads of `rank`, dealt as evenly as possible, lower ranks first: 3 heads over 2 ranks: 2 + 1.
 /// With more ranks than heads every rank has one head, and the ranks are dealt to the heads in the

@@ -13,6 +13,9 @@ namespace ebb::models {
 /// How a head's dimensions pair up under RoPE. GGUF `llama` files are permuted for kInterleaved.
 enum class RopePairs { kInterleaved, kHalves };
 
+/// The number type of K and V on devices, in records and in every tier.
+enum class KvType : uint8_t { kBF16, kF32 };
+
 /// Numbers of one decoder-only transformer. Units: layers, elements, tokens.
 struct ModelShape {
   std::string architecture;  ///< the family: "llama", "qwen3"
@@ -38,8 +41,10 @@ struct ModelShape {
   bool attention_out_bias = false;
   bool qk_norm = false;  ///< RMSNorm over each head of Q and of K, before RoPE
   float rms_epsilon = 1e-5f;
-  bool tied_head = false;  ///< the embedding is the head
-  Digest digest;           ///< of all metadata, tensor descriptions and tensor bytes
+  bool tied_head = false;          ///< the embedding is the head
+  bool f32_weights = false;        ///< every tensor is stored as F32
+  KvType kv_type = KvType::kBF16;  ///< how Ebb keeps K and V: see shape_with_kv_type()
+  Digest digest;                   ///< of all metadata, tensor descriptions and tensor bytes
 
   bool rotates(uint32_t layer) const { return rope_layers[layer]; }
   uint32_t window(uint32_t layer) const { return windows[layer]; }

@@ -23,6 +23,11 @@ Result<TensorTable> TensorTable::make(std::vector<TensorView> tensors) {
   return table;
 }
 
+bool TensorTable::all_of(WeightType type) const {
+  return std::all_of(tensors_.begin(), tensors_.end(),
+                     [type](const TensorView& tensor) { return tensor.type == type; });
+}
+
 const TensorView* TensorTable::find(std::string_view name) const {
   auto at = std::lower_bound(by_name_.begin(), by_name_.end(), name,
                              [&](uint32_t i, std::string_view w) { return tensors_[i].name < w; });

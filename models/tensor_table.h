@@ -22,6 +22,7 @@ class TensorTable {
   /// Null: no such tensor.
   const TensorView* find(std::string_view name) const;
   std::span<const TensorView> all() const { return tensors_; }
+  bool all_of(WeightType type) const;
 
  private:
   std::vector<TensorView> tensors_;

@@ -35,6 +35,8 @@ Result<std::unique_ptr<Engine>> Engine::make(EngineOptions options, kernels::Bac
   engine->kv_shape_.heads_q = engine->share_.heads_q.size();
   engine->kv_shape_.heads_kv = engine->share_.heads_kv.size();
   engine->kv_shape_.head_size = shape.head_size;
+  engine->kv_shape_.element =
+      shape.kv_type == models::KvType::kF32 ? kernels::KvElement::kF32 : kernels::KvElement::kBF16;
   auto weights = EBB_TRY(load_weights(files, shape, engine->share_, *engine->backend_.ops));
   engine->model_ =
       EBB_TRY(Transformer::make(shape, engine->share_, engine->backend_, std::move(weights),

@@ -11,6 +11,7 @@
 #include "base/cluster_config.h"
 #include "base/log.h"
 #include "kernels/cpu/process_environment.h"
+#include "models/kv_layout.h"
 #include "models/model_files.h"
 #include "models/rope.h"
 #include "transport/http/server.h"
@@ -102,8 +103,10 @@ Result<void> serve(const ebb::ClusterConfig& config, const Flags& flags) {
   const std::string node = group.name + "/rank" + std::to_string(flags.rank);
   ebb::Metrics metrics;
   const auto files = EBB_TRY(ebb::models::ModelFiles::open(ebb::effective_model_path(config)));
-  const ebb::models::ModelShape shape =
+  const ebb::models::ModelShape stretched =
       EBB_TRY(ebb::models::shape_for_context(files->shape(), config.model.max_model_len));
+  const ebb::models::ModelShape shape =
+      EBB_TRY(ebb::models::shape_with_kv_type(stretched, config.model.kv_type));
 
   ebb::data::MessengerOptions data;
   data.name = "data";

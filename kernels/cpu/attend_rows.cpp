@@ -83,7 +83,7 @@ class RowAttention {
     const size_t tasks = tasks_.size() - first;
     const bool shared = row.list.empty() || row.scope == ListScope::kLayer;
     if (!shared || chunks < kChunksPerThread * threads) {
-      const uint32_t one_head = 4 * shape_.head_size;
+      const uint32_t one_head = 2 * shape_.vector_bytes();
       for (size_t t = 0; t < tasks; ++t) bundles_.push_back({first + t, 1, 1, one_head});
       return;
     }
@@ -113,7 +113,7 @@ class RowAttention {
     const QueryRow& row = rows_[task.row];
     const KvAccess access(shape_, row.kv);
     const uint32_t kv_head = task.first_head / group_;
-    const uint64_t head_offset = uint64_t{kv_head} * 4 * shape_.head_size;
+    const uint64_t head_offset = uint64_t{kv_head} * 2 * shape_.vector_bytes();
     if (row.list.empty()) {
       for (uint32_t e = 0; e < task.entries; ++e) {
         addresses[e] = access.row(task.first_entry + e) + head_offset;
@@ -147,6 +147,7 @@ class RowAttention {
     chunk.prefetch_bytes = prefetch;
     chunk.heads = task.heads;
     chunk.head_size = shape_.head_size;
+    chunk.element = shape_.element;
     chunk.scale = 1.0f / std::sqrt(static_cast<float>(shape_.head_size));
     chunk.logits = logits;
     chunk.logits_stride = kChunkEntries;

@@ -102,9 +102,9 @@ class TileAttention {
       const uint32_t entries = end - begin;
       const std::byte* rows[kTileEntries];
       for (uint32_t e = 0; e < entries; ++e) {
-        rows[e] = all_.access_.row(begin + e) + uint64_t{kv_head_} * 4 * size_;
+        rows[e] = all_.access_.row(begin + e) + uint64_t{kv_head_} * 2 * all_.shape_.vector_bytes();
       }
-      all_.inner_.expand_rows(rows, entries, size_, k_, v_);
+      all_.inner_.expand_rows(rows, entries, all_.shape_.element, size_, k_, v_);
       product({stacked_, entries, size_, size_, size_, kTileEntries}, q, k_, Transposed::kYes, 0.0f,
               scores_);
       for (uint32_t i = 0; i < stacked_; ++i) {

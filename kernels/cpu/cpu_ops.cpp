@@ -133,11 +133,15 @@ void CpuOps::append_kv(const KvShape& shape, const KvRows& kv, const float* d_k,
                        const float* d_v, uint64_t v_stride, std::span<const uint32_t> slots) {
   const KvAccess access(shape, kv);
   const uint32_t size = shape.head_size;
+  const auto store = [&](const float* from, std::byte* to) {
+    if (shape.element == KvElement::kBF16) return inner_.to_bf16(from, size, to);
+    std::memcpy(to, from, shape.vector_bytes());
+  };
   for (uint64_t r = 0; r < slots.size(); ++r) {
     std::byte* to = access.row(slots[r]);
-    for (uint64_t h = 0; h < shape.heads_kv; ++h, to += 4 * size) {
-      inner_.to_bf16(d_k + r * k_stride + h * size, size, to);
-      inner_.to_bf16(d_v + r * v_stride + h * size, size, to + 2 * size);
+    for (uint64_t h = 0; h < shape.heads_kv; ++h, to += 2 * shape.vector_bytes()) {
+      store(d_k + r * k_stride + h * size, to);
+      store(d_v + r * v_stride + h * size, to + shape.vector_bytes());
     }
   }
 }

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/kv_element.h"
 #include "kernels/weight_format.h"
 
 namespace ebb::kernels::cpu {
@@ -40,7 +41,7 @@ struct AttendChunk {
   const float* q = nullptr;      ///< [heads, head_size]
   const float* q_alt = nullptr;  ///< for entries [0, alt_entries); null: none
   uint32_t alt_entries = 0;
-  /// [entries + kRowsPast]: K of this KV head (bf16), V right behind it. The kernel takes entries
+  /// [entries + kRowsPast]: K of this KV head, V right behind it. The kernel takes entries
   /// in groups: the pointers past the end must be readable rows too (any), their values are not
   /// used.
   const std::byte* const* rows = nullptr;
@@ -49,6 +50,7 @@ struct AttendChunk {
   uint32_t prefetch_bytes = 0;
   uint32_t heads = 0;      ///< 1 to kChunkHeadsMax
   uint32_t head_size = 0;  ///< even, at most kHeadSizeMax
+  KvElement element = KvElement::kBF16;
   float scale = 1;
   float* logits = nullptr;     ///< working rows and result: head h at logits + h * logits_stride
   uint64_t logits_stride = 0;  ///< at least `entries`
@@ -81,9 +83,9 @@ struct InnerKernels {
   void (*add)(float* x, const float* y, uint64_t count);
   void (*silu_mul)(const float* gate, const float* up, uint64_t count, float* out);
   void (*to_bf16)(const float* from, uint64_t count, std::byte* out);
-  /// K and V rows, bf16 (V behind K), to f32: k and v [count, head_size].
-  void (*expand_rows)(const std::byte* const* rows, uint32_t count, uint32_t head_size, float* k,
-                      float* v);
+  /// K and V rows (V behind K) to f32: k and v [count, head_size].
+  void (*expand_rows)(const std::byte* const* rows, uint32_t count, KvElement element,
+                      uint32_t head_size, float* k, float* v);
   void (*attend_chunk)(const AttendChunk& chunk);
   void (*softmax_tile)(const SoftmaxTile& tile);
   /// scores[e] = max over heads of exp(logits[h * stride + e] - lse[h]), e < count.

@@ -1,13 +1,12 @@
 // Attention of one query row over one chunk of KV rows, for the query heads that share a KV head.
 // Part of inner.cpp.
 //
-// Bytes: each K and V row is read once for all its query heads. Numerics: bf16 to f32, sums in f32,
-// one maximum per chunk. The bits depend on the rows' contents and their order only, not on where
-// they lie.
+// Bytes: each K and V row is read once for all its query heads. Numerics: elements to f32, sums in
+// f32, one maximum per chunk. The bits depend on the rows' contents and their order only, not on
+// where they lie.
 //
-// bf16 trick: kLanes 32-bit words hold 2 * kLanes elements; `word << 16` are the even, `word &
-// 0xffff0000` the odd elements as floats. So the query is dealt into evens and odds once, and
-// nothing is unpacked.
+// A row is read in pairs of vectors, 2 * kLanes elements at once, and the query is dealt into
+// firsts and seconds accordingly, once (Bf16Rows, F32Rows).
 #pragma once
 
 #include "kernels/cpu/inner.h"
@@ -17,35 +16,79 @@
 namespace ebb::kernels::cpu {
 namespace {
 
-constexpr uint32_t kPair = 2 * kLanes;  // elements of one vector of words
+constexpr uint32_t kPair = 2 * kLanes;  // elements of one pair of vectors
 constexpr uint32_t kPairsMax = kHeadSizeMax / kPair;
 
-/// One head's vector, dealt into evens and odds.
+/// One head's vector, dealt into the firsts and the seconds of its pairs.
 struct DealtHead {
-  alignas(64) float even[kHeadSizeMax / 2];
-  alignas(64) float odd[kHeadSizeMax / 2];
+  alignas(64) float first[kHeadSizeMax / 2];
+  alignas(64) float second[kHeadSizeMax / 2];
 };
 
-EBB_INLINE void deal(const float* from, uint32_t head_size, float scale, DealtHead& to) {
-  for (uint32_t w = 0; w < head_size / 2; ++w) {
-    to.even[w] = from[2 * w] * scale;
-    to.odd[w] = from[2 * w + 1] * scale;
+struct VectorPair {
+  Floats first;
+  Floats second;
+};
+
+/// kLanes 32-bit words hold 2 * kLanes elements; `word << 16` are the even, `word & 0xffff0000` the
+/// odd elements as floats: nothing is unpacked.
+struct Bf16Rows {
+  static constexpr uint32_t kBytes = 2;
+  static EBB_INLINE uint32_t first_of(uint32_t at) { return at / kLanes * kPair + at % kLanes * 2; }
+  static constexpr uint32_t kSecond = 1;  ///< from the first to the second element
+
+  /// Pair `p` of a row; a head that is no multiple of kPair ends in a padded copy.
+  template <bool whole>
+  static EBB_INLINE VectorPair pair(const std::byte* row, uint32_t p, uint32_t head_size) {
+    Ints words = {};
+    if constexpr (whole) {
+      words = load_as<Ints>(row + p * kPair * kBytes);
+    } else if (p * kPair < head_size) {
+      const uint32_t left = head_size - p * kPair;
+      __builtin_memcpy(&words, row + p * kPair * kBytes, (left < kPair ? left : kPair) * kBytes);
+    }
+    return {as_floats(words << 16), as_floats(words & static_cast<int32_t>(0xffff0000))};
   }
-  for (uint32_t w = head_size / 2; w < kHeadSizeMax / 2; ++w) to.even[w] = to.odd[w] = 0;
+};
+
+struct F32Rows {
+  static constexpr uint32_t kBytes = 4;
+  static EBB_INLINE uint32_t first_of(uint32_t at) { return at / kLanes * kPair + at % kLanes; }
+  static constexpr uint32_t kSecond = kLanes;
+
+  template <bool whole>
+  static EBB_INLINE VectorPair pair(const std::byte* row, uint32_t p, uint32_t head_size) {
+    if constexpr (whole) {
+      const std::byte* from = row + p * kPair * kBytes;
+      return {load_as<Floats>(from), load_as<Floats>(from + kLanes * kBytes)};
+    }
+    alignas(64) float padded[kPair] = {};
+    if (p * kPair < head_size) {
+      const uint32_t left = head_size - p * kPair;
+      __builtin_memcpy(padded, row + p * kPair * kBytes, (left < kPair ? left : kPair) * kBytes);
+    }
+    return {load(padded), load(padded + kLanes)};
+  }
+};
+
+template <class Rows, uint32_t pairs>
+EBB_INLINE void deal(const float* from, uint32_t head_size, float scale, DealtHead& to) {
+  for (uint32_t at = 0; at < pairs * kLanes; ++at) {
+    const uint32_t first = Rows::first_of(at);
+    const uint32_t second = first + Rows::kSecond;
+    to.first[at] = first < head_size ? from[first] * scale : 0;
+    to.second[at] = second < head_size ? from[second] * scale : 0;
+  }
 }
 
-EBB_INLINE Floats even_of(Ints words) { return as_floats(words << 16); }
-EBB_INLINE Floats odd_of(Ints words) { return as_floats(words & static_cast<int32_t>(0xffff0000)); }
-
-/// Words `p` of a row; a head that is no multiple of kPair ends in a padded copy.
-template <bool whole>
-EBB_INLINE Ints row_words(const std::byte* row, uint32_t p, uint32_t head_size) {
-  if constexpr (whole) return load_as<Ints>(row + p * kPair * 2);
-  Ints words = {};
-  if (p * kPair >= head_size) return words;
-  const uint32_t left = head_size - p * kPair;
-  __builtin_memcpy(&words, row + p * kPair * 2, (left < kPair ? left : kPair) * 2);
-  return words;
+template <class Rows, uint32_t pairs>
+EBB_INLINE void collect(const DealtHead& from, uint32_t head_size, float* to) {
+  for (uint32_t at = 0; at < pairs * kLanes; ++at) {
+    const uint32_t first = Rows::first_of(at);
+    const uint32_t second = first + Rows::kSecond;
+    if (first < head_size) to[first] = from.first[at];
+    if (second < head_size) to[second] = from.second[at];
+  }
 }
 
 /// Adds a's upper half (in groups of 2 * step lanes) to its lower one, and b's lower to its upper:
@@ -60,7 +103,7 @@ EBB_INLINE Floats fold(Floats a, Floats b) {
   return kept + __builtin_shuffle(a, b, crossed);
 }
 
-template <uint32_t heads, uint32_t pairs, bool whole>
+template <class Rows, uint32_t heads, uint32_t pairs, bool whole>
 struct LogitKernel {
   const DealtHead* q;
   const std::byte* const* rows;
@@ -75,13 +118,11 @@ struct LogitKernel {
     Sums sums = {};
 #pragma GCC unroll 8
     for (uint32_t p = 0; p < pairs; ++p) {
-      const Ints words = row_words<whole>(rows[e], p, head_size);
-      const Floats even = even_of(words);
-      const Floats odd = odd_of(words);
+      const VectorPair k = Rows::template pair<whole>(rows[e], p, head_size);
 #pragma GCC unroll 4
       for (uint32_t h = 0; h < heads; ++h) {
-        sums.head[h] += load(q[h].even + p * kLanes) * even;
-        sums.head[h] += load(q[h].odd + p * kLanes) * odd;
+        sums.head[h] += load(q[h].first + p * kLanes) * k.first;
+        sums.head[h] += load(q[h].second + p * kLanes) * k.second;
       }
     }
     return sums;
@@ -113,12 +154,12 @@ EBB_INLINE void prefetch_rows(const AttendChunk& c, uint32_t e) {
 }
 
 /// logits[h * stride + e] for e in [begin, end).
-template <uint32_t heads, uint32_t pairs, bool whole>
+template <class Rows, uint32_t heads, uint32_t pairs, bool whole>
 void chunk_logits(const AttendChunk& c, const DealtHead* q, uint32_t begin, uint32_t end) {
   for (uint32_t e = begin; e < end; e += kLanes) {
     prefetch_rows(c, e + kLanes);
     const uint32_t live = end - e < kLanes ? end - e : kLanes;
-    const LogitKernel<heads, pairs, whole> kernel{q, c.rows + e, c.head_size};
+    const LogitKernel<Rows, heads, pairs, whole> kernel{q, c.rows + e, c.head_size};
     const auto sums = kernel.template folded<1>(0);
     for (uint32_t h = 0; h < heads; ++h) {
       store_some(c.logits + h * c.logits_stride + e, sums.head[h], live);
@@ -127,83 +168,84 @@ void chunk_logits(const AttendChunk& c, const DealtHead* q, uint32_t begin, uint
 }
 
 /// out[h] = sum_e weights[h, e] v_e, entries in ascending order.
-template <uint32_t heads, uint32_t pairs, bool whole>
+template <class Rows, uint32_t heads, uint32_t pairs, bool whole>
 void chunk_values(const AttendChunk& c, uint64_t weights_stride) {
-  Floats even[heads][pairs] = {};
-  Floats odd[heads][pairs] = {};
+  Floats first[heads][pairs] = {};
+  Floats second[heads][pairs] = {};
   for (uint32_t e = 0; e < c.entries; ++e) {
-    const std::byte* row = c.rows[e] + c.head_size * 2;
+    const std::byte* row = c.rows[e] + c.head_size * Rows::kBytes;
 #pragma GCC unroll 8
     for (uint32_t p = 0; p < pairs; ++p) {
-      const Ints words = row_words<whole>(row, p, c.head_size);
+      const VectorPair v = Rows::template pair<whole>(row, p, c.head_size);
 #pragma GCC unroll 4
       for (uint32_t h = 0; h < heads; ++h) {
-        even[h][p] += even_of(words) * c.weights[h * weights_stride + e];
-        odd[h][p] += odd_of(words) * c.weights[h * weights_stride + e];
+        first[h][p] += v.first * c.weights[h * weights_stride + e];
+        second[h][p] += v.second * c.weights[h * weights_stride + e];
       }
     }
   }
   for (uint32_t h = 0; h < heads; ++h) {
-    float* out = c.out + h * c.head_size;
     DealtHead sums;
     for (uint32_t p = 0; p < pairs; ++p) {
-      store(sums.even + p * kLanes, even[h][p]);
-      store(sums.odd + p * kLanes, odd[h][p]);
+      store(sums.first + p * kLanes, first[h][p]);
+      store(sums.second + p * kLanes, second[h][p]);
     }
-    for (uint32_t w = 0; w < c.head_size / 2; ++w) {
-      out[2 * w] = sums.even[w];
-      out[2 * w + 1] = sums.odd[w];
-    }
+    collect<Rows, pairs>(sums, c.head_size, c.out + h * c.head_size);
   }
 }
 
-template <uint32_t heads, uint32_t pairs, bool whole>
+template <class Rows, uint32_t heads, uint32_t pairs, bool whole>
 void attend_heads(const AttendChunk& c) {
   DealtHead q[heads];
   uint32_t begin = 0;
   if (c.q_alt != nullptr && c.alt_entries > 0) {
     begin = c.alt_entries < c.entries ? c.alt_entries : c.entries;
     for (uint32_t h = 0; h < heads; ++h) {
-      deal(c.q_alt + h * c.head_size, c.head_size, c.scale, q[h]);
+      deal<Rows, pairs>(c.q_alt + h * c.head_size, c.head_size, c.scale, q[h]);
     }
-    chunk_logits<heads, pairs, whole>(c, q, 0, begin);
+    chunk_logits<Rows, heads, pairs, whole>(c, q, 0, begin);
   }
   for (uint32_t h = 0; h < heads; ++h) {
-    deal(c.q + h * c.head_size, c.head_size, c.scale, q[h]);
+    deal<Rows, pairs>(c.q + h * c.head_size, c.head_size, c.scale, q[h]);
   }
-  chunk_logits<heads, pairs, whole>(c, q, begin, c.entries);
+  chunk_logits<Rows, heads, pairs, whole>(c, q, begin, c.entries);
   const uint64_t weights_stride = (uint64_t{c.entries} + 15) / 16 * 16;
   for (uint32_t h = 0; h < heads; ++h) {
     const float* logits = c.logits + h * c.logits_stride;
     c.maximum[h] = max_of(logits, c.entries);
     c.sum[h] = exp_all(logits, c.entries, c.maximum[h], c.weights + h * weights_stride);
   }
-  chunk_values<heads, pairs, whole>(c, weights_stride);
+  chunk_values<Rows, heads, pairs, whole>(c, weights_stride);
 }
 
-template <uint32_t pairs, bool whole>
+template <class Rows, uint32_t pairs, bool whole>
 void attend_pairs(const AttendChunk& c) {
   switch (c.heads) {
     case 4:
-      return attend_heads<4, pairs, whole>(c);
+      return attend_heads<Rows, 4, pairs, whole>(c);
     case 3:
-      return attend_heads<3, pairs, whole>(c);
+      return attend_heads<Rows, 3, pairs, whole>(c);
     case 2:
-      return attend_heads<2, pairs, whole>(c);
+      return attend_heads<Rows, 2, pairs, whole>(c);
     case 1:
-      return attend_heads<1, pairs, whole>(c);
+      return attend_heads<Rows, 1, pairs, whole>(c);
     default:
       return;
   }
 }
 
-/// Heads of 64 and 128 elements have kernels of their own; every other size takes the padded one.
+/// Heads of 64 and 128 elements have kernels of their own; every other size takes a padded one.
 void attend_chunk(const AttendChunk& c) {
-  if (c.head_size == 64) return attend_pairs<64 / kPair, true>(c);
-  if (c.head_size == 128) return attend_pairs<128 / kPair, true>(c);
-  if (c.head_size <= 32) return attend_pairs<(32 + kPair - 1) / kPair, false>(c);
-  if (c.head_size <= 96) return attend_pairs<96 / kPair, false>(c);
-  return attend_pairs<kPairsMax, false>(c);
+  if (c.element == KvElement::kF32) {
+    if (c.head_size == 64) return attend_pairs<F32Rows, 64 / kPair, true>(c);
+    if (c.head_size == 128) return attend_pairs<F32Rows, 128 / kPair, true>(c);
+    return attend_pairs<F32Rows, kPairsMax, false>(c);
+  }
+  if (c.head_size == 64) return attend_pairs<Bf16Rows, 64 / kPair, true>(c);
+  if (c.head_size == 128) return attend_pairs<Bf16Rows, 128 / kPair, true>(c);
+  if (c.head_size <= 32) return attend_pairs<Bf16Rows, (32 + kPair - 1) / kPair, false>(c);
+  if (c.head_size <= 96) return attend_pairs<Bf16Rows, 96 / kPair, false>(c);
+  return attend_pairs<Bf16Rows, kPairsMax, false>(c);
 }
 
 }  // namespace

@@ -86,8 +86,16 @@ EBB_INLINE void from_bf16(const std::byte* from, uint32_t count, float* out) {
   }
 }
 
-void expand_rows(const std::byte* const* rows, uint32_t count, uint32_t head_size, float* k,
-                 float* v) {
+void expand_rows(const std::byte* const* rows, uint32_t count, KvElement element,
+                 uint32_t head_size, float* k, float* v) {
+  if (element == KvElement::kF32) {
+    const uint64_t bytes = uint64_t{head_size} * sizeof(float);
+    for (uint64_t e = 0; e < count; ++e) {
+      __builtin_memcpy(k + e * head_size, rows[e], bytes);
+      __builtin_memcpy(v + e * head_size, rows[e] + bytes, bytes);
+    }
+    return;
+  }
   for (uint64_t e = 0; e < count; ++e) {
     from_bf16(rows[e], head_size, k + e * head_size);
     from_bf16(rows[e] + 2 * head_size, head_size, v + e * head_size);

@@ -87,13 +87,26 @@ std::byte* row_address(const KvShape& shape, const KvRows& kv, uint32_t slot) {
 std::vector<double> kv_vector(const KvShape& shape, const KvRows& kv, uint32_t slot, uint32_t head,
                               uint32_t part) {
   const std::byte* from =
-      row_address(shape, kv, slot) + (uint64_t{head} * 2 + part) * shape.head_size * 2;
+      row_address(shape, kv, slot) + (uint64_t{head} * 2 + part) * shape.vector_bytes();
+  const bool wide = shape.element == KvElement::kF32;
   std::vector<double> values(shape.head_size);
   for (double& value : values) {
-    value = bf16_to_float(read<uint16_t>(from));
-    from += 2;
+    value = wide ? read<float>(from) : bf16_to_float(read<uint16_t>(from));
+    from += kv_element_bytes(shape.element);
   }
   return values;
+}
+
+/// One head's K or V into a row.
+void store_vector(const KvShape& shape, const float* from, std::byte* to) {
+  if (shape.element == KvElement::kF32) {
+    std::memcpy(to, from, shape.vector_bytes());
+    return;
+  }
+  for (uint32_t j = 0; j < shape.head_size; ++j) {
+    const uint16_t bits = float_to_bf16(from[j]);
+    std::memcpy(to + 2 * j, &bits, sizeof bits);
+  }
 }
 
 class ReferenceOps final : public Ops {
@@ -194,10 +207,8 @@ class ReferenceOps final : public Ops {
       std::byte* to = row_address(shape, kv, slots[r]);
       for (uint64_t h = 0; h < shape.heads_kv; ++h) {
         for (const float* from : {k + r * k_stride, v + r * v_stride}) {
-          for (uint32_t j = 0; j < shape.head_size; ++j, to += 2) {
-            const uint16_t bits = float_to_bf16(from[h * shape.head_size + j]);
-            std::memcpy(to, &bits, sizeof bits);
-          }
+          store_vector(shape, from + h * shape.head_size, to);
+          to += shape.vector_bytes();
         }
       }
     }

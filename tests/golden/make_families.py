@@ -4,7 +4,8 @@ every weight type say, by Hugging Face `transformers` in float32 on the dequanti
 
 No weights are committed: a model is its metadata, the list of its tensors and a seed (seeded_weights.py); the tests
 build the same files. The schema is in tests/golden/README.md. The reference rounds K and V to bf16 as they enter its
-cache, because that is the type in which KV is kept; `rounding` in each case says how far that alone moves the logits.
+cache, because that is the type in which KV is usually kept; `rounding` in each case says how far that alone moves the logits,
+and `forced_f32` is of a reference that does not round.
 Run by hand when cases are added:
 
     python3 -m venv venv && venv/bin/pip install torch transformers gguf
@@ -208,11 +209,13 @@ def reference(model, seed):
     plain = model(torch.tensor([ids]), use_cache=False).logits[0]
     largest = float(rounded.abs().max())
     logs = rounded.double().log_softmax(-1)
+    plain_logs = plain.double().log_softmax(-1)
     two = logs.topk(2)
     return {
         "largest": round(largest, 3), "rounding": float(f"{float((plain - rounded).abs().max()) / largest:.1e}"),
         "best": two.indices[:, 0].tolist(), "margin": [round(float(a - b), 3) for a, b in two.values],
         "forced": [round(float(logs[i, ids[i + 1]]), 4) for i in range(TOKENS - 1)],
+        "forced_f32": [round(float(plain_logs[i, ids[i + 1]]), 4) for i in range(TOKENS - 1)],
         "whole": {str(i): [round(float(x), 4) for x in logs[i]] for i in WHOLE},
     }
 

@@ -24,10 +24,11 @@ struct Case {
   uint32_t window = 0;
   std::string text() const {
     return "heads " + std::to_string(shape.heads_q) + "/" + std::to_string(shape.heads_kv) +
-           " of " + std::to_string(shape.head_size) + ", rows " + std::to_string(rows) +
-           ", count " + std::to_string(count) + (listed ? ", listed " : ", dense ") +
-           std::to_string(static_cast<int>(scope)) + ", alt " + std::to_string(alt_count) +
-           ", window " + std::to_string(window);
+           " of " + std::to_string(shape.head_size) +
+           (shape.element == KvElement::kF32 ? " f32, rows " : " bf16, rows ") +
+           std::to_string(rows) + ", count " + std::to_string(count) +
+           (listed ? ", listed " : ", dense ") + std::to_string(static_cast<int>(scope)) +
+           ", alt " + std::to_string(alt_count) + ", window " + std::to_string(window);
   }
 };
 
@@ -44,7 +45,11 @@ class Attend : public KernelsTest {
     std::iota(s.blocks.begin(), s.blocks.end(), 0u);
     std::shuffle(s.blocks.begin(), s.blocks.end(), random_);
     s.arena.resize(blocks * shape.block_bytes());
-    const Floats values = random_floats(random_, s.arena.size() / 2);
+    const Floats values = random_floats(random_, s.arena.size() / kv_element_bytes(shape.element));
+    if (shape.element == KvElement::kF32) {
+      std::memcpy(s.arena.data(), values.data(), s.arena.size());
+      return s;
+    }
     for (size_t i = 0; i < values.size(); ++i) {
       std::memcpy(s.arena.data() + 2 * i, reinterpret_cast<const char*>(&values[i]) + 2, 2);
     }
@@ -128,6 +133,19 @@ TEST_P(Attend, UnevenHeadsAndOtherHeadSizesMatch) {
   }
 }
 
+TEST_P(Attend, RowsOfF32MatchInEveryShape) {
+  for (KvShape shape : {KvShape{9, 3, 64, 16}, KvShape{8, 1, 128, 8}, KvShape{4, 4, 80, 16},
+                        KvShape{7, 7, 6, 16}, KvShape{2, 2, 256, 16}}) {
+    shape.element = KvElement::kF32;
+    for (const uint32_t rows : {1u, 20u}) {
+      compare({.shape = shape, .rows = rows, .count = 300, .alt_count = 100, .want_logits = true});
+    }
+    for (const ListScope scope : {ListScope::kLayer, ListScope::kKvHead, ListScope::kQueryHead}) {
+      compare({.shape = shape, .count = 270, .listed = true, .scope = scope});
+    }
+  }
+}
+
 TEST_P(Attend, WindowsMatchWhereverTheirEdgesFall) {
   for (const uint32_t window : {1u, 2u, 16u, 255u, 256u, 257u, 299u, 300u, 301u, 5000u}) {
     compare({.shape = kModel, .count = 300, .want_logits = true, .window = window});
@@ -156,6 +174,7 @@ TEST_P(Attend, RandomShapesMatch) {
     c.shape.heads_q = c.shape.heads_kv * (i % 4 == 0 ? pick(64) / c.shape.heads_kv + 1 : pick(9));
     c.shape.head_size = 2 * pick(128);
     c.shape.block_tokens = pick(32);
+    c.shape.element = i % 2 == 0 ? KvElement::kBF16 : KvElement::kF32;
     c.rows = i % 3 == 0 ? pick(30) : pick(4);
     c.count = c.rows + pick(i % 5 == 0 ? 600 : 60) - 1;
     c.window = i % 2 == 0 ? pick(c.count + 10) : 0;

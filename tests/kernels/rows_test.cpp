@@ -34,6 +34,27 @@ TEST_P(Rows, AppendRoundsToNearestEvenAndKeepsNan) {
   EXPECT_EQ(run(subject), run(reference));
 }
 
+TEST_P(Rows, AppendKeepsEveryBitOfF32) {
+  KvShape shape = kShape;
+  shape.element = KvElement::kF32;
+  const Floats k = random_floats(random_, 2 * 20), v = random_floats(random_, 2 * 20);
+  Machine m = make_subject(1);
+  const std::vector<std::byte> arena(3 * shape.block_bytes(), std::byte{0x5a});
+  std::byte* base = m.upload_bytes(arena);
+  const std::vector<uint32_t> slots = {9, 1};
+  m.ops().append_kv(shape, {base, blocks_}, m.upload(k), 20, m.upload(v), 20, slots);
+  const std::vector<std::byte> after = m.download_bytes(base, arena.size());
+  for (uint32_t r = 0; r < 2; ++r) {
+    const size_t row =
+        blocks_[slots[r] / 4] * shape.block_bytes() + slots[r] % 4 * shape.row_bytes();
+    for (uint32_t h = 0; h < 2; ++h) {
+      const size_t at = row + h * 2 * shape.vector_bytes();
+      EXPECT_EQ(std::memcmp(after.data() + at, &k[r * 20 + h * 10], 40), 0);
+      EXPECT_EQ(std::memcmp(after.data() + at + 40, &v[r * 20 + h * 10], 40), 0);
+    }
+  }
+}
+
 TEST_P(Rows, RowsSurviveGatherScatterAndCopy) {
   Machine m = make_subject(1);
   std::vector<std::byte> arena(3 * kShape.block_bytes());

@@ -99,6 +99,20 @@ TEST(KvLayout, CountsBytesOfRowsAndRecords) {
   EXPECT_EQ(layout.record_bytes(1, 2), 23 * layout.row_bytes(1));
 }
 
+TEST(KvLayout, RowsAreAsWideAsTheirNumbers) {
+  ModelShape shape = *shape_with_kv_type(shape_with(30, 3), "auto");
+  EXPECT_EQ(shape.kv_type, KvType::kBF16);
+  shape.f32_weights = true;
+  const KvLayout narrow = *make_layout(*shape_with_kv_type(shape, "bf16"), {{0, 30}}, 1, 16);
+  const KvLayout wide = *make_layout(*shape_with_kv_type(shape, "auto"), {{0, 30}}, 1, 16);
+  EXPECT_EQ(wide.row_bytes(0), 2 * narrow.row_bytes(0));
+  EXPECT_NE(wide.digest(), narrow.digest());
+  EXPECT_EQ(shape_with_kv_type(shape_with(30, 3), "f32")->kv_type, KvType::kF32);
+  const auto refused = shape_with_kv_type(shape, "f16");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().message, "model.kv_type: f16 is none of auto, bf16, f32");
+}
+
 TEST(KvLayout, FindsTheBandOfEveryLayer) {
   KvLayout layout = *make_layout(shape_with(10, 2), {{0, 1}, {1, 4}, {4, 10}}, 1, 16);
   EXPECT_EQ(layout.band_of(0), 0u);

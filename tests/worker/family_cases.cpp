@@ -204,6 +204,7 @@ std::vector<FamilyCase> read_family_cases(const std::string& path) {
     to.best = from["best"].get<std::vector<TokenId>>();
     to.margin = from["margin"].get<std::vector<double>>();
     to.forced = from["forced"].get<std::vector<double>>();
+    to.forced_f32 = from["forced_f32"].get<std::vector<double>>();
     for (const auto& [position, values] : from["whole"].items()) {
       to.whole[static_cast<uint32_t>(std::stoul(position))] = values.get<std::vector<double>>();
     }

@@ -17,10 +17,11 @@ struct FamilyCase {
   uint64_t seed = 0;
   std::string description;  ///< the whole case, as JSON
   std::vector<TokenId> prompt;
-  double largest = 0;          ///< logit, in size
-  std::vector<TokenId> best;   ///< by position
-  std::vector<double> margin;  ///< log-probability of the best minus that of the second
-  std::vector<double> forced;  ///< log-probability of the prompt's next token
+  double largest = 0;              ///< logit, in size
+  std::vector<TokenId> best;       ///< by position
+  std::vector<double> margin;      ///< log-probability of the best minus that of the second
+  std::vector<double> forced;      ///< log-probability of the prompt's next token
+  std::vector<double> forced_f32;  ///< the same, K and V not rounded to bf16
   std::map<uint32_t, std::vector<double>> whole;  ///< all log-probabilities, at some positions
 };
 

@@ -129,8 +129,9 @@ struct GroupSetup {
   std::optional<HostPort> store;
   Millis restore_deadline{3000};
   std::vector<uint32_t> windows;  ///< instead of the model's, by layer
-  std::string vocabulary;         ///< packed token table, for constraints
-  uint64_t epochs_before = 0;     ///< a store remembers one layout per group and epoch
+  std::string kv_type = "bf16";
+  std::string vocabulary;      ///< packed token table, for constraints
+  uint64_t epochs_before = 0;  ///< a store remembers one layout per group and epoch
 };
 
 class RankGroup {
@@ -142,6 +143,9 @@ class RankGroup {
     files_ = std::move(*files);
     shape_ = files_->shape();
     if (!setup_.windows.empty()) shape_.windows = setup_.windows;
+    auto shape = models::shape_with_kv_type(shape_, setup_.kv_type);
+    EBB_CHECK(shape.has_value());
+    shape_ = *std::move(shape);
     if (setup_.store) {
       auto messenger = data::Messenger::start({"data", "test-token"});
       EBB_CHECK(messenger.has_value());
