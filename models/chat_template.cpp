@@ -7,6 +7,7 @@
 #include "models/jinja/parser.h"
 #include "models/jinja/text.h"
 #include "models/shown_text.h"
+#include "models/utf8.h"
 
 namespace ebb::models {
 namespace {
@@ -19,6 +20,15 @@ struct NamedTemplate {
   jinja::Body body;
   bool takes_parts = false;
 };
+
+/// What a template raises, and the names in it, may be megabytes long; answers and logs are not.
+Error shortened(Error error) {
+  constexpr size_t kMessageBytesMax = 2048;
+  if (error.message.size() <= kMessageBytesMax) return error;
+  error.message.resize(kMessageBytesMax);
+  error.message = utf8_replaced(error.message) + "...";
+  return error;
+}
 
 constexpr const char* kReasoningNames[] = {"reasoning_content", "thinking", "reasoning"};
 
@@ -175,7 +185,7 @@ Result<void> ChatTemplate::Impl::add(ChatTemplateSource source) {
     const bool plain = source.name == kDefaultName;
     return with_context(
         plain ? "chat template" : "chat template \"" + shown_text(source.name) + "\"",
-        std::move(body).error());
+        shortened(std::move(body).error()));
   }
   NamedTemplate parsed{std::move(source.name), *std::move(body)};
   parsed.takes_parts = probe_parts(parsed);
@@ -233,7 +243,7 @@ Result<std::string> ChatTemplate::Impl::run(const NamedTemplate& chosen,
   variables.set("add_generation_prompt", input.add_generation_prompt);
   const jinja::RenderOptions options{limits.steps_max, limits.output_max, input.local_time};
   auto text = jinja::render(chosen.body, variables, options);
-  if (!text) return with_context("chat template", std::move(text).error());
+  if (!text) return with_context("chat template", shortened(std::move(text).error()));
   return text;
 }
 

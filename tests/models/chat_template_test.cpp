@@ -120,6 +120,15 @@ TEST(ChatTemplate, RaiseExceptionEndsRenderingWithItsMessage) {
       "invalid: chat template: line 2, column 4: the chat template refuses: system comes first");
 }
 
+TEST(ChatTemplate, AMessageOfMegabytesIsCut) {
+  const std::string raised = render("{{ raise_exception('x' * 3000000) }}");
+  EXPECT_THAT(raised, HasSubstr("the chat template refuses: xxxx"));
+  EXPECT_LT(raised.size(), 3000u);
+  const std::string unknown = render("{{ " + std::string(100'000, 'n') + " + 1 }}");
+  EXPECT_THAT(unknown, HasSubstr("nnnn"));
+  EXPECT_LT(unknown.size(), 3000u);
+}
+
 TEST(ChatTemplate, MarksOfWhatTheModelWroteAreLeftOut) {
   EXPECT_EQ(render("a{% generation %}b{% endgeneration %}c"), "abc");
 }
