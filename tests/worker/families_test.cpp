@@ -127,7 +127,7 @@ TEST_P(Families, SayWhatTheReferenceSaysOnAnyNumberOfRanks) {
 
 TEST_P(Families, WithKvInF32SayWhatAReferenceSaysThatRoundsNothing) {
   for (const FamilyCase& of :
-       read_family_cases(std::string(EBB_SOURCE_DIR "/tests/golden/") + GetParam())) {
+       read_family_cases(ebb::test::source_path("tests/golden/") + GetParam())) {
     ebb::test::TempDir dir;
     GroupSetup s = setup(write_model(of, dir.path()), 2);
     s.kv_type = "f32";
