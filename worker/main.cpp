@@ -97,16 +97,19 @@ ebb::http::Handler make_probes(ebb::Metrics& metrics, const worker::Session& ses
   };
 }
 
+Result<ebb::models::ModelShape> shape_to_serve(const ebb::models::ModelFiles& files,
+                                               const ebb::ModelConfig& model) {
+  const auto shape = EBB_TRY(ebb::models::shape_for_context(files.shape(), model.max_model_len));
+  return ebb::models::shape_with_kv_type(shape, model.kv_type);
+}
+
 /// Everything between a loaded config and the end of the process.
 Result<void> serve(const ebb::ClusterConfig& config, const Flags& flags) {
   const ebb::GroupConfig& group = *EBB_TRY(find_group(config, flags));
   const std::string node = group.name + "/rank" + std::to_string(flags.rank);
   ebb::Metrics metrics;
   const auto files = EBB_TRY(ebb::models::ModelFiles::open(ebb::effective_model_path(config)));
-  const ebb::models::ModelShape stretched =
-      EBB_TRY(ebb::models::shape_for_context(files->shape(), config.model.max_model_len));
-  const ebb::models::ModelShape shape =
-      EBB_TRY(ebb::models::shape_with_kv_type(stretched, config.model.kv_type));
+  const ebb::models::ModelShape shape = EBB_TRY(shape_to_serve(*files, config.model));
 
   ebb::data::MessengerOptions data;
   data.name = "data";

@@ -4,9 +4,8 @@ every weight type say, by Hugging Face `transformers` in float32 on the dequanti
 
 No weights are committed: a model is its metadata, the list of its tensors and a seed (seeded_weights.py); the tests
 build the same files. The schema is in tests/golden/README.md. The reference rounds K and V to bf16 as they enter its
-cache, because that is the type in which KV is usually kept; `rounding` in each case says how far that alone moves the logits,
-and `forced_f32` is of a reference that does not round.
-Run by hand when cases are added:
+cache, because that is the type in which KV is usually kept; `rounding` in each case says how far that alone moves the
+logits, and `forced_f32` is of a reference that does not round. Run by hand when cases are added:
 
     python3 -m venv venv && venv/bin/pip install torch transformers gguf
     venv/bin/python tests/golden/make_families.py
