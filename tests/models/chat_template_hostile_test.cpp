@@ -137,8 +137,9 @@ TEST(HostileTemplate, WhatMayNestGivesItsTextOnASmallStack) {
 }
 
 TEST(HostileTemplate, WidthsAndCountsAreRefusedBeforeTheyCostMemory) {
-  const auto refuses = [](const std::string& source, const char* what) {
-    const std::string text = render(source);
+  const ChatTemplate::Limits limits{.steps_max = 1'000'000, .output_max = 1 << 20};
+  const auto refuses = [&](const std::string& source, const char* what) {
+    const std::string text = render(source, {}, limits);
     EXPECT_THAT(text, HasSubstr("line 1, column ")) << source;
     EXPECT_THAT(text, HasSubstr(what)) << source;
   };
@@ -164,8 +165,7 @@ TEST(HostileTemplate, WidthsAndCountsAreRefusedBeforeTheyCostMemory) {
   refuses("{{ [1] | batch(1000000000, 0) | list }}", "steps");
   refuses("{{ [1] | slice(1000000000) | list }}", "steps");
   refuses("{{ '' | replace('', 'x' * 90000000) | replace('x', 'xxxx') }}", "bytes of text");
-  refuses("{{ ('a.' * 5000000) in [1] or [{}] | map(attribute='a.' * 5000) | list }}",
-          "at most 1024 bytes");
+  refuses("{{ [{}] | map(attribute='a.' * 5000) | list }}", "at most 1024 bytes");
 }
 
 /// Each of these would take minutes if looking for text took as long as both sizes multiplied, or
