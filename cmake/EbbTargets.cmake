@@ -33,10 +33,24 @@ elseif(EBB_SANITIZE STREQUAL "fuzzer")
   target_link_options(ebb_options INTERFACE -fsanitize=address,undefined)
 endif()
 
+# A first build is quicker with precompiled standard headers, but the compiler cache then misses in every other
+# checkout, and GCC 12 warns of what is not there: deploy/quickstart.sh turns it on where nothing was built yet.
+option(EBB_PCH "precompile the standard headers" OFF)
+function(ebb_precompile name sources)
+  list(LENGTH sources count)
+  if(EBB_PCH AND count GREATER 3)
+    target_precompile_headers(${name} PRIVATE
+      <algorithm> <array> <atomic> <chrono> <condition_variable> <cstdint> <cstring> <functional> <map> <memory>
+      <mutex> <optional> <set> <span> <string> <string_view> <thread> <unordered_map> <utility> <variant> <vector>)
+    target_compile_options(${name} PRIVATE -w)
+  endif()
+endfunction()
+
 function(ebb_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;USES;PRIVATE_USES" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
   target_link_libraries(${name} PUBLIC ebb_options ${ARG_USES} PRIVATE ${ARG_PRIVATE_USES})
+  ebb_precompile(${name} "${ARG_SOURCES}")
 endfunction()
 
 function(ebb_executable name)

@@ -58,7 +58,9 @@ if [ -z "$model" ]; then
   "$here/deploy/fetch_model.sh" > "$work/model.path" 2> "$work/fetch.log" &
   fetch=$!
 fi
-cmake --preset dev > "$work/configure.log" 2>&1 || { tail -n 20 "$work/configure.log" >&2; exit 1; }
+first=()
+[ -e build/CMakeCache.txt ] || first=(-DEBB_PCH=ON)
+cmake --preset dev "${first[@]}" > "$work/configure.log" 2>&1 || { tail -n 20 "$work/configure.log" >&2; exit 1; }
 cmake --build build --target ebb-coordinator ebb-worker ebb-kvstore ebbctl >&2
 if [ -z "$model" ]; then
   wait "$fetch" || { cat "$work/fetch.log" >&2; exit 1; }
