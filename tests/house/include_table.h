@@ -35,8 +35,17 @@ inline const std::vector<FolderRule>& folder_rules() {
        {"base/", "models/", "coordinator/", "transport/control/", "transport/http/"}},
       {"cli/", {"base/", "cli/", "transport/http/"}},
       {"ctl/", {"base/", "cli/", "ctl/", "transport/http/"}},
-      // Judges policies from outside: through the API, as any client.
+      // Judges policies from outside: through the API, as any client. Two parts know more
+      // (docs/decisions/008-score-in-process.md): the backend that is a whole cluster of one rank,
+      // made of the coordinator's pure deciders and the worker's engine; and calibration.
       {"score/", {"base/", "cli/", "score/", "transport/http/"}},
+      {"score/local",
+       {"base/", "cli/", "models/", "kernels/", "worker/", "score/", "transport/control/",
+        "transport/collective/", "coordinator/api_context.h", "coordinator/board.h",
+        "coordinator/openai_request.h", "coordinator/scheduler.h", "coordinator/text_stream.h"}},
+      {"score/calibrate",
+       {"base/", "cli/", "models/", "kernels/", "worker/", "score/", "transport/control/",
+        "transport/collective/"}},
       // Tests and benchmarks look at everything.
       {"tests/", {""}},
       {"bench/", {""}},
