@@ -1,7 +1,7 @@
 // How near the CPU kernels come to what the machine can do: each line stands beside a plain read
 // loop or a plain oneDNN product measured in the same run. Shapes of SmolLM2-135M (width 576, 9
 // query and 3 KV heads of 64; formats with blocks of 256 take 768 columns in place of 576). Usage:
-// ebb-kernels-bench [THREADS] [PART], PART one of read, gemv, expand, gemm, decode, prefill
+// ebb-kernels-bench [THREADS] [PART], PART one of read, gemv, expand, gemm, decode, prefill, digest
 // (default: all).
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
@@ -251,6 +251,125 @@ void bench_prefill(Device& device, Ops& ops) {
   }
 }
 
+/// One layer's share of a time over all layers and tokens.
+void print_each(const std::string& what, uint32_t count, const Timing& timing) {
+  const double each = 1e9 / (30.0 * count);
+  std::printf("  %-36s best %7.2f, median %7.2f, CPU %7.2f ns a token and layer\n", what.c_str(),
+              timing.best * each, timing.median * each, timing.cpu * each);
+  std::fflush(stdout);
+}
+
+/// Rows of every layer with plausible values (random bits have no span), by the way of the worker.
+void fill_rows(Ops& ops, Layers& layers, uint32_t tokens) {
+  std::mt19937_64 random(5);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(uint64_t{tokens} * 192 + 192);
+  for (float& value : values) value = normal(random);
+  std::vector<uint32_t> slots(tokens);
+  std::iota(slots.begin(), slots.end(), 0u);
+  for (auto& arena : layers.arenas) {
+    ops.append_kv(layers.shape, {arena.bytes_ptr(), layers.blocks}, values.data(), 192,
+                  values.data() + 192, 192, slots);
+  }
+}
+
+void bench_scan(Ops& ops, Layers& layers, const DigestShape& digest, std::vector<Buffer>& pages,
+                uint32_t count, const char* name) {
+  const std::vector<float> q(576, 0.01f);
+  std::vector<float> logits(9 * uint64_t{count}), lse(9);
+  print_each(std::string("scan ") + name, count, measure([&] {
+               for (auto& page : pages) {
+                 ScanArgs args{
+                     q.data(), {page.bytes_ptr(), layers.blocks}, count, logits.data(), lse.data()};
+                 ops.scan_digests(layers.shape, digest, {&args, 1});
+               }
+             }));
+}
+
+/// With 1 of 16 tokens listed: attention over the list, and the estimate of the others.
+void bench_left_out(Device& device, Ops& ops, Layers& layers, const std::vector<uint32_t>& slots) {
+  const auto count = static_cast<uint32_t>(slots.size());
+  std::vector<Buffer> sums;
+  for (auto& arena : layers.arenas) {
+    sums.push_back(*device.allocate(arena.size(), MemoryKind::kDevice));
+  }
+  print_each("add sums", count, measure([&] {
+               for (size_t i = 0; i < sums.size(); ++i) {
+                 ops.add_sums(layers.shape, {layers.arenas[i].bytes_ptr(), layers.blocks}, slots, 0,
+                              {sums[i].bytes_ptr(), layers.blocks});
+               }
+             }));
+  std::vector<uint32_t> listed(slots);
+  std::shuffle(listed.begin(), listed.end(), std::mt19937(1));
+  listed.resize(count / 16);
+  std::sort(listed.begin(), listed.end());
+  const std::vector<float> q(576, 0.01f);
+  std::vector<float> out(576), lse(9);
+  for (const bool estimate : {false, true}) {
+    print_each(estimate ? "listed 1/16 and left out" : "listed 1/16", count, measure([&] {
+                 for (size_t i = 0; i < sums.size(); ++i) {
+                   const KvRows kv{layers.arenas[i].bytes_ptr(), layers.blocks};
+                   AttendArgs args;
+                   args.d_q = q.data();
+                   args.kv = kv;
+                   args.count = count / 16;
+                   args.list = listed;
+                   args.d_out = out.data();
+                   args.d_lse = lse.data();
+                   ops.attend(layers.shape, {&args, 1});
+                   const LeftOutArgs rest{q.data(),   kv,
+                                          listed,     listed,
+                                          count,      {sums[i].bytes_ptr(), layers.blocks},
+                                          out.data(), lse.data()};
+                   if (estimate) ops.attend_left_out(layers.shape, {&rest, 1});
+                 }
+               }));
+  }
+}
+
+/// Selection by digests beside selection by dense attention, and what else a layer then costs.
+void bench_digest(Device& device, Ops& ops) {
+  ops.set_phase(Phase::kDecode);
+  constexpr uint32_t kTokens = 8192;
+  Layers layers(device, kTokens);
+  fill_rows(ops, layers, kTokens);
+  const std::vector<float> q(576, 0.01f);
+  std::vector<float> out(576), lse(9), logits(9 * kTokens);
+  print_each("attend, dense, with logits", kTokens, measure([&] {
+               for (auto& arena : layers.arenas) {
+                 AttendArgs args;
+                 args.d_q = q.data();
+                 args.kv = {arena.bytes_ptr(), layers.blocks};
+                 args.count = kTokens;
+                 args.d_out = out.data();
+                 args.d_lse = lse.data();
+                 args.d_logits = logits.data();
+                 ops.attend(layers.shape, {&args, 1});
+               }
+             }));
+  std::vector<uint32_t> slots(kTokens);
+  std::iota(slots.begin(), slots.end(), 0u);
+  std::vector<float> center(192);
+  for (const auto& [format, name] : {std::pair{DigestFormat::kInt4, "int4"},
+                                     {DigestFormat::kH3, "h3"},
+                                     {DigestFormat::kH2, "h2"}}) {
+    const DigestShape digest{format, 3, 64};
+    std::vector<Buffer> pages;
+    for (int i = 0; i < 30; ++i) {
+      pages.push_back(*device.allocate(layers.arenas[0].size(), MemoryKind::kDevice));
+    }
+    print_each(std::string("write ") + name, kTokens, measure([&] {
+                 for (size_t i = 0; i < pages.size(); ++i) {
+                   ops.write_digest(layers.shape, {layers.arenas[i].bytes_ptr(), layers.blocks},
+                                    slots, 0, digest, {pages[i].bytes_ptr(), layers.blocks},
+                                    center.data());
+                 }
+               }));
+    bench_scan(ops, layers, digest, pages, kTokens, name);
+  }
+  bench_left_out(device, ops, layers, slots);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -275,5 +394,6 @@ int main(int argc, char** argv) {
   if (wanted("gemm")) bench_gemm(device, *backend->ops, threads);
   if (wanted("decode")) bench_decode(device, *backend->ops);
   if (wanted("prefill")) bench_prefill(device, *backend->ops);
+  if (wanted("digest")) bench_digest(device, *backend->ops);
   return 0;
 }

@@ -15,6 +15,7 @@
 
 #include "base/ids.h"
 #include "kernels/device.h"
+#include "kernels/digest.h"
 #include "kernels/kv_element.h"
 #include "kernels/weight_format.h"
 
@@ -96,6 +97,62 @@ struct AttendArgs {
   /// [heads_q, count] of the LAST row, scaled, before softmax; -inf before the row's window; null:
   /// not wanted
   float* d_logits = nullptr;
+};
+
+/// Digests of one (sequence, layer). Token t's lies in page t / page_tokens of `blocks` (arena
+/// blocks of KvShape::block_bytes(), ids as for KvRows), at (t % page_tokens) * token_bytes.
+struct DigestRows {
+  std::byte* d_arena = nullptr;
+  std::span<const uint32_t> blocks;
+};
+
+/// Tokens of one run of sums: run r is tokens [r * kSumTokens, (r + 1) * kSumTokens).
+constexpr uint32_t kSumTokens = 64;
+
+/// Sums of the stored K and V over runs of tokens of one (sequence, layer): a run is
+/// [heads_kv][K, V][head_size] f32; run r lies in page r / page_runs of `blocks`, at
+/// (r % page_runs) * run_bytes.
+struct SumRows {
+  std::byte* d_arena = nullptr;
+  std::span<const uint32_t> blocks;
+  static uint32_t run_bytes(const KvShape& shape) {
+    return shape.heads_kv * 2 * shape.head_size * uint32_t{sizeof(float)};
+  }
+  /// Runs in one arena block; 0 where the block is too small for any: not to be used then.
+  static uint32_t page_runs(const KvShape& shape) {
+    return static_cast<uint32_t>(shape.block_bytes() / run_bytes(shape));
+  }
+};
+
+/// Logits of one query row against digests: for every token t < count and query head h
+///   logits[h, t] = q[h] . x_t / sqrt(head_size),   lse[h] = log sum_t exp(logits[h, t])
+/// x_t what t's digest of KV head h / (heads_q / heads_kv) stands for. Where keys were centred
+/// (kH3, kH2) the centre's own product is left out: it shifts all logits of a head alike, so
+/// softmax and ranks are those of the keys. count 0: lse = -inf. A query may be rounded to 8 bits
+/// (16 for kInt4) on the way; a token's bits depend on its digest and on q, not on where it lies.
+struct ScanArgs {
+  const float* d_q = nullptr;  ///< [heads_q, head_size]
+  DigestRows digests;
+  uint32_t count = 0;
+  float* d_logits = nullptr;  ///< [heads_q, count]
+  float* d_lse = nullptr;     ///< [heads_q]
+};
+
+/// The left-out estimate: every complete run of kSumTokens tokens wholly below `length`, cnt > 0 of
+/// which are not listed, enters the softmax of attention over the list as one pseudo-token per KV
+/// head,
+///   k = (sum K - sum over listed K) / cnt,   v likewise,   logit = q . k / sqrt(head_size) + ln
+///   cnt
+/// Without such a run out and lse stay as they are, bit for bit.
+struct LeftOutArgs {
+  const float* d_q = nullptr;  ///< [heads_q, head_size]
+  KvRows kv;
+  std::span<const uint32_t> slots;      ///< of the listed tokens
+  std::span<const Position> positions;  ///< ascending, each once; positions[i] stands at slots[i]
+  uint32_t length = 0;
+  SumRows sums;
+  float* d_out = nullptr;  ///< [heads_q, head_size]: attention over the list; then both merged
+  float* d_lse = nullptr;  ///< [heads_q], likewise
 };
 
 /// A candidate of a selection: order is by score descending, then position ascending.
@@ -190,6 +247,33 @@ class Ops {
   virtual void merge_states(float* d_out_a, float* d_lse_a, const float* d_out_b,
                             const float* d_lse_b, uint32_t rows, uint32_t heads,
                             uint32_t head_size) = 0;
+
+  /// center [heads_kv, head_size]: the mean of the stored K at `slots`; 0 where there are none.
+  virtual void mean_key(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
+                        float* d_center) = 0;
+
+  /// Digest of token first + i, from the stored K at slots[i]. `d_center` [heads_kv, head_size]
+  /// (kH3, kH2: one for all tokens of a sequence; null: 0) is not read for kInt4. The same K has
+  /// the same digest, whatever else is written.
+  virtual void write_digest(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
+                            Position first, const DigestShape& digest, const DigestRows& digests,
+                            const float* d_center) = 0;
+
+  /// Adds the stored K and V of token first + i, at slots[i], to its run's sums, in ascending
+  /// order; a run's first token sets them. So the cutting into calls does not change the bits, but
+  /// a token that is added twice counts twice.
+  virtual void add_sums(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
+                        Position first, const SumRows& sums) = 0;
+
+  /// As attend: one call per layer, the items are independent.
+  virtual void scan_digests(const KvShape& shape, const DigestShape& digest,
+                            std::span<const ScanArgs> items) = 0;
+
+  /// As attend: one call per layer, the items are independent.
+  virtual void attend_left_out(const KvShape& shape, std::span<const LeftOutArgs> items) = 0;
+
+  /// scores[p] *= factor for every p in `positions`.
+  virtual void scale_scores(float* d_scores, std::span<const Position> positions, float factor) = 0;
 
   /// Copies rows out of the arena to host memory: row i of `slots` to host + i * host_stride.
   virtual void gather_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,

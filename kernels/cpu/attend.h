@@ -20,7 +20,8 @@ struct QueryRow {
   KvRows kv;
   std::span<const uint32_t> list;  ///< as in AttendArgs
   ListScope scope = ListScope::kLayer;
-  float* out = nullptr;  ///< null: only the logits are wanted
+  const float* bias = nullptr;  ///< [count]: added to the logits of every head; null: none
+  float* out = nullptr;         ///< null: only the logits are wanted
   float* lse = nullptr;
   float* logits = nullptr;  ///< [heads_q, count]; -inf in [0, first)
 };

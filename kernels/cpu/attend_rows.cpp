@@ -149,6 +149,7 @@ class RowAttention {
     chunk.head_size = shape_.head_size;
     chunk.element = shape_.element;
     chunk.scale = 1.0f / std::sqrt(static_cast<float>(shape_.head_size));
+    chunk.bias = row.bias == nullptr ? nullptr : row.bias + task.first_entry;
     chunk.logits = logits;
     chunk.logits_stride = kChunkEntries;
     if (row.logits != nullptr) {

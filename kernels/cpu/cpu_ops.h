@@ -42,6 +42,17 @@ class CpuOps final : public Ops {
                             uint32_t k) override;
   void merge_states(float* d_out_a, float* d_lse_a, const float* d_out_b, const float* d_lse_b,
                     uint32_t rows, uint32_t heads, uint32_t head_size) override;
+  void mean_key(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
+                float* d_center) override;
+  void write_digest(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
+                    Position first, const DigestShape& digest, const DigestRows& digests,
+                    const float* d_center) override;
+  void add_sums(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
+                Position first, const SumRows& sums) override;
+  void scan_digests(const KvShape& shape, const DigestShape& digest,
+                    std::span<const ScanArgs> items) override;
+  void attend_left_out(const KvShape& shape, std::span<const LeftOutArgs> items) override;
+  void scale_scores(float* d_scores, std::span<const Position> positions, float factor) override;
   void gather_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
                    std::byte* host, uint64_t host_stride) override;
   void scatter_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,

@@ -3,6 +3,7 @@
 #include "kernels/cpu/inner.h"
 
 #include "kernels/cpu/inner_attention.h"
+#include "kernels/cpu/inner_digest.h"
 #include "kernels/cpu/inner_elementwise.h"
 #include "kernels/cpu/inner_weights.h"
 
@@ -24,6 +25,10 @@ const InnerKernels& EBB_INNER_TABLE() {
       .softmax_tile = softmax_tile,
       .score_max = score_max,
       .scale_add = scale_add,
+      .turn_head = turn_head,
+      .encode_digest = encode_digest,
+      .round_query = round_query,
+      .scan_chunk = scan_chunk,
   };
   return table;
 }

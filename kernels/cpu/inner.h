@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/digest.h"
 #include "kernels/kv_element.h"
 #include "kernels/weight_format.h"
 
@@ -52,12 +53,40 @@ struct AttendChunk {
   uint32_t head_size = 0;  ///< even, at most kHeadSizeMax
   KvElement element = KvElement::kBF16;
   float scale = 1;
-  float* logits = nullptr;     ///< working rows and result: head h at logits + h * logits_stride
-  uint64_t logits_stride = 0;  ///< at least `entries`
-  float* weights = nullptr;    ///< scratch [heads, entries rounded up to 16]
-  float* maximum = nullptr;    ///< [heads]
-  float* sum = nullptr;        ///< [heads]: sum of exp(logit - maximum)
-  float* out = nullptr;        ///< [heads, head_size]: sum of exp(logit - maximum) v
+  const float* bias = nullptr;  ///< [entries]: added to the logits of every head; null: none
+  float* logits = nullptr;      ///< working rows and result: head h at logits + h * logits_stride
+  uint64_t logits_stride = 0;   ///< at least `entries`
+  float* weights = nullptr;     ///< scratch [heads, entries rounded up to 16]
+  float* maximum = nullptr;     ///< [heads]
+  float* sum = nullptr;         ///< [heads]: sum of exp(logit - maximum)
+  float* out = nullptr;         ///< [heads, head_size]: sum of exp(logit - maximum) v
+};
+
+/// How a query that was rounded to integers n is scored against codes c of a digest: logit = scale
+/// * (factor * sum n c + bias) + zero * total, with the digest's scale and zero.
+struct DigestQuery {
+  float factor = 0;
+  float bias = 0;
+  float total = 0;
+};
+
+/// One chunk of digests against the `heads` query heads that share one KV head.
+struct DigestChunk {
+  DigestFormat format = DigestFormat::kH3;
+  /// [entries rounded up to 8], those past the end readable (any): what lies at `offset` behind
+  /// them is this KV head's digest.
+  const std::byte* const* tokens = nullptr;
+  uint32_t offset = 0;
+  uint32_t entries = 0;                  ///< at least 1
+  uint32_t units = 0;                    ///< of kDigestUnit elements
+  const std::byte* q = nullptr;          ///< [heads] as round_query wrote them
+  const DigestQuery* queries = nullptr;  ///< [heads]
+  uint32_t heads = 0;                    ///< 1 to kChunkHeadsMax
+  float* logits = nullptr;               ///< head h at logits + h * logits_stride
+  uint64_t logits_stride = 0;            ///< at least `entries`
+  float* weights = nullptr;              ///< scratch [entries rounded up to 16]
+  float* maximum = nullptr;              ///< [heads]
+  float* sum = nullptr;                  ///< [heads]: sum of exp(logit - maximum)
 };
 
 /// A tile of scores in the online softmax (Alg. 3 of arXiv:1805.02867), many rows at a time.
@@ -93,6 +122,15 @@ struct InnerKernels {
                     uint64_t count, float* scores);
   /// x = x * scale + y * weight.
   void (*scale_add)(float* x, float scale, const float* y, float weight, uint64_t count);
+  /// The rotation of kernels/digest.h, in place.
+  void (*turn_head)(float* x, uint32_t head_size);
+  /// One head's digest of x, which is centred and turned already.
+  void (*encode_digest)(DigestFormat format, const float* x, uint32_t head_size, std::byte* to);
+  /// A query of one head for scan_chunk: `scale` is that of the logits; `parts` takes 2 (kInt4) or
+  /// 1 bytes for each element of its units.
+  DigestQuery (*round_query)(DigestFormat format, const float* q, uint32_t head_size, float scale,
+                             std::byte* parts);
+  void (*scan_chunk)(const DigestChunk& chunk);
 };
 
 const InnerKernels& inner_kernels_v2();

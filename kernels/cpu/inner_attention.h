@@ -209,6 +209,9 @@ void attend_heads(const AttendChunk& c) {
     deal<Rows, pairs>(c.q + h * c.head_size, c.head_size, c.scale, q[h]);
   }
   chunk_logits<Rows, heads, pairs, whole>(c, q, begin, c.entries);
+  for (uint32_t h = 0; c.bias != nullptr && h < heads; ++h) {
+    add(c.logits + h * c.logits_stride, c.bias, c.entries);
+  }
   const uint64_t weights_stride = (uint64_t{c.entries} + 15) / 16 * 16;
   for (uint32_t h = 0; h < heads; ++h) {
     const float* logits = c.logits + h * c.logits_stride;

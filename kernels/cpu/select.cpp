@@ -24,6 +24,10 @@ void CpuOps::score_max(const float* d_logits, const float* d_lse, uint32_t heads
   inner_.score_max(d_logits, count, d_lse, heads_q, count, d_scores);
 }
 
+void CpuOps::scale_scores(float* d_scores, std::span<const Position> positions, float factor) {
+  for (const Position p : positions) d_scores[p] *= factor;
+}
+
 std::vector<Scored> CpuOps::top_k(const float* d_scores, uint32_t begin, uint32_t end, uint32_t k) {
   EBB_CHECK(begin <= end);
   std::vector<uint64_t> keys(end - begin);

@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "kernels/ops.h"
+#include "kernels/reference/reference_digest.h"
 #include "kernels/reference/reference_weights.h"
 #include "kernels/weight_check.h"
 
@@ -95,6 +96,25 @@ std::vector<double> kv_vector(const KvShape& shape, const KvRows& kv, uint32_t s
     from += kv_element_bytes(shape.element);
   }
   return values;
+}
+
+std::byte* digest_address(const KvShape& shape, const DigestShape& digest, const DigestRows& rows,
+                          uint32_t token) {
+  const uint32_t page_tokens = digest.page_tokens(shape.block_bytes());
+  const uint32_t page = token / page_tokens;
+  EBB_CHECK(page < rows.blocks.size());
+  return rows.d_arena + uint64_t{rows.blocks[page]} * shape.block_bytes() +
+         uint64_t{token % page_tokens} * digest.token_bytes();
+}
+
+/// The sums of run `run`: [heads_kv][K, V][head_size].
+float* sums_address(const KvShape& shape, const SumRows& rows, uint32_t run) {
+  const uint32_t page_runs = SumRows::page_runs(shape);
+  const uint32_t page = run / page_runs;
+  EBB_CHECK(page < rows.blocks.size());
+  std::byte* from = rows.d_arena + uint64_t{rows.blocks[page]} * shape.block_bytes() +
+                    uint64_t{run % page_runs} * SumRows::run_bytes(shape);
+  return reinterpret_cast<float*>(from);
 }
 
 /// One head's K or V into a row.
@@ -262,6 +282,68 @@ class ReferenceOps final : public Ops {
     }
   }
 
+  void mean_key(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
+                float* center) override {
+    for (uint32_t h = 0; h < shape.heads_kv; ++h) {
+      std::vector<double> sum(shape.head_size, 0.0);
+      for (const uint32_t slot : slots) add_to(sum, kv_vector(shape, kv, slot, h, 0), 1);
+      for (const double s : sum) {
+        *center++ =
+            slots.empty() ? 0.0f : static_cast<float>(s / static_cast<double>(slots.size()));
+      }
+    }
+  }
+
+  void write_digest(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
+                    Position first, const DigestShape& digest, const DigestRows& digests,
+                    const float* center) override {
+    const bool centred = digest.format != DigestFormat::kInt4 && center != nullptr;
+    for (uint32_t i = 0; i < slots.size(); ++i) {
+      std::byte* to = digest_address(shape, digest, digests, first + i);
+      for (uint32_t h = 0; h < shape.heads_kv; ++h, to += digest.head_bytes()) {
+        std::vector<double> k = kv_vector(shape, kv, slots[i], h, 0);
+        for (uint32_t j = 0; centred && j < shape.head_size; ++j) {
+          k[j] -= center[h * shape.head_size + j];
+        }
+        encode_digest(digest, turned(digest.format, k), to);
+      }
+    }
+  }
+
+  void add_sums(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
+                Position first, const SumRows& sums) override {
+    for (uint32_t i = 0; i < slots.size(); ++i) {
+      const uint32_t token = first + i;
+      float* to = sums_address(shape, sums, token / kSumTokens);
+      for (uint32_t h = 0; h < shape.heads_kv; ++h) {
+        for (const uint32_t part : {0u, 1u}) {
+          for (const double x : kv_vector(shape, kv, slots[i], h, part)) {
+            const float before = token % kSumTokens == 0 ? 0.0f : *to;
+            *to++ = before + static_cast<float>(x);
+          }
+        }
+      }
+    }
+  }
+
+  void scan_digests(const KvShape& shape, const DigestShape& digest,
+                    std::span<const ScanArgs> items) override {
+    for (const ScanArgs& item : items) {
+      for (uint32_t head = 0; head < shape.heads_q; ++head) scan_head(shape, digest, item, head);
+    }
+  }
+
+  void attend_left_out(const KvShape& shape, std::span<const LeftOutArgs> items) override {
+    for (const LeftOutArgs& item : items) {
+      EBB_CHECK(item.slots.size() == item.positions.size());
+      for (uint32_t head = 0; head < shape.heads_q; ++head) left_out_head(shape, item, head);
+    }
+  }
+
+  void scale_scores(float* scores, std::span<const Position> positions, float factor) override {
+    for (const Position p : positions) scores[p] *= factor;
+  }
+
   void gather_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
                    std::byte* host, uint64_t host_stride) override {
     for (size_t i = 0; i < slots.size(); ++i) {
@@ -347,6 +429,75 @@ class ReferenceOps final : public Ops {
       for (uint32_t e = 0; e < end; ++e) {
         item.d_logits[uint64_t{head} * item.count + e] = static_cast<float>(logits[e]);
       }
+    }
+  }
+
+  static void add_to(std::vector<double>& sum, const std::vector<double>& values, double weight) {
+    for (size_t j = 0; j < sum.size(); ++j) sum[j] += weight * values[j];
+  }
+
+  static double scaled_dot(const std::vector<double>& q, const std::vector<double>& k) {
+    double dot = 0;
+    for (size_t j = 0; j < q.size(); ++j) dot += q[j] * k[j];
+    return dot / std::sqrt(static_cast<double>(q.size()));
+  }
+
+  static std::vector<double> query_of(const KvShape& shape, const float* q, uint32_t head) {
+    const float* from = q + uint64_t{head} * shape.head_size;
+    return {from, from + shape.head_size};
+  }
+
+  static void scan_head(const KvShape& shape, const DigestShape& digest, const ScanArgs& item,
+                        uint32_t head) {
+    const uint32_t kv_head = head / (shape.heads_q / shape.heads_kv);
+    const std::vector<double> q = turned(digest.format, query_of(shape, item.d_q, head));
+    std::vector<double> logits;
+    for (uint32_t t = 0; t < item.count; ++t) {
+      const std::byte* from = digest_address(shape, digest, item.digests, t);
+      logits.push_back(
+          scaled_dot(q, decode_digest(digest, from + uint64_t{kv_head} * digest.head_bytes())));
+      item.d_logits[uint64_t{head} * item.count + t] = static_cast<float>(logits.back());
+    }
+    const double most = logits.empty() ? 0 : *std::max_element(logits.begin(), logits.end());
+    double sum = 0;
+    for (const double logit : logits) sum += std::exp(logit - most);
+    item.d_lse[head] = static_cast<float>(most + std::log(sum));
+  }
+
+  /// A run's pseudo-token for one KV head.
+  struct Rest {
+    uint32_t count = kSumTokens;
+    std::vector<double> k, v;
+  };
+
+  static Rest rest_of(const KvShape& shape, const LeftOutArgs& item, uint32_t run,
+                      uint32_t kv_head) {
+    const float* sums =
+        sums_address(shape, item.sums, run) + uint64_t{kv_head} * 2 * shape.head_size;
+    Rest rest;
+    rest.k.assign(sums, sums + shape.head_size);
+    rest.v.assign(sums + shape.head_size, sums + 2 * shape.head_size);
+    for (size_t i = 0; i < item.positions.size(); ++i) {
+      if (item.positions[i] / kSumTokens != run) continue;
+      add_to(rest.k, kv_vector(shape, item.kv, item.slots[i], kv_head, 0), -1);
+      add_to(rest.v, kv_vector(shape, item.kv, item.slots[i], kv_head, 1), -1);
+      --rest.count;
+    }
+    for (double& x : rest.k) x /= rest.count;
+    for (double& x : rest.v) x /= rest.count;
+    return rest;
+  }
+
+  void left_out_head(const KvShape& shape, const LeftOutArgs& item, uint32_t head) {
+    const uint32_t kv_head = head / (shape.heads_q / shape.heads_kv);
+    const std::vector<double> q = query_of(shape, item.d_q, head);
+    float* out = item.d_out + uint64_t{head} * shape.head_size;
+    for (uint32_t run = 0; (run + 1) * kSumTokens <= item.length; ++run) {
+      const Rest rest = rest_of(shape, item, run, kv_head);
+      if (rest.count == 0) continue;
+      const auto lse = static_cast<float>(scaled_dot(q, rest.k) + std::log(double(rest.count)));
+      const std::vector<float> v(rest.v.begin(), rest.v.end());
+      merge_states(out, item.d_lse + head, v.data(), &lse, 1, 1, shape.head_size);
     }
   }
 

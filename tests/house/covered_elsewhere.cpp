@@ -87,6 +87,7 @@ constexpr Coverage kTable[] = {
     {"kernels/weight_check.cpp", "tests/kernels/matmul_test.cpp"},
     {"kernels/reference/reference_backend.cpp", "tests/kernels/reference_test.cpp"},
     {"kernels/reference/reference_weights.cpp", "tests/kernels/reference_test.cpp"},
+    {"kernels/reference/reference_digest.cpp", "tests/kernels/digest_test.cpp"},
 
     // Protocols are asked for over real sockets, both ends at once.
     {"transport/collective/call_guard.cpp", "tests/transport/collective_test.cpp"},

@@ -6,13 +6,6 @@
 namespace ebb::kernels {
 namespace {
 
-/// KV rows of one sequence, in blocks that lie in any order in the arena.
-struct Sequence {
-  KvShape shape;
-  std::vector<uint32_t> blocks;
-  std::vector<std::byte> arena;
-};
-
 struct Case {
   KvShape shape{9, 3, 64, 16};
   uint32_t rows = 1;
@@ -39,21 +32,7 @@ struct Answer {
 class Attend : public KernelsTest {
  protected:
   Sequence make_sequence(const KvShape& shape, uint32_t slots) {
-    Sequence s{shape, {}, {}};
-    const uint32_t blocks = (slots + shape.block_tokens - 1) / shape.block_tokens + 1;
-    s.blocks.resize(blocks);
-    std::iota(s.blocks.begin(), s.blocks.end(), 0u);
-    std::shuffle(s.blocks.begin(), s.blocks.end(), random_);
-    s.arena.resize(blocks * shape.block_bytes());
-    const Floats values = random_floats(random_, s.arena.size() / kv_element_bytes(shape.element));
-    if (shape.element == KvElement::kF32) {
-      std::memcpy(s.arena.data(), values.data(), s.arena.size());
-      return s;
-    }
-    for (size_t i = 0; i < values.size(); ++i) {
-      std::memcpy(s.arena.data() + 2 * i, reinterpret_cast<const char*>(&values[i]) + 2, 2);
-    }
-    return s;
+    return random_sequence(random_, shape, slots);
   }
 
   std::vector<uint32_t> make_list(const Case& c, uint32_t slots) {

@@ -48,6 +48,15 @@ uint64_t some_columns(WeightFormat format);
 /// Unscaled frequencies base^(-2i / dims).
 RopeArgs plain_rope(double base, uint32_t dims, bool interleaved, uint32_t positions_max);
 
+/// KV rows of one sequence, in blocks that lie in any order in the arena.
+struct Sequence {
+  KvShape shape;
+  std::vector<uint32_t> blocks;
+  std::vector<std::byte> arena;
+};
+/// Random rows at `slots` slots and a few more.
+Sequence random_sequence(Random& random, const KvShape& shape, uint32_t slots);
+
 /// A backend and the memory given to it.
 class Machine {
  public:

@@ -66,6 +66,14 @@ TEST_P(Select, ScoreMaxIsTheLargestProbabilityOverHeads) {
   }
 }
 
+TEST_P(Select, ScoresOfListedPositionsAreScaledAndNoOthers) {
+  Machine m = make_subject(1);
+  float* scores = m.upload(Floats{1, 2, 3, 0, -5});
+  m.ops().scale_scores(scores, {}, 7.0f);
+  m.ops().scale_scores(scores, std::vector<Position>{4, 1, 3}, 2.0f);
+  EXPECT_EQ(m.download(scores, 5), (Floats{1, 4, 3, 0, -10}));
+}
+
 EBB_ON_EVERY_ISA(Select);
 
 }  // namespace
