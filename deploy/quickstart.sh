@@ -50,7 +50,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 say "1/6 packages"
-"$here/deploy/install_packages.sh"
+"$here/deploy/install_packages.sh" --no-tests
 
 say "2/6 build (the first time takes some minutes) and model"
 mkdir -p "$work"
