@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "cli/service.h"
+#include "score/calibrate.h"
 #include "score/hits.h"
 #include "score/http_backend.h"
 #include "score/longgen.h"
@@ -41,6 +42,7 @@ class CommandLine {
     ruler();
     longgen();
     hits();
+    calibrate();
     report();
   }
 
@@ -61,10 +63,14 @@ class CommandLine {
   /// Options that all measures have, and what they do.
   void measure(CLI::App* command, Measure act) {
     command->add_option("--url", url_, "the API (default http://127.0.0.1:8000; EBB_URL)");
+    in_folder(command);
+    command->callback([this, act = std::move(act)] { chosen_ = [this, act] { return go(act); }; });
+  }
+
+  void in_folder(CLI::App* command) {
     command->add_option("--out", out_, "folder of the run; a second run goes on in it")->required();
     command->add_option("--progress", progress_, "auto, plain, none or json")
         ->check(CLI::IsMember({"auto", "plain", "none", "json"}));
-    command->callback([this, act = std::move(act)] { chosen_ = [this, act] { return go(act); }; });
   }
 
   int go(const Measure& act) {
@@ -72,9 +78,12 @@ class CommandLine {
     if (url_.empty()) url_ = environment != nullptr ? environment : cli::Service{}.api.text();
     auto api = cli::parse_url(url_);
     if (!api) return cli::report(terminal_, api.error());
+    return in_place(make_http_backend(*api), act);
+  }
+
+  int in_place(std::shared_ptr<Backend> backend, const Measure& act) {
     const cli::StopFlag stop = cli::stop_on_signals();
-    const Workplace place{terminal_, make_http_backend(*api),
-                          stop,      *cli::parse_progress_mode(progress_),
+    const Workplace place{terminal_, std::move(backend), stop, *cli::parse_progress_mode(progress_),
                           out_,      command_line_};
     auto exit = act(place);
     if (!exit) exit = cli::report(terminal_, exit.error());
@@ -145,6 +154,43 @@ class CommandLine {
     measure(command, [this](const Workplace& place) { return run_hits(place, hits_); });
   }
 
+  void calibrate() {
+    auto* command = app_.add_subcommand(
+        "calibrate", "where a model's anchors go; in process, no service is asked");
+    CalibrateOptions& o = calibrate_;
+    command->add_option("--model", o.model, "GGUF file or Hugging Face directory")->required();
+    command->add_option("--text", o.texts, "files to calibrate on")->required();
+    command->add_option("--held-out", o.held_out, "files that decide nothing, judged at the end");
+    command->add_option("-o,--profile", o.profile,
+                        "selection profile to write (default: profile.yaml in --out)");
+    command->add_option("--name", o.name, "of the profile (default: its file's)");
+    command->add_option("--compare", o.compare, "other anchors to judge, such as 0,2,7");
+    const auto number = [&](const char* name, auto& value, const char* what) {
+      command->add_option(name, value, what)->capture_default_str();
+    };
+    number("--context", o.context, "tokens prefilled of each text, or what it has");
+    number("--decode", o.decode, "tokens decoded behind them");
+    number("--every", o.every, "errors are measured at every so many steps");
+    number("--anchors", o.anchors, "how many; 0: a quarter of the layers");
+    number("--budget-fraction", o.budget_fraction, "tokens that a layer reads, of the context");
+    number("--budget-min", o.budget_min, "goes into the profile as it is");
+    number("--sinks", o.sinks, "first tokens, always read");
+    number("--window", o.window, "last tokens, always read; here at most half of a budget");
+    number("--target-kl", o.target_kl, "nats: the least budget within it is taken; 0: none");
+    number("--rounds", o.rounds, "of the local search");
+    number("--swaps", o.swaps, "neighbours of a round in which an anchor moves far");
+    number("--time-limit", o.time_limit, "seconds after which the search ends; 0: none");
+    number("--batch", o.batch, "sequences decoded at a time: memory");
+    number("--threads", o.threads, "of computing; 0: all");
+    in_folder(command);
+    command->callback([this] {
+      chosen_ = [this] {
+        return in_place(
+            nullptr, [this](const Workplace& place) { return run_calibrate(place, calibrate_); });
+      };
+    });
+  }
+
   static void with_policies(CLI::App* command, std::string& policies) {
     command->add_option("--policies", policies, "policies, parted by ;")->capture_default_str();
   }
@@ -176,6 +222,7 @@ class CommandLine {
   RulerOptions ruler_;
   LonggenOptions longgen_;
   HitsOptions hits_;
+  CalibrateOptions calibrate_;
   std::function<int()> chosen_;
 };
 

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "score/calibrate.h"
 #include "score/hits.h"
 #include "score/longgen.h"
 #include "score/needle.h"
@@ -40,6 +41,7 @@ Result<Report> report_of(const ResultDir& dir) {
     if (command == "ruler") return report_ruler(dir);
     if (command == "longgen") return report_longgen(dir);
     if (command == "hits") return report_hits(dir);
+    if (command == "calibrate") return report_calibrate(dir);
   } catch (const nlohmann::json::exception& error) {
     return corrupt(dir.path() + ": a record is not what this version writes: " + error.what());
   }

@@ -15,6 +15,9 @@ struct TextFile {
   std::string fingerprint;  ///< of the tokens: a text that has changed is another one
 };
 
+/// What a file holds; errors name `option`. Errors: kNotFound, kInvalid (too long, empty).
+Result<std::string> read_text(const std::string& option, const std::string& path);
+
 /// Reads and tokenizes. Errors: kNotFound, kInvalid (too long, empty, not UTF-8).
 Result<TextFile> read_text_file(Backend& backend, const std::string& path);
 

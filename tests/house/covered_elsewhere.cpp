@@ -179,6 +179,8 @@ constexpr Coverage kTable[] = {
     {"cli/service.cpp", "tests/ctl/ask_test.cpp"},
     {"cli/terminal.cpp", "tests/ctl/admin_test.cpp"},
     {"ctl/supervisor.cpp", "tests/ctl/up_test.cpp"},
+    {"score/calibrate_model.cpp", "tests/score/calibrate_judge_test.cpp"},
+    {"score/calibrate_report.cpp", "tests/score/calibrate_test.cpp"},
     {"score/forced.cpp", "tests/score/measures_test.cpp"},
     {"score/haystack.cpp", "tests/score/ruler_tasks_test.cpp"},
     {"score/hits.cpp", "tests/score/measures_test.cpp"},

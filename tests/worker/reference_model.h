@@ -2,8 +2,8 @@
 // can be asked of: what policies are compared with. Only for small models of the tiny_llama kind
 // (f32 weights, interleaved rotation). Knows nothing of the code under test but its file reader.
 //
-// Keys and values are rounded to bf16 as the engine stores them, keys after rotation; everything
-// else is double.
+// Keys and values are rounded to bf16 as the engine stores them, keys after rotation, unless the
+// test says otherwise; everything else is double.
 #pragma once
 
 #include <cmath>
@@ -41,11 +41,15 @@ struct LayerScores {
   uint32_t layer = 0;
   Matrix logits;      ///< [heads_q][tokens], the newest token included, scaled, before softmax
   Vector mean_query;  ///< over all heads, before rotation
+  Vector residual;    ///< [width], what the attention's output is added to
 };
+
+enum class KvRounding { kBf16, kNone };
 
 class ReferenceModel {
  public:
-  explicit ReferenceModel(const models::ModelFiles& files) : shape_(files.shape()) {
+  explicit ReferenceModel(const models::ModelFiles& files, KvRounding rounding = KvRounding::kBf16)
+      : shape_(files.shape()), rounding_(rounding) {
     using models::TensorRole;
     embedding_ = matrix(files, TensorRole::kEmbedding, 0);
     output_norm_ = matrix(files, TensorRole::kOutputNorm, 0)[0];
@@ -75,7 +79,7 @@ class ReferenceModel {
       const Vector normed = rms_norm(x, w.attention_norm);
       const Vector q = multiply(w.q, normed);
       append(layer, position, multiply(w.k, normed), multiply(w.v, normed));
-      const LayerScores scores{layer, all_logits(layer, q, position), mean_of_heads(q)};
+      const LayerScores scores{layer, all_logits(layer, q, position), mean_of_heads(q), x};
       const auto lists = reads(scores);
       const Vector out =
           slot_positions ? attend_slots(layer, q, lists[0]) : attend(layer, scores.logits, lists);
@@ -90,6 +94,11 @@ class ReferenceModel {
     const Vector p = softmax(logits);
     for (size_t i = 0; i < p.size(); ++i) logits[i] = std::log(p[i]);
     return logits;
+  }
+  /// Of a layer under way: its attention over these tokens, through the output matrix.
+  Vector attention_output(const LayerScores& of,
+                          const std::vector<std::vector<Position>>& lists) const {
+    return multiply(layers_[of.layer].out, attend(of.layer, of.logits, lists));
   }
   /// Everything.
   static std::vector<std::vector<Position>> all(const LayerScores& scores) {
@@ -150,12 +159,13 @@ class ReferenceModel {
   void append(uint32_t layer, Position position, const Vector& k, Vector v) {
     Vector key;
     for (uint32_t head = 0; head < shape_.heads_kv; ++head) {
-      for (double x : turned(k, head, position)) key.push_back(to_bf16(x));
+      for (double x : turned(k, head, position)) key.push_back(stored(x));
     }
-    for (double& x : v) x = to_bf16(x);
+    for (double& x : v) x = stored(x);
     keys_[layer].push_back(std::move(key));
     values_[layer].push_back(std::move(v));
   }
+  double stored(double x) const { return rounding_ == KvRounding::kBf16 ? to_bf16(x) : x; }
   uint32_t group() const { return shape_.heads_q / shape_.heads_kv; }
   double dot(const Vector& query, const Vector& key, uint32_t kv_head) const {
     double sum = 0;
@@ -212,6 +222,7 @@ class ReferenceModel {
   }
 
   models::ModelShape shape_;
+  KvRounding rounding_;
   Matrix embedding_;
   Vector output_norm_;
   std::vector<Layer> layers_;
