@@ -48,10 +48,20 @@ Result<ArenaModel> make_arena_model(const models::KvLayout& layout,
   return arena;
 }
 
+bool may_be_hot(const ArenaModel::Band& band, const SequenceSize& size) {
+  return size.hot_from > 0 ? band.layers.begin >= size.hot_from : band.follower;
+}
+
+uint64_t aids_blocks(const SequenceSize& size, uint64_t tokens) {
+  const auto blocks = [&](uint64_t per_block) { return (tokens + per_block - 1) / per_block; };
+  return size.digest_layers * blocks(size.block_digests) +
+         size.sum_layers * blocks(size.block_sum_tokens);
+}
+
 uint64_t all_resident_blocks(const ArenaModel& arena, const SequenceSize& size) {
   const uint32_t kept =
       size.kept_tokens > 0 ? std::min(size.kept_tokens, size.total_tokens) : size.total_tokens;
-  return arena.layers() * arena.blocks_of(kept);
+  return arena.layers() * arena.blocks_of(kept) + aids_blocks(size, size.total_tokens);
 }
 
 uint64_t hot_pool_blocks(const ArenaModel& arena, const SequenceSize& size) {
@@ -61,9 +71,10 @@ uint64_t hot_pool_blocks(const ArenaModel& arena, const SequenceSize& size) {
 
 uint64_t hot_decode_blocks(const ArenaModel& arena, const SequenceSize& size) {
   const uint64_t pool = hot_pool_blocks(arena, size);
-  uint64_t blocks = 0;
+  uint64_t blocks = aids_blocks(size, size.total_tokens);
   for (const auto& band : arena.bands) {
-    blocks += band.layers.size() * (band.follower ? pool : arena.blocks_of(size.total_tokens));
+    const bool hot = may_be_hot(band, size);
+    blocks += band.layers.size() * (hot ? pool : arena.blocks_of(size.total_tokens));
   }
   return blocks;
 }
@@ -71,11 +82,12 @@ uint64_t hot_decode_blocks(const ArenaModel& arena, const SequenceSize& size) {
 uint64_t hot_peak_blocks(const ArenaModel& arena, const SequenceSize& size) {
   const uint64_t all = arena.blocks_of(size.bulk_tokens);
   const uint64_t pool = hot_pool_blocks(arena, size);
-  uint64_t finished = activation_blocks(arena, size.bulk_tokens);
+  uint64_t finished =
+      activation_blocks(arena, size.bulk_tokens) + aids_blocks(size, size.bulk_tokens);
   uint64_t peak = 0;
   for (const auto& band : arena.bands) {
     peak = std::max(peak, finished + band.layers.size() * all);
-    finished += band.layers.size() * (band.follower ? std::min(pool, all) : all);
+    finished += band.layers.size() * (may_be_hot(band, size) ? std::min(pool, all) : all);
   }
   return peak;
 }

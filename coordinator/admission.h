@@ -13,18 +13,23 @@
 // All resident.
 //   need   = L * blocks(min(n, m)), m: what the policy keeps at all (streaming; else n)
 //
-// Hot. Layers that attend to every token (full and anchor layers) keep all rows. Each follower
-// layer keeps a pool of c rows, and two granules more: the tail that is not sealed yet, and room to
-// restore into.
+// Hot. Layers that attend to every token keep all rows. A layer of the other bands (followers; with
+// a digest every layer from the first that chooses on) keeps a pool of c rows, and two granules
+// more: the tail that is not sealed yet, and room to restore into.
 //   H      = min(blocks(c + 2g), blocks(n))
-//   decode = resident layers * blocks(n) + follower layers * H
+//   decode = resident layers * blocks(n) + hot layers * H
 // The bulk pass goes band by band; the activations of every token, [p, width] f32, wait between
 // bands, dealt to the ranks by the KV heads that they keep (p' = p rounded up to a multiple of
 // those heads, copies counted: with more ranks than heads several ranks keep the same head).
-//   at band i = sum over bands j < i of (resident: layers(j) * blocks(p), follower: layers(j) * H)
+//   at band i = sum over bands j < i of (resident: layers(j) * blocks(p), hot: layers(j) * H)
 //             + layers(i) * blocks(p)
 //             + ceil(p' * width * 4 / B)
 //   peak      = max over i
+// What a policy keeps beside the rows comes on top of each of these, for n tokens (in the bulk
+// pass: for p): digests and sums, as models/digest_size.h counts them.
+//   aids(t) = digest layers * ceil(t / digests in a block) + sum layers * ceil(runs(t) / in a
+//   block)
+//
 // A band's release compacts inside the band's own blocks, so it needs nothing on top. While its
 // bulk pass runs, a hot sequence holds max(decode, peak); afterwards `decode`.
 #pragma once
@@ -44,7 +49,7 @@ namespace ebb::coordinator {
 struct ArenaModel {
   struct Band {
     LayerRange layers;
-    bool follower = false;
+    bool follower = false;  ///< by the profile
   };
   std::vector<Band> bands;  ///< ascending, together all layers
   uint32_t granule_tokens = 16;
@@ -71,10 +76,20 @@ struct SequenceSize {
   uint32_t total_tokens = 0;  ///< n: prompt + max_tokens
   uint32_t hot_tokens = 0;    ///< c; 0: the policy may want any row, so nothing may be released
   uint32_t kept_tokens = 0;   ///< m: rows that are kept at most, the others are forgotten; 0: all
+  uint32_t hot_from = 0;      ///< bands from this layer on may be hot; 0: those of followers
+  uint32_t digest_layers = 0;
+  uint32_t block_digests = 1;  ///< tokens whose digests fit a block
+  uint32_t sum_layers = 0;
+  uint32_t block_sum_tokens = 1;  ///< tokens whose sums fit a block
 };
 
+/// Whether a band of this sequence may be hot.
+bool may_be_hot(const ArenaModel::Band& band, const SequenceSize& size);
+/// Blocks of digests and sums.
+uint64_t aids_blocks(const SequenceSize& size, uint64_t tokens);
+
 uint64_t all_resident_blocks(const ArenaModel& arena, const SequenceSize& size);
-/// H: blocks of one follower layer's hot pool.
+/// H: blocks of one hot layer's pool.
 uint64_t hot_pool_blocks(const ArenaModel& arena, const SequenceSize& size);
 /// Blocks while a hot sequence decodes.
 uint64_t hot_decode_blocks(const ArenaModel& arena, const SequenceSize& size);

@@ -18,9 +18,9 @@ BulkPlan::BulkPlan(const ArenaModel& arena, SeqId seq, const SequenceSize& size,
     return;
   }
   for (size_t band = 0; band < arena.bands.size(); ++band) {
-    const auto& [layers, follower] = arena.bands[band];
-    passes_.push_back(
-        {layers, follower ? std::optional(static_cast<uint16_t>(band)) : std::nullopt});
+    const bool hot = may_be_hot(arena.bands[band], size);
+    passes_.push_back({arena.bands[band].layers,
+                       hot ? std::optional(static_cast<uint16_t>(band)) : std::nullopt});
   }
 }
 

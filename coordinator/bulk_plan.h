@@ -2,7 +2,7 @@
 //
 //   chunk by chunk   for each chunk of tokens: all layers
 //   band by band     for each band: for each chunk of tokens: the band's layers;
-//                    after a follower band: its release
+//                    after a band that may be hot: its release
 #pragma once
 
 #include <optional>

@@ -30,7 +30,11 @@ void read_select_layers(FieldReader& fields, PolicyOptions& options) {
   const auto node = fields.take("select_layers");
   if (!node) return;
   const std::string wanted = "must be a list of 1 to " + std::to_string(kSelectLayersMax) +
-                             " layers, each above the one before";
+                             " layers, each above the one before, or \"all\"";
+  if (node->kind() == JsonKind::kString && node->text() == "all") {
+    options.select_all = true;
+    return;
+  }
   if (node->kind() != JsonKind::kArray || node->size() == 0 || node->size() > kSelectLayersMax) {
     return fields.fail("select_layers", wanted);
   }
@@ -76,6 +80,41 @@ void read_refresh(FieldReader& fields, PolicyOptions& options) {
   options.self_candidate = fields.boolean("self_candidate");
 }
 
+void read_hysteresis(FieldReader& fields, PolicyOptions& options) {
+  const auto node = fields.take("hysteresis");
+  if (!node) return;
+  const std::string wanted = "must be [e, m]: a boost e from 0 to " + std::to_string(kBoostMax) +
+                             " and a number of steps m from 1 to " +
+                             std::to_string(kPolicyStepsMax);
+  if (node->kind() != JsonKind::kArray || node->size() != 2) {
+    return fields.fail("hysteresis", wanted);
+  }
+  const JsonNode first = node->at(0);
+  const bool real = first.kind() == JsonKind::kInteger || first.kind() == JsonKind::kReal;
+  const double boost = real ? first.number() : -1;
+  const JsonNode second = node->at(1);
+  const int64_t steps = second.kind() == JsonKind::kInteger ? second.integer().value_or(0) : 0;
+  const bool good =
+      boost >= 0 && boost <= kBoostMax && steps >= 1 && steps <= int64_t{kPolicyStepsMax};
+  if (!good) return fields.fail("hysteresis", wanted);
+  options.hysteresis = Hysteresis{static_cast<float>(boost), static_cast<uint32_t>(steps)};
+}
+
+/// Of anchored.
+void read_anchored(FieldReader& fields, PolicyOptions& options) {
+  Names<control::DigestKind> digests;
+  for (const auto digest : control::kDigestKinds) digests.emplace_back(digest_name(digest), digest);
+  options.digest = read_name<control::DigestKind>(fields, "digest", digests);
+  const auto left_out = fields.u32("left_out", 0, kLeftOutTokens);
+  if (left_out && *left_out != 0 && *left_out != kLeftOutTokens) {
+    fields.fail("left_out", "must be 0 or " + std::to_string(kLeftOutTokens) + ", not " +
+                                std::to_string(*left_out));
+  }
+  if (left_out) options.left_out = *left_out != 0;
+  read_hysteresis(fields, options);
+  options.predict = fields.boolean("predict");
+}
+
 }  // namespace
 
 void read_policy(FieldReader& fields, EbbOptions& ebb) {
@@ -92,6 +131,7 @@ void read_policy(FieldReader& fields, EbbOptions& ebb) {
   }
   read_tidal(fields, ebb.options);
   read_refresh(fields, ebb.options);
+  read_anchored(fields, ebb.options);
 }
 
 Result<EbbOptions> read_policy_defaults(const PolicyConfig& config) {
@@ -149,7 +189,12 @@ void take_policy_defaults(const EbbOptions& defaults, EbbOptions& asked) {
   const PolicyOptions& otherwise = defaults.options;
   fill(options.variant, otherwise.variant);
   fill(options.scope, otherwise.scope);
-  fill(options.select_layers, otherwise.select_layers);
+  if (!options.select_all) fill(options.select_layers, otherwise.select_layers);
+  if (!options.select_layers) options.select_all = options.select_all || otherwise.select_all;
+  fill(options.digest, otherwise.digest);
+  fill(options.left_out, otherwise.left_out);
+  fill(options.hysteresis, otherwise.hysteresis);
+  fill(options.predict, otherwise.predict);
   fill(options.correct_every, otherwise.correct_every);
   fill(options.pool, otherwise.pool);
   fill(options.self_candidate, otherwise.self_candidate);

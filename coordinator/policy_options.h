@@ -14,12 +14,20 @@ namespace ebb::coordinator {
 constexpr uint32_t kPolicyTokensMax = 1u << 24;  ///< budget, sinks, window; tokens of a stream
 constexpr uint32_t kPolicyStepsMax = 1u << 16;   ///< correct_every, stride, check_every
 constexpr uint32_t kPolicyPoolMax = 63;
+constexpr uint32_t kBoostMax = 1000;     ///< hysteresis
+constexpr uint32_t kLeftOutTokens = 64;  ///< what one pseudo-token stands for
 constexpr uint32_t kUnionBudgetMax = 1u << 16;
 
 /// Which shape of TidalDecode: our calibrated one, the paper's, or its authors' repair.
 enum class TidalVariant : uint8_t { kCalibrated, kFaithful, kLessIsMore };
 /// What a refresh of Recycled Attention does; kNone: there is none after the prompt.
 enum class Refresh : uint8_t { kFull, kScoreOnly, kNone };
+
+/// Scores of tokens that were in one of the last `steps` sets count (1 + boost) times.
+struct Hysteresis {
+  float boost = 0;
+  uint32_t steps = 0;
+};
 
 /// The part of the extension object `ebb` that is not common to all policies.
 struct PolicyOptions {
@@ -34,6 +42,11 @@ struct PolicyOptions {
   std::optional<Refresh> refresh;
   std::optional<bool> post_rope;
   std::optional<bool> self_candidate;
+  bool select_all = false;  ///< select_layers: "all"
+  std::optional<control::DigestKind> digest;
+  std::optional<bool> left_out;
+  std::optional<Hysteresis> hysteresis;
+  std::optional<bool> predict;
 };
 
 }  // namespace ebb::coordinator

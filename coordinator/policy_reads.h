@@ -22,18 +22,19 @@ inline const char* unread_parameter(control::PolicyKind kind, const CommonGiven&
   constexpr auto bit = [](Kind k) { return 1u << static_cast<uint32_t>(k); };
   constexpr uint32_t tidal = bit(Kind::kTidal), composed = bit(Kind::kComposed);
   constexpr uint32_t recycled = bit(Kind::kRecycled), streaming = bit(Kind::kStreaming);
+  constexpr uint32_t anchored = bit(Kind::kAnchored);
   constexpr uint32_t layers = tidal | composed, schedule = recycled | composed;
   const struct {
     const char* name;
     bool given;
     uint32_t readers;
   } parameters[] = {
-      {"budget", common.budget, tidal | streaming | recycled | composed},
-      {"sinks", common.sinks, tidal | streaming | composed},
-      {"window", common.window, tidal | streaming | composed},
+      {"budget", common.budget, tidal | streaming | recycled | composed | anchored},
+      {"sinks", common.sinks, tidal | streaming | composed | anchored},
+      {"window", common.window, tidal | streaming | composed | anchored},
       {"variant", o.variant.has_value(), tidal},
       {"scope", o.scope.has_value(), layers},
-      {"select_layers", o.select_layers.has_value(), layers},
+      {"select_layers", o.select_layers.has_value() || o.select_all, layers | anchored},
       {"correct_every", o.correct_every.has_value(), layers},
       {"stride", o.stride.has_value(), schedule},
       {"check_every", o.check_every.has_value(), schedule},
@@ -42,6 +43,10 @@ inline const char* unread_parameter(control::PolicyKind kind, const CommonGiven&
       {"pool", o.pool.has_value(), schedule},
       {"refresh", o.refresh.has_value(), recycled},
       {"self_candidate", o.self_candidate.has_value(), recycled},
+      {"digest", o.digest.has_value(), anchored},
+      {"left_out", o.left_out.has_value(), anchored},
+      {"hysteresis", o.hysteresis.has_value(), anchored},
+      {"predict", o.predict.has_value(), anchored},
   };
   for (const auto& parameter : parameters) {
     if (parameter.given && (parameter.readers & bit(kind)) == 0) return parameter.name;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "coordinator/policy_anchored.h"
 #include "coordinator/policy_reads.h"
 #include "coordinator/request_check.h"
 
@@ -87,6 +88,7 @@ std::vector<uint32_t> paper_layers(uint32_t layers) {
 Result<void> choose_layers(const RequestRules& rules, const PolicyOptions& options,
                            TidalVariant variant, PolicyParams& policy) {
   const uint32_t layers = rules.shape.layers;
+  if (options.select_all) return invalid("select_layers: \"all\" is for policy anchored");
   if (options.select_layers) {
     policy.select_layers = *options.select_layers;
     if (policy.select_layers.back() >= layers) {
@@ -268,6 +270,8 @@ Result<PolicyParams> resolve(const RequestRules& rules, const ArenaModel& arena,
       return resolve_recycled(rules, arena, request);
     case PolicyKind::kComposed:
       return resolve_composed(rules, arena, request);
+    case PolicyKind::kAnchored:
+      return resolve_anchored(rules, request, budget_of(rules, request));
   }
   return invalid("policy: unknown");
 }
@@ -299,6 +303,9 @@ Result<PolicyParams> resolve_policy(const RequestRules& rules, const ArenaModel&
 }
 
 bool may_be_released(const PolicyParams& policy) {
+  if (policy.kind == PolicyKind::kAnchored) {
+    return policy.digest != control::DigestKind::kNone || policy.select_layers.empty();
+  }
   const bool by_bands = policy.kind == PolicyKind::kTidal || policy.kind == PolicyKind::kComposed;
   return by_bands && policy.scope == SetScope::kLayer && policy.select_layers.empty() &&
          policy.correct_every == 0;

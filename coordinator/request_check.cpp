@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "coordinator/policy_anchored.h"
+
 namespace ebb::coordinator {
 namespace {
 
@@ -54,6 +56,7 @@ Result<CheckedRequest> check_request(const RequestRules& rules, const ArenaModel
   checked.size.bulk_tokens = request.decode_from.value_or(prompt_tokens);
   checked.size.total_tokens = prompt_tokens + request.max_tokens;
   checked.size.kept_tokens = policy.kept;
+  count_aids(rules, arena.granule_tokens, policy, checked.size);
   if (may_be_released(policy) && policy.budget < checked.size.total_tokens) {
     // Fewer rows than one step may name would stop the sequence: the budget, a granule that is
     // being restored, and the token of the step itself.

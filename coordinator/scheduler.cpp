@@ -11,10 +11,10 @@ double seconds(TimePoint from, TimePoint to) {
   return std::chrono::duration<double>(to - from).count();
 }
 
-std::vector<uint16_t> follower_bands(const ArenaModel& arena) {
+std::vector<uint16_t> hot_bands(const ArenaModel& arena, const SequenceSize& size) {
   std::vector<uint16_t> bands;
   for (size_t band = 0; band < arena.bands.size(); ++band) {
-    if (arena.bands[band].follower) bands.push_back(static_cast<uint16_t>(band));
+    if (may_be_hot(arena.bands[band], size)) bands.push_back(static_cast<uint16_t>(band));
   }
   return bands;
 }
@@ -199,7 +199,7 @@ std::optional<control::Unit> Scheduler::make_room(const Sequence& head) {
   if (oldest == nullptr || reachable < wanted) return std::nullopt;
   control::Unit unit;
   unit.kind = control::UnitKind::kRelease;
-  unit.release = {oldest->seq, follower_bands(arena_), oldest->size.hot_tokens};
+  unit.release = {oldest->seq, hot_bands(arena_, oldest->size), oldest->size.hot_tokens};
   return unit;
 }
 
@@ -256,8 +256,8 @@ Events Scheduler::finish(const UnitOutcome& outcome, TimePoint now) {
     const auto* result = of_sequence == nullptr ? nullptr : &of_sequence->result;
     // A decode step that some sequence could not do is given up for all of its batch on every rank;
     // it changed nothing that a later step would not write again, so the others do it again.
-    const bool given_up = unit.kind == control::UnitKind::kDecode && result == nullptr &&
-                          !outcome.failures.empty();
+    const bool given_up =
+        unit.kind == control::UnitKind::kDecode && result == nullptr && !outcome.failures.empty();
     if (given_up) continue;
     if (of_sequence != nullptr) {
       sequence->counters = result->counters;

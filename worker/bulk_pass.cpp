@@ -118,6 +118,10 @@ Result<void> BulkChunk::make_room() {
     EBB_TRY_VOID(sequence_.kept->reserve(bulk_.tokens.end));
     sequence_.kv->add_foreign_blocks(int64_t{sequence_.kept->blocks()} - before);
   }
+  if (last_chunk() && sequence_.aids) {
+    const uint32_t added = EBB_TRY(sequence_.aids->reserve(bulk_.tokens.end));
+    sequence_.kv->add_foreign_blocks(added);
+  }
   if (last_row_chooses()) {
     const uint64_t floats = uint64_t{c_.shape.heads_q + 1} * bulk_.tokens.end;
     logits_ =
@@ -148,6 +152,9 @@ Result<uint32_t> BulkChunk::run_layer(uint32_t layer) {
     attend_pattern(layer);
   } else {
     attend_dense(layer);
+  }
+  if (last_chunk() && sequence_.aids) {
+    sequence_.aids->fill(layer, sequence_.kv->rows(layer), bulk_.tokens.end);
   }
   const uint32_t failed = EBB_TRY(c_.model.attention_output(layer, rows_, problem_ ? 0 : 1));
   if (failed > 0) return failed;
@@ -208,11 +215,16 @@ Result<void> BulkChunk::remember_query(uint32_t layer) {
 
 Result<void> BulkChunk::select(uint32_t layer) {
   const uint32_t length = bulk_.tokens.end;
-  const Chooser chooser{&sequence_, length, logits_.floats(),
+  const Chooser chooser{&sequence_,
+                        {length, 0},
+                        layer,
+                        length,
+                        c_.shape.heads_q,
+                        logits_.floats(),
                         c_.model.d_lse() + uint64_t{rows_ - 1} * c_.shape.heads_q};
   auto sets = EBB_TRY(choose_sets(c_, unit_, layer, std::span(&chooser, 1),
                                   logits_.floats() + uint64_t{c_.shape.heads_q} * length));
-  sequence_.history.sets[layer] = std::move(sets[0]);
+  sequence_.policy->after_bulk(layer, length, std::move(sets[0]), sequence_.history);
   return {};
 }
 

@@ -26,6 +26,8 @@ bool DecodeStep::read(Member& member, uint32_t layer, kernels::AttendArgs& args)
   } else if (hot) {
     args.list = read_released(member, layer);
     args.count = static_cast<uint32_t>(args.list.size());
+    const auto& positions = member.readings[c_.layout.band_of(layer)].positions;
+    member.read = std::span(positions).last(args.list.size());
   } else if (member.plan.reads == LayerPlan::Reads::kSinksWindow) {
     if (!member.pattern) {
       const BandResidency& ring = member.sequence->kv->residency(0);
@@ -57,6 +59,7 @@ void DecodeStep::read_set(Member& member, uint32_t layer, kernels::AttendArgs& a
     const auto seen = std::lower_bound(list.begin(), list.end(), first);
     args.list = std::span(list).subspan(static_cast<size_t>(seen - list.begin()));
     args.count = static_cast<uint32_t>(args.list.size());
+    member.read = args.list;
     return;
   }
   member.lists.clear();
@@ -73,7 +76,7 @@ void DecodeStep::read_set(Member& member, uint32_t layer, kernels::AttendArgs& a
 }
 
 /// Of `set`, what no layer of the band can see is not read, and so not brought back either.
-void DecodeStep::want_rows(Member& member, uint32_t band, std::vector<Position> set,
+void DecodeStep::want_rows(Member& member, uint32_t band, uint32_t owner, std::vector<Position> set,
                            std::vector<RestoreWant>& wants) {
   const Position first = c_.first_seen_in_band(band, member.length());
   set.erase(set.begin(), std::lower_bound(set.begin(), set.end(), first));
@@ -87,6 +90,7 @@ void DecodeStep::want_rows(Member& member, uint32_t band, std::vector<Position> 
   }
   member.readings[band].slots = member.sequence->kv->slots(band, set);
   member.readings[band].positions = std::move(set);
+  member.readings[band].owner = owner;
   member.readings[band].ready = true;
 }
 
@@ -106,11 +110,13 @@ void DecodeStep::await_rows() {
 std::span<const uint32_t> DecodeStep::read_released(Member& member, uint32_t layer) {
   const uint32_t band = c_.layout.band_of(layer);
   Reading& reading = member.readings[band];
-  if (!reading.ready) {
+  const bool all = member.plan.reads == LayerPlan::Reads::kAll;
+  const uint32_t owner = all ? kEverything : member.plan.owner;
+  if (!reading.ready || reading.owner != owner) {
     // A set that was not prepared where it was chosen: everything, out of a hot pool that is large
     // enough for it.
     std::vector<Position> set;
-    if (member.plan.reads == LayerPlan::Reads::kAll) {
+    if (all) {
       set.resize(member.length());
       std::iota(set.begin(), set.end(), Position{0});
     } else {
@@ -122,7 +128,8 @@ std::span<const uint32_t> DecodeStep::read_released(Member& member, uint32_t lay
       }
     }
     std::vector<RestoreWant> wants;
-    want_rows(member, band, std::move(set), wants);
+    clock_ = ++*c_.step_clock;
+    want_rows(member, band, owner, std::move(set), wants);
     if (!wants.empty()) {
       await_rows();
       pending_ = c_.mover.begin(std::move(wants));
@@ -135,17 +142,26 @@ std::span<const uint32_t> DecodeStep::read_released(Member& member, uint32_t lay
   return std::span(reading.slots).subspan(static_cast<size_t>(seen - reading.positions.begin()));
 }
 
+/// True when the first of the band's layers from `owner` on reads the set of `owner`.
+bool DecodeStep::next_set_is(const Member& member, uint32_t band, uint32_t owner) const {
+  const LayerRange layers = c_.layout.bands[band];
+  const uint32_t first = std::max<uint32_t>(layers.begin, owner);
+  if (first >= layers.end) return false;
+  const LayerPlan plan = member.sequence->policy->plan(first, member.step);
+  return plan.reads == LayerPlan::Reads::kSet && plan.owner == owner;
+}
+
 /// Asks for every row that the layers which read the set of `owner` will want and the device has
-/// not; one request for all of them.
+/// not; one request for all of them. What a band read before, for a set of a layer below, may give
+/// way: the layers that read it have run.
 void DecodeStep::prepare(uint32_t owner, std::span<Member* const> chosen) {
+  clock_ = ++*c_.step_clock;
   std::vector<RestoreWant> wants;
   for (Member* member : chosen) {
     for (uint32_t band = 0; band < member->readings.size() && !member->failed; ++band) {
       if (!member->sequence->kv->residency(band).hot()) continue;
-      const LayerPlan plan =
-          member->sequence->policy->plan(c_.layout.bands[band].begin, member->step);
-      if (plan.reads != LayerPlan::Reads::kSet || plan.owner != owner) continue;
-      want_rows(*member, band, member->set_of(owner).lists[0], wants);
+      if (!next_set_is(*member, band, owner)) continue;
+      want_rows(*member, band, owner, member->set_of(owner).lists[0], wants);
     }
   }
   if (wants.empty()) return;

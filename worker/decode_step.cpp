@@ -39,20 +39,27 @@ void DecodeStep::place_rows() {
       member.new_slot.push_back(slot ? *slot : 0);
       if (member.failed) break;
     }
+    if (member.failed || !member.sequence->aids) continue;
+    const auto added = member.sequence->aids->reserve(member.length());
+    if (!added) fail(member, added.error());
+    if (added) member.sequence->kv->add_foreign_blocks(*added);
   }
 }
 
 Result<void> DecodeStep::reserve_scratch() {
   uint64_t floats = 0, longest = 0;
   for (Member& member : members_) {
-    member.logits_at = floats;
-    bool chooses = false;
-    for (uint32_t layer = 0; layer < c_.model.shape().layers && !chooses; ++layer) {
+    for (uint32_t layer = 0; layer < c_.model.shape().layers; ++layer) {
       const LayerPlan plan = member.sequence->policy->plan(layer, member.step);
-      chooses = plan.selects || plan.checks;
+      if (!plan.selects && !plan.checks) continue;
+      const uint32_t scored = std::max<uint32_t>(1, plan.scans.size());
+      member.scored_layers = std::max(member.scored_layers, scored);
     }
-    if (!chooses) continue;
-    floats += uint64_t{c_.shape.heads_q} * member.length();
+    if (member.scored_layers == 0) continue;
+    const uint64_t heads = uint64_t{member.scored_layers} * c_.shape.heads_q;
+    member.logits_at = floats;
+    member.lse_at = floats + heads * member.length();
+    floats = member.lse_at + heads;
     longest = std::max<uint64_t>(longest, member.length());
   }
   if (floats == 0) return {};
@@ -71,6 +78,10 @@ void DecodeStep::append(uint32_t layer) {
     c_.backend.ops->append_kv(c_.shape, members_[i].sequence->kv->rows(layer),
                               c_.model.d_k() + i * stride, stride, c_.model.d_v() + i * stride,
                               stride, std::span(&slot, 1));
+    Sequence& sequence = *members_[i].sequence;
+    if (sequence.aids) {
+      sequence.aids->add_digest(layer, sequence.kv->rows(layer), slot, sequence.length);
+    }
   }
 }
 
@@ -115,8 +126,9 @@ kernels::AttendArgs DecodeStep::args_of(const Member& member, uint32_t layer) co
 
 void DecodeStep::attend(uint32_t layer) {
   std::vector<kernels::AttendArgs> items;
+  std::vector<const Member*> reading;
   for (Member& member : members_) {
-    if (member.failed) continue;
+    if (member.failed || member.scans()) continue;
     kernels::AttendArgs args = args_of(member, layer);
     if (member.scores_first(layer)) {
       args.count = member.length();
@@ -126,20 +138,83 @@ void DecodeStep::attend(uint32_t layer) {
     if (args.alt_count == 0) args.d_q_alt = nullptr;
     if (member.plan.selects) args.d_logits = logits_.floats() + member.logits_at;
     items.push_back(args);
+    reading.push_back(&member);
   }
-  if (!items.empty()) c_.backend.ops->attend(c_.shape, items);
+  attend_items(layer, items, reading);
+}
+
+/// Attention, and then what stands for the tokens that were left out of the lists.
+void DecodeStep::attend_items(uint32_t layer, std::span<const kernels::AttendArgs> items,
+                              std::span<const Member* const> members) {
+  if (items.empty()) return;
+  c_.backend.ops->attend(c_.shape, items);
+  std::vector<kernels::LeftOutArgs> left_out;
+  for (size_t i = 0; i < items.size(); ++i) {
+    const Member& member = *members[i];
+    const bool estimates = member.plan.left_out && !items[i].list.empty();
+    if (!estimates) continue;
+    kernels::LeftOutArgs args;
+    args.d_q = items[i].d_q;
+    args.kv = items[i].kv;
+    args.slots = items[i].list;
+    args.positions = member.read;
+    args.length = member.sequence->length;  // the newest token is in no sum yet
+    args.sums = member.sequence->aids->sums(layer);
+    args.d_out = items[i].d_out;
+    args.d_lse = items[i].d_lse;
+    left_out.push_back(args);
+  }
+  if (!left_out.empty()) c_.backend.ops->attend_left_out(c_.shape, left_out);
+}
+
+/// Scores from digests. Queries of layers above are those that the residual stream gives here.
+void DecodeStep::scan(uint32_t layer) {
+  uint32_t end = layer;
+  for (const Member& member : members_) {
+    if (member.scans()) end = std::max<uint32_t>(end, member.plan.scans.end);
+  }
+  for (uint32_t scanned = layer; scanned < end; ++scanned) {
+    if (scanned > layer) c_.model.project_queries(scanned, positions_);
+    scan_layer(layer, scanned);
+  }
+}
+
+void DecodeStep::scan_layer(uint32_t layer, uint32_t scanned) {
+  const uint64_t row = uint64_t{c_.shape.heads_q} * c_.shape.head_size;
+  const float* d_q = scanned == layer ? c_.model.d_q() : c_.model.d_q_second();
+  std::map<kernels::DigestFormat, std::vector<kernels::ScanArgs>> items;
+  for (size_t i = 0; i < members_.size(); ++i) {
+    const Member& member = members_[i];
+    if (member.failed || !member.scans() || scanned >= member.plan.scans.end) continue;
+    const uint64_t before = uint64_t{scanned - layer} * c_.shape.heads_q;
+    const SelectionAids& aids = *member.sequence->aids;
+    kernels::ScanArgs args;
+    args.d_q = d_q + i * row;
+    args.digests = aids.digests(scanned);
+    args.count = member.scored();
+    args.d_logits = logits_.floats() + member.logits_at + before * member.scored();
+    args.d_lse = logits_.floats() + member.lse_at + before;
+    items[aids.digest_shape().format].push_back(args);
+  }
+  for (const auto& [format, of_format] : items) {
+    const kernels::DigestShape shape{format, c_.shape.heads_kv, c_.shape.head_size};
+    c_.backend.ops->scan_digests(c_.shape, shape, of_format);
+  }
 }
 
 /// Members that scored everything in order to attend to the best of it.
 void DecodeStep::attend_chosen(uint32_t layer) {
   std::vector<kernels::AttendArgs> items;
+  std::vector<const Member*> reading;
   for (Member& member : members_) {
     if (member.failed || !member.scores_first(layer)) continue;
     kernels::AttendArgs args = args_of(member, layer);
     args.d_q_alt = nullptr;
-    if (read(member, layer, args)) items.push_back(args);
+    if (!read(member, layer, args)) continue;
+    items.push_back(args);
+    reading.push_back(&member);
   }
-  if (!items.empty()) c_.backend.ops->attend(c_.shape, items);
+  attend_items(layer, items, reading);
 }
 
 void DecodeStep::select(uint32_t layer) {
@@ -147,10 +222,12 @@ void DecodeStep::select(uint32_t layer) {
   std::vector<Chooser> choosers;
   for (Member& member : members_) {
     if (!member.plan.selects) continue;
-    const kernels::AttendArgs args = args_of(member, layer);
+    const uint32_t layers = std::max<uint32_t>(1, member.plan.scans.size());
+    const float* d_lse =
+        member.scans() ? logits_.floats() + member.lse_at : args_of(member, layer).d_lse;
     chosen.push_back(&member);
-    choosers.push_back(
-        {member.sequence, member.length(), logits_.floats() + member.logits_at, args.d_lse});
+    choosers.push_back({member.sequence, member.step, layer, member.scored(),
+                        layers * c_.shape.heads_q, logits_.floats() + member.logits_at, d_lse});
   }
   if (chosen.empty()) return;
   auto sets = choose_sets(c_, unit_, layer, choosers, scores_.floats());
@@ -174,6 +251,7 @@ Result<uint32_t> DecodeStep::run_layer(uint32_t layer) {
   append(layer);
   EBB_TRY_VOID(decide(layer));
   attend(layer);
+  scan(layer);
   if (failures_.empty()) select(layer);
   if (failures_.empty()) attend_chosen(layer);
   uint32_t failed = EBB_TRY(c_.model.attention_output(layer, rows, errors()));
@@ -214,6 +292,7 @@ Result<void> DecodeStep::finish(control::UnitResult& out) {
   for (uint32_t i = 0; i < rows; ++i) {
     Member& member = members_[i];
     Sequence& sequence = *member.sequence;
+    add_sums(member);
     sequence.length += 1;
     if (sequence.length == sequence.tokens.size()) sequence.tokens.push_back(next[i]);
     sequence.exactness.add(sequence.length, member.dense_layers);
@@ -224,6 +303,16 @@ Result<void> DecodeStep::finish(control::UnitResult& out) {
     out.sequences.push_back(std::move(member.result));
   }
   return {};
+}
+
+/// Now that the step has succeeded: a step that is run again must not add its row twice.
+void DecodeStep::add_sums(const Member& member) {
+  Sequence& sequence = *member.sequence;
+  if (!sequence.aids) return;
+  for (uint32_t layer = 0; layer < c_.model.shape().layers; ++layer) {
+    sequence.aids->add_sums(layer, sequence.kv->rows(layer),
+                            member.new_slot[c_.layout.band_of(layer)], sequence.length);
+  }
 }
 
 /// Every rank counts the same tokens, so every rank corrects after the same step.

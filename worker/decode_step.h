@@ -18,9 +18,12 @@ class DecodeStep {
   Result<void> run(control::UnitResult& out);
 
  private:
-  /// What one released band of one sequence reads in this step.
+  static constexpr uint32_t kEverything = 0xffffffffu;
+
+  /// What one released band of one sequence reads in this step, up to the next set.
   struct Reading {
     bool ready = false;               ///< rows are on the device (or on their way: see pending_)
+    uint32_t owner = kEverything;     ///< whose set it is
     std::vector<Position> positions;  ///< ascending; what the band's layers read, windows aside
     std::vector<uint32_t> slots;      ///< of the positions
   };
@@ -35,7 +38,10 @@ class DecodeStep {
     std::vector<uint32_t> lists;  ///< of the layer that runs, where every head has its own
     SelectionHistory made;        ///< in this step
     uint32_t dense_layers = 0;    ///< layers, from 0 on, that read everything
-    uint64_t logits_at = 0;       ///< offset of [heads_q, length] in logits_
+    uint32_t scored_layers = 0;   ///< whose logits one choice may need, at most
+    uint64_t logits_at = 0;       ///< offset of [scored_layers * heads_q, length] in logits_
+    uint64_t lse_at = 0;          ///< and of [scored_layers * heads_q], where digests are scanned
+    std::span<const Position> read;  ///< positions of what the layer that runs reads, of a list
     control::SequenceResult result;
     bool failed = false;
     uint32_t length() const { return step.length; }  ///< the new token included
@@ -45,6 +51,9 @@ class DecodeStep {
     bool scores_first(uint32_t layer) const {
       return plan.selects && plan.reads == LayerPlan::Reads::kSet && plan.owner == layer;
     }
+    bool scans() const { return plan.selects && plan.scans.size() > 0; }
+    /// Tokens that are scored. Layers above the one that runs have not got the newest one yet.
+    uint32_t scored() const { return plan.scans.size() > 1 ? length() - 1 : length(); }
   };
 
   // decode_step.cpp: the run
@@ -54,10 +63,15 @@ class DecodeStep {
   Result<void> decide(uint32_t layer);
   void append(uint32_t layer);
   void attend(uint32_t layer);
+  void scan(uint32_t layer);
+  void scan_layer(uint32_t layer, uint32_t scanned);
   void attend_chosen(uint32_t layer);
+  void attend_items(uint32_t layer, std::span<const kernels::AttendArgs> items,
+                    std::span<const Member* const> members);
   kernels::AttendArgs args_of(const Member& member, uint32_t layer) const;
   void select(uint32_t layer);
   Result<void> finish(control::UnitResult& out);
+  void add_sums(const Member& member);
   Result<void> correct(Sequence& sequence);
   void fail(Member& member, Error why);
   uint32_t errors() const { return failures_.empty() ? 0 : 1; }
@@ -67,7 +81,8 @@ class DecodeStep {
   void read_set(Member& member, uint32_t layer, kernels::AttendArgs& args);
   std::span<const uint32_t> read_released(Member& member, uint32_t layer);
   void prepare(uint32_t owner, std::span<Member* const> chosen);
-  void want_rows(Member& member, uint32_t band, std::vector<Position> set,
+  bool next_set_is(const Member& member, uint32_t band, uint32_t owner) const;
+  void want_rows(Member& member, uint32_t band, uint32_t owner, std::vector<Position> set,
                  std::vector<RestoreWant>& wants);
   void await_rows();
 
@@ -79,7 +94,7 @@ class DecodeStep {
   std::unique_ptr<Restore> pending_;
   std::vector<Position> positions_;
   std::vector<Position> second_;  ///< where second queries stand; empty: nobody wants any
-  kernels::Buffer logits_;        ///< [heads_q, length] of the members that may choose
+  kernels::Buffer logits_;        ///< logits and lse of the members that may choose
   kernels::Buffer scores_;
 };
 

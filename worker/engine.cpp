@@ -258,6 +258,9 @@ Result<void> Engine::open(const control::OpenUnit& unit, control::UnitResult& ou
   sequence->policy = std::move(*policy);
   sequence->kv = std::make_unique<SequenceKv>(*arena_, *backend_.ops, group_->layout, kv_shape_);
   sequence->exactness = Exactness(shape_.layers);
+  auto aids = SelectionAids::make(*arena_, backend_, kv_shape_, *sequence->policy, shape_.layers);
+  if (!aids) return fail(std::move(aids).error());
+  sequence->aids = std::move(*aids);
   if (const auto pattern = sequence->policy->sinks_window()) {
     sequence->kv->make_ring(pattern->sinks, unit.policy.kept - pattern->sinks);
   }

@@ -152,9 +152,9 @@ Result<void> KvMover::seal_all(Sequence& sequence, uint32_t band) {
 
 namespace {
 
-/// Which rows a band keeps: the tail that exists nowhere else, the last set of its anchor, then the
-/// most recent.
-std::vector<Position> rows_to_keep(const Sequence& sequence, uint32_t first_layer, Position length,
+/// Which rows a band keeps: the tail that exists nowhere else, the last sets that its layers read,
+/// then the most recent.
+std::vector<Position> rows_to_keep(const Sequence& sequence, LayerRange layers, Position length,
                                    Position sealed_to, uint32_t capacity) {
   std::vector<bool> keep(length, false);
   uint32_t kept = 0;
@@ -166,9 +166,10 @@ std::vector<Position> rows_to_keep(const Sequence& sequence, uint32_t first_laye
   };
   for (Position p = sealed_to; p < length; ++p) take(p);
   const auto& sets = sequence.history.sets;
-  auto set = sets.lower_bound(first_layer);  // the nearest anchor below
-  if (set != sets.begin()) {
-    for (const auto& list : std::prev(set)->second.lists) {
+  auto set = sets.upper_bound(layers.begin);  // behind the one that the first layer reads
+  if (set != sets.begin()) --set;
+  for (; set != sets.end() && set->first < layers.end; ++set) {
+    for (const auto& list : set->second.lists) {
       for (Position p : list) take(p);
     }
   }
@@ -191,7 +192,7 @@ Result<void> KvMover::release(Sequence& sequence, uint32_t band, uint32_t hot_to
   const uint32_t g = layout_.granule_tokens;
   const uint32_t capacity = (hot_tokens + 2 * g + g - 1) / g * g;
   const Position length = residency.length();
-  const auto keep = rows_to_keep(sequence, layout_.bands[band].begin, length, residency.sealed_to(),
+  const auto keep = rows_to_keep(sequence, layout_.bands[band], length, residency.sealed_to(),
                                  std::min(capacity, (length + g - 1) / g * g));
   sequence.kv->shrink(band, capacity, keep, step);
   sequence.counters.released_records += length - keep.size();

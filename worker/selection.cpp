@@ -27,13 +27,32 @@ void pool_scores(StepContext& context, const Selection& choice, float* d_scores)
   device.copy_to_device(d_scores + choice.begin, pooled.data(), bytes);
 }
 
+/// Candidates that were in one of this layer's last sets, ascending. It depends on the sequence's
+/// own choices only, never on what is on the device.
+std::vector<Position> recent(const Selection& choice, const Chooser& from) {
+  std::vector<Position> positions;
+  const auto& history = from.sequence->history.chosen_at;
+  const auto found = history.find(from.layer);
+  if (found == history.end()) return positions;
+  const std::vector<uint32_t>& at = found->second;
+  const auto end = std::min<size_t>(choice.end, at.size());
+  for (size_t p = choice.begin; p < end; ++p) {
+    // at: 1 + a step before this one.
+    if (at[p] > 0 && at[p] + choice.boost_steps > from.step.step) {
+      positions.push_back(static_cast<Position>(p));
+    }
+  }
+  return positions;
+}
+
 /// The best of `heads` query heads from `first` on, by the maximum of their probabilities.
 Best best_of_heads(StepContext& context, const Selection& choice, const Chooser& from,
                    uint32_t first, uint32_t heads, float* d_scores) {
   kernels::Ops& ops = *context.backend.ops;
-  ops.score_max(from.d_logits + uint64_t{first} * from.length, from.d_lse + first, heads,
-                from.length, d_scores);
+  ops.score_max(from.d_logits + uint64_t{first} * from.count, from.d_lse + first, heads, from.count,
+                d_scores);
   pool_scores(context, choice, d_scores);
+  if (choice.boost_steps > 0) ops.scale_scores(d_scores, recent(choice, from), choice.boost);
   return ops.top_k(d_scores, choice.begin, choice.end, choice.take);
 }
 
@@ -45,7 +64,7 @@ Best best_of_union(StepContext& context, const Selection& choice, const Chooser&
   const HeadRange heads = context.model.share().heads_q;
   std::map<Position, uint32_t> first_named;
   for (uint32_t h = 0; h < heads.size(); ++h) {
-    const Best own = context.backend.ops->top_k(from.d_logits + uint64_t{h} * from.length,
+    const Best own = context.backend.ops->top_k(from.d_logits + uint64_t{h} * from.count,
                                                 choice.begin, choice.end, choice.take);
     for (uint32_t place = 0; place < own.size(); ++place) {
       const uint32_t order = place * context.model.shape().heads_q + heads.begin + h;
@@ -72,14 +91,14 @@ std::vector<Best> best_by_list(StepContext& context, const Selection& choice, co
   if (choice.score == Selection::Score::kRankUnion) {
     lists.push_back(best_of_union(context, choice, from));
   } else if (choice.scope == SetScope::kLayer) {
-    lists.push_back(best_of_heads(context, choice, from, 0, shape.heads_q, d_scores));
+    lists.push_back(best_of_heads(context, choice, from, 0, from.heads, d_scores));
   } else if (choice.scope == SetScope::kKvHead) {
     for (uint32_t head = 0; head < shape.heads_q; head += group) {
       lists.push_back(best_of_heads(context, choice, from, head, group, d_scores));
     }
   } else {
     for (uint32_t head = 0; head < shape.heads_q; ++head) {
-      lists.push_back(context.backend.ops->top_k(from.d_logits + uint64_t{head} * from.length,
+      lists.push_back(context.backend.ops->top_k(from.d_logits + uint64_t{head} * from.count,
                                                  choice.begin, choice.end, choice.take));
     }
   }
@@ -136,7 +155,8 @@ Result<std::vector<TokenSet>> choose_sets(StepContext& context, UnitId unit, uin
   std::vector<size_t> shared;  // who waits for the merge
   for (size_t i = 0; i < choosers.size(); ++i) {
     const Sequence& sequence = *choosers[i].sequence;
-    const Selection choice = sequence.policy->selection(layer, choosers[i].length);
+    const uint32_t length = choosers[i].step.length;
+    const Selection choice = sequence.policy->selection(layer, length);
     const std::vector<Best> lists = best_by_list(context, choice, choosers[i], d_scores);
     if (choice.scope == SetScope::kLayer) {
       candidates.push_back(candidates_of(sequence, choice, lists[0]));
@@ -147,17 +167,18 @@ Result<std::vector<TokenSet>> choose_sets(StepContext& context, UnitId unit, uin
     for (size_t list = 0; list < lists.size(); ++list) {
       for (const Scored& scored : lists[list]) chosen[list].push_back(scored.position);
     }
-    sets[i] = sequence.policy->compose(layer, choosers[i].length, std::move(chosen));
+    sets[i] = sequence.policy->compose(layer, length, std::move(chosen));
   }
   if (!shared.empty()) {
     auto reply = EBB_TRY(publish(context, unit, layer, std::move(candidates)));
     for (size_t i = 0; i < shared.size(); ++i) {
       const Chooser& chooser = choosers[shared[i]];
       const Sequence& sequence = *chooser.sequence;
-      EBB_TRY_VOID(check_merged(sequence, sequence.policy->selection(layer, chooser.length),
-                                reply.sequences[i]));
-      sets[shared[i]] = sequence.policy->compose(layer, chooser.length,
-                                                 {std::move(reply.sequences[i].positions)});
+      const uint32_t length = chooser.step.length;
+      EBB_TRY_VOID(
+          check_merged(sequence, sequence.policy->selection(layer, length), reply.sequences[i]));
+      sets[shared[i]] =
+          sequence.policy->compose(layer, length, {std::move(reply.sequences[i].positions)});
     }
   }
   for (size_t i = 0; i < choosers.size(); ++i) {

@@ -10,6 +10,7 @@
 #include "worker/exactness.h"
 #include "worker/kept_activations.h"
 #include "worker/sampling_state.h"
+#include "worker/selection_aids.h"
 #include "worker/sequence_kv.h"
 
 namespace ebb::worker {
@@ -24,6 +25,7 @@ struct Sequence {
   uint32_t length = 0;          ///< tokens whose KV exists in every layer
   std::unique_ptr<AttentionPolicy> policy;
   std::unique_ptr<SequenceKv> kv;
+  std::unique_ptr<SelectionAids> aids;      ///< where the policy wants any
   std::unique_ptr<SamplingState> sampling;  ///< rank 0 only
   std::unique_ptr<KeptActivations> kept;    ///< during a band-by-band bulk pass
   SelectionHistory history;                 ///< as after the last step that succeeded

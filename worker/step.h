@@ -52,10 +52,13 @@ Result<void> run_bulk(StepContext& context, UnitId unit, Sequence& sequence,
 /// row on the device. Logits are discarded: tokens that are out are not changed.
 Result<void> run_correction(StepContext& context, Sequence& sequence, Position begin);
 
-/// A sequence that chooses a set: the logits [heads_q, length] and lse [heads_q] of its newest row.
+/// A sequence that chooses a set: the logits [heads, count] and lse [heads] of its newest row.
 struct Chooser {
   Sequence* sequence = nullptr;
-  uint32_t length = 0;
+  StepInfo step;
+  uint32_t layer = 0;  ///< whose set it will be
+  uint32_t count = 0;  ///< tokens that have logits: all that may be chosen, and more
+  uint32_t heads = 0;  ///< of this rank, or (scope layer) a multiple: those of several layers
   const float* d_logits = nullptr;
   const float* d_lse = nullptr;
 };

@@ -74,5 +74,34 @@ TEST(PolicyFields, FieldsThatBelongTogetherAreTakenTogether) {
   EXPECT_EQ(taken(stream, asked).sinks, 2u);
 }
 
+TEST(PolicyFields, ThoseOfAnchoredAreReadStrictly) {
+  PolicyConfig config;
+  config.name = "anchored";
+  const auto read = [&](const std::string& parameters) {
+    config.parameters = parameters;
+    return read_policy_defaults(config);
+  };
+  const auto good = read(R"({"digest": "int4", "left_out": 0, "hysteresis": [0.5, 4], )"
+                         R"("select_layers": "all", "predict": true})");
+  ASSERT_TRUE(good) << good.error().text();
+  EXPECT_EQ(good->options.digest, control::DigestKind::kInt4);
+  EXPECT_EQ(good->options.left_out, false);
+  EXPECT_EQ(good->options.hysteresis->boost, 0.5f);
+  EXPECT_EQ(good->options.hysteresis->steps, 4u);
+  EXPECT_TRUE(good->options.select_all);
+  EXPECT_EQ(good->options.predict, true);
+  const auto message = [&](const std::string& parameters) {
+    const auto bad = read(parameters);
+    return bad ? std::string("accepted") : bad.error().message;
+  };
+  EXPECT_THAT(message(R"({"digest": "h4"})"), HasSubstr("must be one of none, int4, h3, h2"));
+  EXPECT_THAT(message(R"({"left_out": 16})"), HasSubstr("must be 0 or 64, not 16"));
+  EXPECT_THAT(message(R"({"hysteresis": [1]})"), HasSubstr("hysteresis must be [e, m]"));
+  EXPECT_THAT(message(R"({"hysteresis": [-1, 8]})"), HasSubstr("hysteresis must be [e, m]"));
+  EXPECT_THAT(message(R"({"hysteresis": ["1", 8]})"), HasSubstr("hysteresis must be [e, m]"));
+  EXPECT_THAT(message(R"({"hysteresis": [1, 0]})"), HasSubstr("hysteresis must be [e, m]"));
+  EXPECT_THAT(message(R"({"select_layers": "every"})"), HasSubstr("or \"all\""));
+}
+
 }  // namespace
 }  // namespace ebb::coordinator

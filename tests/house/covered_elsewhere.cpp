@@ -128,6 +128,7 @@ constexpr Coverage kTable[] = {
 
     // A rank is asked for as a whole: steps of a tiny model, against the reference and with rows
     // away.
+    {"worker/selection_aids.cpp", "tests/worker/anchored_test.cpp"},
     {"worker/allowed_cpus.cpp", "tests/worker/engine_test.cpp"},
     {"worker/arena.cpp", "tests/worker/engine_test.cpp"},
     {"worker/constraints.cpp", "tests/worker/sampling_state_test.cpp"},

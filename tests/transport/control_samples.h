@@ -59,7 +59,12 @@ inline PolicyParams sample_policy() {
           9,
           true,
           true,
-          false};
+          false,
+          DigestKind::kH3,
+          true,
+          1.5f,
+          8,
+          true};
 }
 
 inline Unit sample_unit(UnitKind kind) {

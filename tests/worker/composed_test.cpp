@@ -60,7 +60,9 @@ class ReferenceComposed {
       for (Position p = params_.sinks; p < n - params_.window; ++p) order.push_back(p);
       std::stable_sort(order.begin(), order.end(),
                        [&](Position a, Position b) { return most[a] > most[b]; });
-      order.resize(params_.budget - params_.sinks - params_.window);
+      const size_t take = params_.budget - params_.sinks - params_.window;
+      near_tie_ = near_tie_ || most[order[take]] > 0.995 * most[order[take - 1]];
+      order.resize(take);
       for (Position p = 0; p < params_.sinks; ++p) order.push_back(p);
       for (size_t h = first; h < first + share; ++h) chosen_.push_back(order);
     }
@@ -78,8 +80,12 @@ class ReferenceComposed {
     }
     return lists;
   }
+  /// A choice was so close that the engine's rounding, which depends on the CPU, may decide it
+  /// otherwise.
+  bool near_tie() const { return near_tie_; }
 
  private:
+  bool near_tie_ = false;
   PolicyParams params_;
   std::vector<std::vector<Position>> chosen_;  ///< by query head
   Position window_ = 0;
@@ -90,7 +96,7 @@ class ComposedTest : public PolicyFixture {
   ComposedTest() { model_.layers = 5; }
 
   /// Tokens [0, from) densely, the others by the method; refreshes in steps that `full` names, and
-  /// where there is no choice yet.
+  /// where there is no choice yet. Ends before the first choice that is a near tie.
   std::vector<Vector> reference_run(const std::vector<TokenId>& ids, uint32_t from,
                                     const PolicyParams& params,
                                     const std::function<bool(uint32_t step)>& full) {
@@ -111,13 +117,14 @@ class ComposedTest : public PolicyFixture {
         return anchor.read(scores, fresh);
       });
       chosen = chosen || (sparse && i + 1 >= from);
+      if (anchors[0].near_tie() || anchors[1].near_tie()) break;
       if (i >= from) steps.push_back(out);
     }
     return steps;
   }
   void expect_close(const std::vector<Step>& steps, const std::vector<Vector>& expected) {
-    ASSERT_EQ(steps.size(), expected.size());
-    for (size_t i = 0; i < steps.size(); ++i) {
+    ASSERT_GE(expected.size(), std::min(steps.size(), size_t{5})) << "too soon a near tie";
+    for (size_t i = 0; i < expected.size(); ++i) {
       EXPECT_LT(distance(steps[i].logprobs, expected[i]), 2 * kRounding) << "step " << i;
     }
   }

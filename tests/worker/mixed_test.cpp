@@ -49,8 +49,19 @@ class MixedTest : public PolicyFixture {
     turning.stride = 0;
     turning.check_every = 2;
     turning.similarity = 0.8f;
-    return {PolicyParams{}, streaming, faithful, corrected, layer,
-            united,         recycled,  strided,  composed,  turning};
+    PolicyParams anchored = layer;
+    anchored.kind = PolicyKind::kAnchored;
+    anchored.select_layers = {2, 3, 4};
+    anchored.digest = control::DigestKind::kH3;
+    anchored.left_out = true;
+    anchored.boost = 1;
+    anchored.boost_steps = 4;
+    PolicyParams predicted = anchored;
+    predicted.select_layers = {1};
+    predicted.digest = control::DigestKind::kInt4;
+    predicted.predict = true;
+    return {PolicyParams{}, streaming, faithful, corrected, layer,    united,
+            recycled,       strided,   composed, turning,   anchored, predicted};
   }
 };
 
@@ -101,7 +112,7 @@ TEST_F(MixedTest, SetsOfWholeLayersAreByteEqualAcrossRanks) {
 
 TEST_F(MixedTest, PoliciesThatMayWantAnyRowAreNotReleased) {
   for (const PolicyParams& policy : policies()) {
-    if (policy.kind == PolicyKind::kDense ||
+    if (policy.kind == PolicyKind::kDense || policy.kind == PolicyKind::kAnchored ||
         (policy.kind == PolicyKind::kTidal && policy.scope == SetScope::kLayer &&
          policy.select_layers.empty())) {
       continue;

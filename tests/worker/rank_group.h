@@ -261,9 +261,10 @@ class RankGroup {
     }
     return last;
   }
-  /// Band by band, releasing each follower band to `hot_tokens` rows as soon as it is done.
+  /// Band by band, releasing each follower band (or each band from layer `hot_from` on) to
+  /// `hot_tokens` rows as soon as it is done.
   std::vector<control::UnitResult> prefill_by_band(SeqId seq, uint32_t tokens, uint32_t chunk,
-                                                   uint32_t hot_tokens) {
+                                                   uint32_t hot_tokens, uint32_t hot_from = 0) {
     std::vector<control::UnitResult> last;
     const auto bands = setup_.profile.bands();
     for (uint16_t band = 0; band < bands.size(); ++band) {
@@ -271,7 +272,9 @@ class RankGroup {
         last = bulk(seq, {at, std::min(at + chunk, tokens)}, bands[band]);
         if (!last[0].failures.empty()) return last;
       }
-      if (setup_.profile.layer_class(bands[band].begin) != models::LayerClass::kFollower) continue;
+      const bool follower =
+          setup_.profile.layer_class(bands[band].begin) == models::LayerClass::kFollower;
+      if (hot_from > 0 ? bands[band].begin < hot_from : !follower) continue;
       auto released = release(seq, {band}, hot_tokens);
       for (const auto& r : released) {
         if (!r.failures.empty()) return released;

@@ -6,6 +6,7 @@
 // test says otherwise; everything else is double.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -70,6 +71,9 @@ class ReferenceModel {
 
   /// Which tokens each query head reads, ascending.
   using Reads = std::function<std::vector<std::vector<Position>>(const LayerScores&)>;
+  /// With the left-out estimate: one pseudo-token for every whole run of 64 tokens before the
+  /// newest that a list leaves something of.
+  bool left_out = false;
   /// Log-probabilities of the token after `token`.
   Vector step(TokenId token, const Reads& reads, bool slot_positions = false) {
     const Position position = tokens();
@@ -201,9 +205,42 @@ class ReferenceModel {
     for (uint32_t h = 0; h < shape_.heads_q; ++h) {
       Vector chosen;
       for (Position p : lists[h]) chosen.push_back(logits[h][p]);
-      weigh(layer, h, lists[h], chosen, out);
+      if (left_out) {
+        weigh_with_estimate(layer, h, lists[h], logits[h], std::move(chosen), out);
+      } else {
+        weigh(layer, h, lists[h], chosen, out);
+      }
     }
     return out;
+  }
+  /// The mean key of what a run leaves out has the mean of the logits.
+  void weigh_with_estimate(uint32_t layer, uint32_t head, const std::vector<Position>& list,
+                           const Vector& all, Vector chosen, Vector& out) const {
+    const uint32_t d = shape_.head_size;
+    Matrix values;
+    for (Position p : list) values.push_back(value(layer, p, head));
+    for (Position run = 0; run + 64 <= all.size() - 1; run += 64) {
+      double logit = 0, count = 0;
+      Vector v(d);
+      for (Position p = run; p < run + 64; ++p) {
+        if (std::find(list.begin(), list.end(), p) != list.end()) continue;
+        logit += all[p];
+        ++count;
+        add(v, value(layer, p, head));
+      }
+      if (count == 0) continue;
+      for (double& x : v) x /= count;
+      chosen.push_back(logit / count + std::log(count));
+      values.push_back(std::move(v));
+    }
+    const Vector p = softmax(chosen);
+    for (size_t e = 0; e < p.size(); ++e) {
+      for (uint32_t i = 0; i < d; ++i) out[head * d + i] += p[e] * values[e][i];
+    }
+  }
+  Vector value(uint32_t layer, Position p, uint32_t head) const {
+    const auto from = values_[layer][p].begin() + head / group() * shape_.head_size;
+    return Vector(from, from + shape_.head_size);
   }
   /// Positions are places in the list: every key turned back from where it stands to its place.
   Vector attend_slots(uint32_t layer, const Vector& q, const std::vector<Position>& list) const {

@@ -134,6 +134,42 @@ TEST_F(TieredTest, EveryPolicyThatMayBeReleasedGivesTheSameBits) {
   }
 }
 
+TEST_F(TieredTest, AnchoredGivesTheSameBitsWithEverythingAboveItsFirstLayersReleased) {
+  control::PolicyParams every = open_unit(1).policy;
+  every.kind = control::PolicyKind::kAnchored;
+  every.digest = control::DigestKind::kH3;
+  every.select_layers = {1, 2, 3, 4, 5};
+  every.left_out = true;
+  every.boost = 1;
+  every.boost_steps = 4;
+  control::PolicyParams within = every;  // layer 4 chooses within the band of layers 3 to 5
+  within.select_layers = {2, 4};
+  control::PolicyParams predicted = every;
+  predicted.select_layers = {2};
+  predicted.predict = true;
+  control::PolicyParams dense_anchors = every;
+  dense_anchors.digest = control::DigestKind::kNone;
+  dense_anchors.select_layers = {};
+  RankGroup group(setup(2));
+  uint64_t seq = 0;
+  for (const auto& policy : {every, within, predicted, dense_anchors}) {
+    control::OpenUnit resident = open_unit(++seq), released = open_unit(++seq);
+    resident.policy = released.policy = policy;
+    group.open(resident);
+    group.open(released);
+    const uint32_t hot_from = policy.select_layers.empty() ? 0 : policy.select_layers[0];
+    expect_same_bits(token(group.prefill_by_band(released.seq, kPrompt, 128, kHotRows, hot_from)),
+                     token(group.prefill(resident.seq, kPrompt, 128)), 0);
+    for (int step = 1; step <= 40; ++step) {
+      const auto kept = token(group.decode({resident.seq}));
+      expect_same_bits(token(group.decode({released.seq})), kept, step);
+    }
+    const auto moved = group.close(released.seq)[0].maps[0].counters;
+    EXPECT_GT(moved.restored_bytes, 0u);
+    EXPECT_LT(moved.device_blocks, group.close(resident.seq)[0].maps[0].counters.device_blocks);
+  }
+}
+
 TEST_F(TieredTest, SlidingWindowsBringBackNothingThatIsOutOfSight) {
   // Anchors 0 and 2, followers 1 and 3 to 5: one band sees 300 tokens, of the other one layer all.
   GroupSetup windowed = setup(2);

@@ -269,10 +269,13 @@ FormReply read(wire::FormReply::Reader from) {
 }
 
 // The wire's enumerations list the same names in the same order.
-static_assert(static_cast<uint16_t>(wire::PolicyKind::COMPOSED) ==
-              static_cast<uint16_t>(PolicyKind::kComposed));
+static_assert(static_cast<uint16_t>(wire::PolicyKind::ANCHORED) ==
+              static_cast<uint16_t>(PolicyKind::kAnchored));
 static_assert(static_cast<uint16_t>(wire::SetScope::QUERY_HEAD) ==
               static_cast<uint16_t>(SetScope::kQueryHead));
+
+static_assert(static_cast<uint16_t>(wire::DigestKind::H2) ==
+              static_cast<uint16_t>(DigestKind::kH2));
 
 SetScope scope_from_wire(wire::SetScope scope) {
   KJ_REQUIRE(static_cast<uint16_t>(scope) < std::size(kSetScopes), "unknown scope",
@@ -298,11 +301,18 @@ void write(const PolicyParams& from, wire::PolicyParams::Builder to) {
   to.setScoreOnly(from.score_only);
   to.setPostRope(from.post_rope);
   to.setSelfCandidate(from.self_candidate);
+  to.setDigest(static_cast<wire::DigestKind>(from.digest));
+  to.setLeftOut(from.left_out);
+  to.setBoost(from.boost);
+  to.setBoostSteps(from.boost_steps);
+  to.setPredict(from.predict);
 }
 
 PolicyParams read(wire::PolicyParams::Reader from) {
   KJ_REQUIRE(static_cast<uint16_t>(from.getKind()) < std::size(kPolicyKinds), "unknown policy",
              static_cast<uint16_t>(from.getKind()));
+  KJ_REQUIRE(static_cast<uint16_t>(from.getDigest()) < std::size(kDigestKinds), "unknown digest",
+             static_cast<uint16_t>(from.getDigest()));
   PolicyParams to;
   to.kind = static_cast<PolicyKind>(from.getKind());
   to.budget = from.getBudget();
@@ -320,6 +330,11 @@ PolicyParams read(wire::PolicyParams::Reader from) {
   to.score_only = from.getScoreOnly();
   to.post_rope = from.getPostRope();
   to.self_candidate = from.getSelfCandidate();
+  to.digest = static_cast<DigestKind>(from.getDigest());
+  to.left_out = from.getLeftOut();
+  to.boost = from.getBoost();
+  to.boost_steps = from.getBoostSteps();
+  to.predict = from.getPredict();
   return to;
 }
 

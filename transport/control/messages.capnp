@@ -85,6 +85,14 @@ enum PolicyKind {
   streaming @2;
   recycled @3;
   composed @4;
+  anchored @5;
+}
+
+enum DigestKind {
+  none @0;
+  int4 @1;
+  h3 @2;
+  h2 @3;
 }
 
 enum SetScope {
@@ -111,6 +119,11 @@ struct PolicyParams {
   scoreOnly @13 :Bool;
   postRope @14 :Bool;
   selfCandidate @15 :Bool;
+  digest @16 :DigestKind;
+  leftOut @17 :Bool;
+  boost @18 :Float32;
+  boostSteps @19 :UInt32;
+  predict @20 :Bool;
 }
 
 struct TokenBias {

@@ -14,6 +14,22 @@ const char* policy_name(PolicyKind kind) {
       return "recycled";
     case PolicyKind::kComposed:
       return "composed";
+    case PolicyKind::kAnchored:
+      return "anchored";
+  }
+  return "unknown";
+}
+
+const char* digest_name(DigestKind kind) {
+  switch (kind) {
+    case DigestKind::kNone:
+      return "none";
+    case DigestKind::kInt4:
+      return "int4";
+    case DigestKind::kH3:
+      return "h3";
+    case DigestKind::kH2:
+      return "h2";
   }
   return "unknown";
 }

@@ -60,16 +60,22 @@ struct FormReply {
   friend bool operator==(const FormReply&, const FormReply&) = default;
 };
 
-enum class PolicyKind : uint8_t { kDense, kTidal, kStreaming, kRecycled, kComposed };
-constexpr PolicyKind kPolicyKinds[] = {PolicyKind::kDense, PolicyKind::kTidal,
+enum class PolicyKind : uint8_t { kDense, kTidal, kStreaming, kRecycled, kComposed, kAnchored };
+constexpr PolicyKind kPolicyKinds[] = {PolicyKind::kDense,     PolicyKind::kTidal,
                                        PolicyKind::kStreaming, PolicyKind::kRecycled,
-                                       PolicyKind::kComposed};
+                                       PolicyKind::kComposed,  PolicyKind::kAnchored};
 const char* policy_name(PolicyKind kind);
 
 /// Who shares one set: all heads of all ranks, the query heads of one KV head, nobody.
 enum class SetScope : uint8_t { kLayer, kKvHead, kQueryHead };
 constexpr SetScope kSetScopes[] = {SetScope::kLayer, SetScope::kKvHead, SetScope::kQueryHead};
 const char* scope_name(SetScope scope);
+
+/// The low-precision copy of every key that selection may read instead of the keys.
+enum class DigestKind : uint8_t { kNone, kInt4, kH3, kH2 };
+constexpr DigestKind kDigestKinds[] = {DigestKind::kNone, DigestKind::kInt4, DigestKind::kH3,
+                                       DigestKind::kH2};
+const char* digest_name(DigestKind kind);
 
 /// In force for one sequence from admission on; docs/policies.md says what each number means. K
 /// counts sinks and window.
@@ -78,7 +84,7 @@ struct PolicyParams {
   uint32_t budget = 0;  ///< K, tokens
   uint32_t sinks = 4;
   uint32_t window = 256;  ///< tidal: the current token included; streaming: before the current one
-  // tidal, composed
+  // tidal, composed, anchored
   SetScope scope = SetScope::kLayer;
   bool rank_union = false;              ///< LessIsMore's merge of the heads' lists (scope layer)
   std::vector<uint32_t> select_layers;  ///< ascending; empty: the profile's anchors
@@ -93,6 +99,12 @@ struct PolicyParams {
   bool score_only = false;   ///< a refresh attends to the new set only
   bool post_rope = false;    ///< similarity of rotated queries
   bool self_candidate = true;
+  // anchored
+  DigestKind digest = DigestKind::kNone;
+  bool left_out = false;     ///< one pseudo-token for each run of 64 tokens stands for the unread
+  float boost = 0;           ///< e: scores of recently chosen tokens count (1 + e) times
+  uint32_t boost_steps = 0;  ///< m: chosen in one of the last m steps
+  bool predict = false;      ///< sets of a whole segment from predicted queries (PredQ)
   friend bool operator==(const PolicyParams&, const PolicyParams&) = default;
 };
 

@@ -74,6 +74,25 @@ Result<void> check_composed(const models::SelectionProfile& profile,
   return {};
 }
 
+Result<void> check_anchored(const models::SelectionProfile& profile,
+                            const control::PolicyParams& params,
+                            std::span<const uint32_t> windows) {
+  EBB_TRY_VOID(check_tidal(profile, params, windows));
+  const bool scans = params.digest != control::DigestKind::kNone;
+  if (params.scope != SetScope::kLayer || params.rank_union) {
+    return invalid("policy anchored: has one set for all heads, scope layer");
+  }
+  if (params.window == 0) return invalid("policy anchored: window must be at least 1");
+  if (params.predict && !scans) return invalid("policy anchored: predict needs a digest");
+  if ((scans || params.left_out) && slides(windows)) {
+    return invalid("policy anchored: digest and left_out need a model without sliding windows");
+  }
+  if (!std::isfinite(params.boost) || params.boost < 0 || params.boost > 1e6f) {
+    return invalid("policy anchored: hysteresis must be a number from 0 to 1000000");
+  }
+  return {};
+}
+
 Result<void> check_streaming(const control::PolicyParams& params) {
   if (params.window == 0) return invalid("policy streaming: window must be at least 1");
   const uint64_t least = uint64_t{params.sinks} + params.window + 1;
@@ -105,6 +124,11 @@ void AttentionPolicy::after_step(const StepInfo&, SelectionHistory made,
   for (auto& [layer, set] : made.sets) kept.sets[layer] = std::move(set);
 }
 
+void AttentionPolicy::after_bulk(uint32_t layer, uint32_t, TokenSet set,
+                                 SelectionHistory& kept) const {
+  kept.sets[layer] = std::move(set);
+}
+
 models::SelectionProfile with_anchors(models::SelectionProfile profile,
                                       std::vector<uint32_t> select_layers) {
   if (select_layers.empty()) return profile;
@@ -132,6 +156,9 @@ Result<std::unique_ptr<AttentionPolicy>> make_policy(const models::SelectionProf
     case control::PolicyKind::kComposed:
       EBB_TRY_VOID(check_composed(profile, params, windows));
       return make_composed_policy(with_anchors(profile, params.select_layers), params, windows);
+    case control::PolicyKind::kAnchored:
+      EBB_TRY_VOID(check_anchored(profile, params, windows));
+      return make_anchored_policy(with_anchors(profile, params.select_layers), params, windows);
   }
   return invalid("policy: unknown kind " + number(static_cast<uint64_t>(params.kind)));
 }

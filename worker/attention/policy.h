@@ -28,6 +28,7 @@
 
 namespace ebb::worker {
 
+using control::DigestKind;
 using control::SetScope;
 
 /// A chosen set: one list (kLayer), or one for each KV head or query head of this rank. The lists
@@ -48,6 +49,9 @@ struct TokenSet {
 /// Sets and mean queries by layer: those of one step, or those that outlive it.
 struct SelectionHistory {
   std::map<uint32_t, TokenSet> sets;
+  /// By position: 1 + the last step whose set had the token; 0: none had. Where hysteresis is
+  /// wanted.
+  std::map<uint32_t, std::vector<uint32_t>> chosen_at;
   std::map<uint32_t, std::vector<float>> queries;  ///< [head_size], where the layer last chose
 };
 
@@ -71,6 +75,11 @@ struct LayerPlan {
   /// to the set that it had after the last step.
   uint32_t owner = 0;
   bool adds_self = false;  ///< kSet: the newest token is read too, where the set has not got it
+  /// Not empty, with `selects`: the scores come from the digests of these layers, each against its
+  /// own queries, and not from attention. The first one is the layer itself; the queries of the
+  /// others are predicted from the residual stream that enters it.
+  LayerRange scans{};
+  bool left_out = false;  ///< kSet: pseudo-tokens stand for the tokens that are not in the set
 };
 
 /// How a layer's logits become a choice: tokens [begin, end) are candidates, the best `take` of
@@ -84,6 +93,8 @@ struct Selection {
   Score score = Score::kProbability;
   SetScope scope = SetScope::kLayer;
   uint32_t pool = 1;  ///< width of a max pool over neighbouring scores, odd
+  float boost = 1;    ///< kLayer: a token of one of the last `boost_steps` sets counts so often
+  uint32_t boost_steps = 0;
   Position begin = 0;
   Position end = 0;
   uint32_t take = 0;
@@ -128,6 +139,9 @@ class AttentionPolicy {
   /// Moves what the step made into what is remembered. Default: sets replace older ones.
   virtual void after_step(const StepInfo& step, SelectionHistory made,
                           SelectionHistory& kept) const;
+  /// The same for the set that the last row of a bulk pass over `length` tokens chose in `layer`.
+  virtual void after_bulk(uint32_t layer, uint32_t length, TokenSet set,
+                          SelectionHistory& kept) const;
 
   /// True when sets outlive their step: the bulk pass must leave the first ones behind.
   virtual bool keeps_sets() const { return false; }
@@ -139,6 +153,10 @@ class AttentionPolicy {
   /// False when some layer may want any row at any step, or sets do not follow the layout's bands:
   /// then every row stays on the device.
   virtual bool may_be_released() const { return true; }
+  /// What layers keep beside their rows for selections and left-out estimates.
+  virtual DigestKind digest() const { return DigestKind::kNone; }
+  virtual bool wants_digests(uint32_t /*layer*/) const { return false; }
+  virtual bool wants_sums(uint32_t /*layer*/) const { return false; }
   /// Polluted tokens after which they are computed again, densely; 0: never.
   virtual uint32_t correct_every() const { return 0; }
 };
@@ -163,9 +181,12 @@ std::unique_ptr<AttentionPolicy> make_streaming_policy(const control::PolicyPara
 /// Sliding windows. An anchor chooses among the tokens that it sees itself and that at least one of
 /// its followers sees; sinks are forced only while a follower sees them. Followers that together
 /// see at most K tokens read all of those, and their anchor chooses nothing.
+///
+/// `sparse_anchors`: an anchor attends to the set that it chooses, as its followers do.
 std::unique_ptr<AttentionPolicy> make_tidal_policy(const models::SelectionProfile& profile,
                                                    const control::PolicyParams& params,
-                                                   std::span<const uint32_t> windows);
+                                                   std::span<const uint32_t> windows,
+                                                   bool sparse_anchors = false);
 
 /// Recycled Attention, now RefreshKV (arXiv:2411.05787v2): each layer attends to K tokens for each
 /// KV head, chosen at the layer's last full step by that step's attention probabilities (maximum
@@ -178,6 +199,15 @@ std::unique_ptr<AttentionPolicy> make_recycled_policy(const control::PolicyParam
 /// the set that it chose last, whose window slides along. Refresh steps come at a fixed stride, or
 /// where the anchor's mean query has turned away from the one at its last choice.
 std::unique_ptr<AttentionPolicy> make_composed_policy(const models::SelectionProfile& profile,
+                                                      const control::PolicyParams& params,
+                                                      std::span<const uint32_t> windows);
+
+/// Ebb's own: TidalDecode's reuse across layers, where anchors choose by a digest of all keys
+/// instead of reading them (so that no layer above the first full ones has to be on the device), a
+/// token of a recent set is preferred (hysteresis), and pseudo-tokens stand for what is not read
+/// (left-out estimate). With digest `none`, no boost and no estimate it is `tidal`.
+/// docs/policies.md has the parameters, docs/quality.md what each of them is worth.
+std::unique_ptr<AttentionPolicy> make_anchored_policy(const models::SelectionProfile& profile,
                                                       const control::PolicyParams& params,
                                                       std::span<const uint32_t> windows);
 

@@ -12,16 +12,19 @@ constexpr uint32_t kEverything = 0xffffffffu;
 class TidalPolicy : public AttentionPolicy {
  public:
   TidalPolicy(const models::SelectionProfile& profile, const control::PolicyParams& params,
-              std::span<const uint32_t> windows)
+              std::span<const uint32_t> windows, bool sparse_anchors)
       : profile_(profile),
         params_(params),
+        sparse_anchors_(sparse_anchors),
         window_(profile.layers, kEverything),
         reach_(profile.layers, 0) {
     EBB_CHECK(windows.size() == profile.layers);
     for (uint32_t layer = 0; layer < profile.layers; ++layer) {
       if (windows[layer] > 0) window_[layer] = windows[layer];
-      if (profile.layer_class(layer) != models::LayerClass::kFollower) continue;
-      uint32_t& reach = reach_[profile.anchor_of(layer)];
+      const models::LayerClass is = profile.layer_class(layer);
+      const bool reads_own = sparse_anchors && is == models::LayerClass::kAnchor;
+      if (is != models::LayerClass::kFollower && !reads_own) continue;
+      uint32_t& reach = reach_[reads_own ? layer : profile.anchor_of(layer)];
       reach = std::max(reach, window_[layer]);
     }
   }
@@ -33,6 +36,9 @@ class TidalPolicy : public AttentionPolicy {
         break;
       case models::LayerClass::kAnchor:
         plan.selects = chooses(layer, step.length);
+        if (!plan.selects || !sparse_anchors_) break;
+        plan.reads = LayerPlan::Reads::kSet;
+        plan.owner = layer;
         break;
       case models::LayerClass::kFollower:
         if (!chooses(profile_.anchor_of(layer), step.length)) break;  // the set would be everything
@@ -97,16 +103,19 @@ class TidalPolicy : public AttentionPolicy {
 
   models::SelectionProfile profile_;
   control::PolicyParams params_;
+  bool sparse_anchors_;
   std::vector<uint32_t> window_;  ///< by layer
-  std::vector<uint32_t> reach_;   ///< by anchor: how far back its followers see, 0: none has any
+  /// By anchor: how far back those who read its set see; 0: nobody reads it.
+  std::vector<uint32_t> reach_;
 };
 
 }  // namespace
 
 std::unique_ptr<AttentionPolicy> make_tidal_policy(const models::SelectionProfile& profile,
                                                    const control::PolicyParams& params,
-                                                   std::span<const uint32_t> windows) {
-  return std::make_unique<TidalPolicy>(profile, params, windows);
+                                                   std::span<const uint32_t> windows,
+                                                   bool sparse_anchors) {
+  return std::make_unique<TidalPolicy>(profile, params, windows, sparse_anchors);
 }
 
 }  // namespace ebb::worker

@@ -106,6 +106,22 @@ void Transformer::project(uint32_t layer, std::span<const Position> positions,
   ops.rope(d_k(), kv_stride(), share_.heads_kv.size(), size, positions);
 }
 
+void Transformer::project_queries(uint32_t layer, std::span<const Position> positions) {
+  const LayerWeights& w = weights_.layers[layer];
+  const auto rows = static_cast<uint32_t>(positions.size());
+  const uint64_t columns = uint64_t{share_.heads_q.size()} * shape_.head_size;
+  kernels::Ops& ops = *backend_.ops;
+  ops.rms_norm(x_.floats(), rows, *w.attention_norm, shape_.rms_epsilon, normed_.floats());
+  ops.matmul(normed_.floats(), rows, *w.q, q_second_.floats(), columns);
+  if (shape_.qkv_bias) ops.add_bias(q_second_.floats(), columns, rows, *w.q_bias);
+  if (shape_.qk_norm) {
+    ops.rms_norm_heads(q_second_.floats(), columns, rows, share_.heads_q.size(), shape_.head_size,
+                       *w.q_norm, shape_.rms_epsilon);
+  }
+  if (!shape_.rotates(layer)) return;
+  ops.rope(q_second_.floats(), columns, share_.heads_q.size(), shape_.head_size, positions);
+}
+
 Result<uint32_t> Transformer::attention_output(uint32_t layer, uint32_t rows, uint32_t errors) {
   const InputCut& out = weights_.layers[layer].attention_out;
   const uint32_t columns = uint32_t{share_.heads_q.size()} * shape_.head_size;

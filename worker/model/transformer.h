@@ -45,6 +45,9 @@ class Transformer {
   /// d_q_second [second.size(), heads_q, head_size].
   void project(uint32_t layer, std::span<const Position> positions,
                std::span<const Position> second = {});
+  /// Only the queries that `layer` would have if x, as it is now, were its input: into
+  /// d_q_second [rows, heads_q, head_size].
+  void project_queries(uint32_t layer, std::span<const Position> positions);
   float* d_q() { return q_.floats(); }
   float* d_q_second() { return q_second_.floats(); }
   float* d_k() { return kv_.floats(); }
