@@ -14,6 +14,7 @@
 #include "coordinator/openai_request.h"
 #include "models/chat_template.h"
 #include "models/generation_defaults.h"
+#include "models/selection_profile.h"
 #include "models/tokenizer.h"
 
 namespace ebb::coordinator {
@@ -52,6 +53,8 @@ struct ApiContext {
 
   uint64_t pending_bytes_max = 64ull << 20;  ///< bodies that wait for the pool
   std::atomic<uint64_t> pending_bytes{0};
+
+  models::SelectionProfile profile;  ///< in force
 };
 
 /// The tokens at which a model ends its answer: EOS, those that its generation defaults name, and

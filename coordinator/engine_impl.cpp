@@ -64,9 +64,11 @@ Result<std::unique_ptr<EngineImpl>> EngineImpl::start(const ClusterConfig& confi
                                                       const models::ModelShape& shape,
                                                       const models::SelectionProfile& profile,
                                                       Metrics& metrics, std::string vocabulary) {
-  if (profile.layers != shape.layers) {
-    return invalid("model.profile: is for " + std::to_string(profile.layers) +
-                   " layers, the model has " + std::to_string(shape.layers));
+  if (profile.layers != shape.layers || profile.model_name != shape.name) {
+    return invalid("model.profile: " + profile.name + " is for the model \"" + profile.model_name +
+                   "\" of " + std::to_string(profile.layers) + " layers, but the model is \"" +
+                   shape.name + "\" of " + std::to_string(shape.layers) +
+                   "; ebb-score calibrate makes one for it, and without one it is served densely");
   }
   auto rules = EBB_TRY(make_rules(config, shape, profile));
   ClusterPlan plan;

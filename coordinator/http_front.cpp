@@ -13,6 +13,7 @@
 #include "coordinator/json_fields.h"
 #include "coordinator/policy_fields.h"
 #include "coordinator/tokenize_api.h"
+#include "models/profile_json.h"
 #include "transport/http/server.h"
 
 namespace ebb::coordinator {
@@ -209,6 +210,9 @@ HttpRoutes admin_routes(const Context& context) {
   routes.add_simple("GET", "/admin/v1/sequences", [context](const http::Request&) {
     return json_response(200, sequences_json(context->engine.sequences()));
   });
+  routes.add_simple("GET", "/admin/v1/profile", [context](const http::Request&) {
+    return json_response(200, models::profile_json(context->profile));
+  });
   routes.add(
       "GET", "/admin/v1/kv/map",
       [context](const http::Request& request, const std::shared_ptr<http::Exchange>& exchange) {
@@ -310,6 +314,7 @@ Result<std::unique_ptr<HttpFront>> HttpFront::start(const LoadedConfig& loaded, 
     EBB_TRY_VOID(check_defaults(options.defaults));
     context->defaults = options.defaults;
   }
+  context->profile = std::move(options.profile);
   auto front = std::make_unique<BeastFront>(std::move(context));
   EBB_TRY_VOID(front->listen(own));
   return std::unique_ptr<HttpFront>(std::move(front));

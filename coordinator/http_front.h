@@ -10,6 +10,7 @@
 #include "models/chat_template.h"
 #include "models/generation_defaults.h"
 #include "models/model_shape.h"
+#include "models/selection_profile.h"
 #include "models/tokenizer.h"
 
 namespace ebb::coordinator {
@@ -17,6 +18,7 @@ namespace ebb::coordinator {
 struct HttpFrontOptions {
   bool insecure = false;                ///< --insecure: listen on addresses that others can reach
   models::GenerationDefaults defaults;  ///< what the model's files say about sampling
+  models::SelectionProfile profile;     ///< in force
 };
 
 class HttpFront {

@@ -118,6 +118,7 @@ int serve(const LoadedConfig& loaded, const Options& options, const sigset_t& si
   HttpFrontOptions http_options;
   http_options.insecure = options.insecure;
   http_options.defaults = defaults;
+  http_options.profile = model->profile;
   auto front = HttpFront::start(loaded, **engine, *model->tokenizer, model->chat_template.get(),
                                 model->shape, metrics, http_options);
   if (!front) return fail(front.error(), kExitFailed);

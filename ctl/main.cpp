@@ -15,6 +15,7 @@
 #include "ctl/doctor.h"
 #include "ctl/kv_list.h"
 #include "ctl/kv_map.h"
+#include "ctl/profile_show.h"
 #include "ctl/supervisor.h"
 #include "ctl/up.h"
 
@@ -122,6 +123,7 @@ class CommandLine {
   int up(bool restart, double timeout);
   int down();
   int config(bool print, bool origins);
+  int show_profile(const Service& service);
   int doctor();
   int batch();
 
@@ -133,6 +135,8 @@ class CommandLine {
   std::string progress_ = "auto";
   std::string seq_;
   KvListOptions kv_list_;
+  std::string profile_path_;
+  std::string profile_format_ = "picture";
   bool no_restart_ = false;
   bool no_origins_ = false;
   double up_timeout_ = 180;
@@ -221,6 +225,16 @@ void CommandLine::inspection_commands() {
   on_service(tier_ls,
              [this](const Service& s) { return run_tiers(terminal_, s, common_.output()); });
 
+  auto* profile = app_.add_subcommand("profile", "selection profiles");
+  profile->require_subcommand(1);
+  auto* profile_show =
+      profile->add_subcommand("show", "which layers read everything, which choose, how much");
+  profile_show->add_option("PATH", profile_path_, "a profile's file (default: the one in force)");
+  with_service(profile_show);
+  profile_show->add_option("-o,--output", profile_format_, "picture, json or yaml")
+      ->check(CLI::IsMember({"picture", "json", "yaml"}));
+  on_service(profile_show, [this](const Service& s) { return show_profile(s); });
+
   auto* doctor_command =
       app_.add_subcommand("doctor", "look for what is wrong, and say what to do");
   with_service(doctor_command);
@@ -289,6 +303,14 @@ int CommandLine::config(bool print, bool origins) {
   else
     terminal_.out << common_.config << ": ok" << std::endl;
   return kOk;
+}
+
+int CommandLine::show_profile(const Service& service) {
+  const ProfileFormat format = profile_format_ == "json"   ? ProfileFormat::kJson
+                               : profile_format_ == "yaml" ? ProfileFormat::kYaml
+                                                           : ProfileFormat::kPicture;
+  const auto path = profile_path_.empty() ? std::nullopt : std::optional(profile_path_);
+  return run_profile_show(terminal_, service, path, format);
 }
 
 int CommandLine::doctor() {

@@ -16,6 +16,7 @@ namespace {
 
 using control::PolicyKind;
 using control::UnitKind;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -493,6 +494,21 @@ TEST_F(EngineTest, ListsWhatTheNamedStoreKeeps) {
   ASSERT_FALSE(unknown);
   EXPECT_EQ(unknown.error().code, Code::kNotFound);
   EXPECT_THAT(unknown.error().message, HasSubstr("no s7; stores: s0, s1"));
+}
+
+TEST_F(EngineTest, RefusesAProfileOfAnotherModelAndNamesBoth) {
+  models::SelectionProfile other = small_profile();
+  other.model_name = "large";
+  auto started = EngineImpl::start(config, small_shape(), other, metrics);
+  ASSERT_FALSE(started);
+  EXPECT_EQ(started.error().code, Code::kInvalid);
+  EXPECT_THAT(started.error().message,
+              AllOf(HasSubstr("model.profile"), HasSubstr("\"large\""), HasSubstr("\"small\"")));
+  other = small_profile();
+  other.layers = 9;
+  started = EngineImpl::start(config, small_shape(), other, metrics);
+  ASSERT_FALSE(started);
+  EXPECT_THAT(started.error().message, AllOf(HasSubstr("of 9 layers"), HasSubstr("of 8;")));
 }
 
 TEST_F(EngineTest, NamesWhatContradictsTheModelAtStart) {

@@ -32,6 +32,19 @@ TEST_F(FrontTest, AdminIsNotOnTheUsersPort) {
   EXPECT_EQ(call(admin(), "POST", "/v1/completions", "{}").status, 404);
 }
 
+TEST_F(FrontTest, ShowsTheProfileInForce) {
+  options_.profile.name = "mine";
+  options_.profile.model_name = "tiny";
+  options_.profile.layers = 4;
+  options_.profile.anchors = {0, 2};
+  start();
+  const Json profile = Json::parse(call(admin(), "GET", "/admin/v1/profile").body);
+  EXPECT_EQ(profile["kind"], "SelectionProfile");
+  EXPECT_EQ(profile["name"], "mine");
+  EXPECT_EQ(profile["anchors"], Json::array({0, 2}));
+  EXPECT_EQ(profile["classes"], Json::array({"anchor", "follower", "anchor", "follower"}));
+}
+
 TEST_F(FrontTest, ABodyOverTheLimitIs413) {
   config_.config.coordinator.body_max = 1000;
   start();

@@ -34,7 +34,9 @@ inline const std::vector<FolderRule>& folder_rules() {
       {"coordinator/",
        {"base/", "models/", "coordinator/", "transport/control/", "transport/http/"}},
       {"cli/", {"base/", "cli/", "transport/http/"}},
-      {"ctl/", {"base/", "cli/", "ctl/", "transport/http/"}},
+      {"ctl/",
+       {"base/", "cli/", "ctl/", "transport/http/", "models/selection_profile.h",
+        "models/profile_json.h"}},
       // Judges policies from outside: through the API, as any client. Two parts know more
       // (docs/decisions/008-score-in-process.md): the backend that is a whole cluster of one rank,
       // made of the coordinator's pure deciders and the worker's engine; and calibration.
