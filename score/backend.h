@@ -1,8 +1,10 @@
 // What measures ask of a model. One implementation speaks to a running service
-// (score/http_backend.h); tests have another. Knows tokens and scores, no measure and no policy.
+// (score/http_backend.h), one runs the model itself (score/local_backend.h); tests have another.
+// Knows tokens and scores, no measure and no policy.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,6 +31,8 @@ struct Cost {
   uint64_t restored_records = 0;
   uint64_t released_records = 0;
   uint64_t device_bytes_max = 0;
+  uint64_t kv_bytes_read = 0;   ///< by decode steps; only where sees_inside()
+  uint64_t kv_bytes_dense = 0;  ///< that dense attention would have read in them
   void add(const Cost& other);
 };
 
@@ -40,6 +44,8 @@ struct Task {
   uint32_t max_tokens = 0;
   std::string ebb;  ///< the policy's members of the `ebb` object, JSON
   bool trace = false;
+  bool divergence = false;  ///< only where sees_inside()
+  bool recall = false;      ///< the same
 };
 
 /// The positions that one layer chose in one step.
@@ -55,6 +61,13 @@ struct Answer {
   std::string text;  ///< of the generated tokens
   Cost cost;
   std::vector<std::vector<Selection>> trace;  ///< one list for each generated token
+
+  // Only from a backend that sees inside; one entry for each of forced[1 .. ], the decode steps.
+  std::vector<std::vector<Selection>> forced_trace;
+  /// KL(dense || policy) of the step's distribution, in nats, given the same tokens.
+  std::vector<double> divergence;
+  /// By layer that read a set: the share of dense attention probability in it, mean over heads.
+  std::vector<std::map<uint32_t, double>> recall;
 };
 
 /// Text around what a user says, as the model's chat template has it.
@@ -77,6 +90,8 @@ class Backend {
   virtual Result<Answer> run(const Task& task) = 0;
   /// False: nobody is there, and asking on is in vain.
   virtual bool alive() = 0;
+  /// True: it runs the model itself, and can fill every member of an Answer.
+  virtual bool sees_inside() const { return false; }
 };
 
 }  // namespace ebb::score

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "score/charts.h"
+#include "score/fetches.h"
 #include "score/lru.h"
 #include "score/policy_text.h"
 #include "score/records.h"
@@ -30,23 +31,9 @@ Result<void> check(const HitsOptions& options, const ModelFacts& model) {
   return {};
 }
 
-/// Positions by layer, one list for each step in which the layer chose. Sets of single heads become
-/// their union: a buffer keeps a token's rows of all heads together.
-std::map<uint32_t, std::vector<std::vector<uint32_t>>> by_layer(const Answer& answer) {
-  std::map<uint32_t, std::vector<std::vector<uint32_t>>> out;
-  for (const auto& step : answer.trace) {
-    std::map<uint32_t, std::set<uint32_t>> chosen;
-    for (const Selection& selection : step)
-      chosen[selection.layer].insert(selection.positions.begin(), selection.positions.end());
-    for (const auto& [layer, positions] : chosen)
-      out[layer].emplace_back(positions.begin(), positions.end());
-  }
-  return out;
-}
-
 Json counts_json(const Answer& answer, const HitsOptions& options) {
   Json out = Json::array();
-  for (const auto& [layer, steps] : by_layer(answer)) {
+  for (const auto& [layer, steps] : sets_by_layer(answer.trace)) {
     for (const uint64_t capacity : options.capacities) {
       const HitCount count = simulate_lru(steps, capacity, options.context);
       out.push_back(Json{{"layer", layer},

@@ -5,15 +5,12 @@
 #include <optional>
 
 #include "cli/service.h"
+#include "score/requests.h"
 
 namespace ebb::score {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-/// Stands for the user's message and for the answer begun; no template has such words.
-constexpr const char* kUserMark = "ebbqzuser";
-constexpr const char* kAnswerMark = "ebbqzanswer";
 
 /// Answers come from another program: what is not as documented is an error, not an exception.
 Error not_as_documented(const std::string& target, const std::string& what) {
@@ -176,32 +173,12 @@ Result<ChatFrame> HttpBackend::chat_frame() {
   const Json choice = EBB_TRY(choice_of(target, answer));
   const auto ids = token_list(member(choice, "prompt_token_ids"));
   if (!ids) return not_as_documented(target, "prompt_token_ids");
-  const std::string text = EBB_TRY(detokenize(*ids));
-  const size_t user = text.find(kUserMark);
-  const size_t begun = text.find(kAnswerMark);
-  const Tokens again = EBB_TRY(tokenize(text));
-  if (user == std::string::npos || begun == std::string::npos || begun < user || again != *ids)
-    return unsupported(
-        "the model's chat template cannot be used: its text does not show the messages as they "
-        "are, or does not become the same tokens again");
-  const size_t behind_user = user + std::string(kUserMark).size();
-  return ChatFrame{text.substr(0, user), text.substr(behind_user, begun - behind_user)};
+  return frame_of(*this, *ids);
 }
 
 Result<Answer> HttpBackend::run(const Task& task) {
   const std::string target = "/v1/completions";
-  Json ebb = Json::parse(task.ebb, nullptr, /*allow_exceptions=*/false);
-  EBB_CHECK(ebb.is_object());
-  ebb["decode_from"] = task.decode_from;
-  if (task.trace) ebb["trace"] = "selection";
-  // Greedy and unpenalised, whatever the model's generation_config says.
-  const Json reply = EBB_TRY(post(target, {{"model", model_},
-                                           {"prompt", task.prompt},
-                                           {"max_tokens", task.max_tokens},
-                                           {"temperature", 0},
-                                           {"repetition_penalty", 1},
-                                           {"logprobs", 0},
-                                           {"ebb", std::move(ebb)}}));
+  const Json reply = EBB_TRY(ask("POST", target, completion_body(model_, task)));
   const Json choice = EBB_TRY(choice_of(target, reply));
   const Json* logprobs = member(choice, "logprobs");
   const Json* list = logprobs == nullptr ? nullptr : member(*logprobs, "token_logprobs");
@@ -222,17 +199,6 @@ Result<Answer> HttpBackend::run(const Task& task) {
 }
 
 }  // namespace
-
-void Cost::add(const Cost& other) {
-  decoded += other.decoded;
-  prefill_seconds += other.prefill_seconds;
-  decode_seconds += other.decode_seconds;
-  selected_tokens += other.selected_tokens;
-  hot_hits += other.hot_hits;
-  restored_records += other.restored_records;
-  released_records += other.released_records;
-  device_bytes_max = std::max(device_bytes_max, other.device_bytes_max);
-}
 
 std::unique_ptr<Backend> make_http_backend(const HostPort& api, Millis timeout) {
   return std::make_unique<HttpBackend>(api, timeout);

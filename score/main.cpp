@@ -11,9 +11,11 @@
 #include "score/calibrate.h"
 #include "score/hits.h"
 #include "score/http_backend.h"
+#include "score/local_backend.h"
 #include "score/longgen.h"
 #include "score/needle.h"
 #include "score/perplexity.h"
+#include "score/recall.h"
 #include "score/ruler.h"
 
 namespace ebb::score {
@@ -42,6 +44,7 @@ class CommandLine {
     ruler();
     longgen();
     hits();
+    recall();
     calibrate();
     report();
   }
@@ -62,7 +65,13 @@ class CommandLine {
 
   /// Options that all measures have, and what they do.
   void measure(CLI::App* command, Measure act) {
-    command->add_option("--url", url_, "the API (default http://127.0.0.1:8000; EBB_URL)");
+    auto* url =
+        command->add_option("--url", url_, "the API (default http://127.0.0.1:8000; EBB_URL)");
+    command->add_option("--model", local_.model, "instead of a service: a model's file or folder")
+        ->excludes(url);
+    command->add_option("--profile", local_.profile, "with --model: selection profile");
+    command->add_option("--max-model-len", local_.max_model_len, "with --model: tokens");
+    command->add_option("--threads", local_.threads, "with --model (default: all CPUs)");
     in_folder(command);
     command->callback([this, act = std::move(act)] { chosen_ = [this, act] { return go(act); }; });
   }
@@ -73,12 +82,19 @@ class CommandLine {
         ->check(CLI::IsMember({"auto", "plain", "none", "json"}));
   }
 
-  int go(const Measure& act) {
+  Result<std::unique_ptr<Backend>> make_backend() {
+    if (!local_.model.empty()) return make_local_backend(local_);
+    if (!local_.profile.empty() || local_.max_model_len != 0 || local_.threads != 0)
+      return invalid("--profile, --max-model-len and --threads go with --model");
     const char* environment = std::getenv("EBB_URL");
     if (url_.empty()) url_ = environment != nullptr ? environment : cli::Service{}.api.text();
-    auto api = cli::parse_url(url_);
-    if (!api) return cli::report(terminal_, api.error());
-    return in_place(make_http_backend(*api), act);
+    return make_http_backend(EBB_TRY(cli::parse_url(url_)));
+  }
+
+  int go(const Measure& act) {
+    auto backend = make_backend();
+    if (!backend) return cli::report(terminal_, backend.error());
+    return in_place(*std::move(backend), act);
   }
 
   int in_place(std::shared_ptr<Backend> backend, const Measure& act) {
@@ -191,6 +207,17 @@ class CommandLine {
     });
   }
 
+  void recall() {
+    auto* command =
+        app_.add_subcommand("recall", "attention mass in what is read, by layer; needs --model");
+    RecallOptions& o = recall_;
+    command->add_option("--text", o.texts, "files")->required();
+    with_policies(command, o.policies);
+    command->add_option("--context", o.context, "tokens prefilled")->capture_default_str();
+    command->add_option("--decode", o.decode, "tokens decoded of each text")->capture_default_str();
+    measure(command, [this](const Workplace& place) { return run_recall(place, recall_); });
+  }
+
   static void with_policies(CLI::App* command, std::string& policies) {
     command->add_option("--policies", policies, "policies, parted by ;")->capture_default_str();
   }
@@ -214,6 +241,7 @@ class CommandLine {
   CLI::App app_;
   std::string command_line_;
   std::string url_;
+  LocalBackendOptions local_;
   std::string out_;
   std::string progress_ = "auto";
   std::vector<std::string> dirs_;
@@ -223,6 +251,7 @@ class CommandLine {
   LonggenOptions longgen_;
   HitsOptions hits_;
   CalibrateOptions calibrate_;
+  RecallOptions recall_;
   std::function<int()> chosen_;
 };
 
@@ -230,6 +259,7 @@ class CommandLine {
 }  // namespace ebb::score
 
 int main(int argc, char** argv) {
+  ebb::score::prepare_local_process(argv);
   signal(SIGPIPE, SIG_IGN);
   const ebb::cli::Terminal terminal = ebb::cli::real_terminal("ebb-score");
   return ebb::score::CommandLine(terminal).run(argc, argv);

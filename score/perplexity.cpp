@@ -7,6 +7,8 @@
 #include <set>
 
 #include "score/charts.h"
+#include "score/fetches.h"
+#include "score/recompute.h"
 #include "score/records.h"
 #include "score/statistics.h"
 #include "score/text_file.h"
@@ -19,6 +21,8 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kNoBaseline = "none";
 constexpr size_t kParts = 10;  // of a window, in which perplexity is shown
 constexpr uint64_t kTokensMax = 1 << 24;
+/// Of windows whose divergence is measured: dense's distributions stay in memory, 200 KB each.
+constexpr uint64_t kDivergenceMax = 2048;
 
 Result<void> check(const PerplexityOptions& options) {
   if (options.texts.empty()) return invalid("--text is missing: at least one file is needed");
@@ -34,6 +38,17 @@ uint64_t window_size(const PerplexityOptions& options, uint64_t begin) {
   return std::min(size, options.decode - begin);
 }
 
+/// What it costs against, and how: where it can be seen.
+struct Look {
+  bool divergence = false;
+  bool trace = false;
+};
+Look look_of(const Backend& backend, const PerplexityOptions& options) {
+  const bool short_enough = window_size(options, 0) <= kDivergenceMax;
+  const bool inside = backend.sees_inside();
+  return {inside && short_enough && options.baseline != kNoBaseline, inside};
+}
+
 /// Prefix and tokens [begin, begin + context + size + 1): the last is scored and not fed.
 Task window_task(const PerplexityOptions& options, const ModelFacts& model, const Tokens& text,
                  uint64_t begin, const std::string& ebb) {
@@ -47,9 +62,25 @@ Task window_task(const PerplexityOptions& options, const ModelFacts& model, cons
   return task;
 }
 
+/// What the record has beside the scores, where the backend sees it.
+void add_inside(const Answer& answer, uint64_t context, Json& record) {
+  if (!answer.divergence.empty()) record["divergence"] = answer.divergence;
+  if (sets_by_layer(answer.forced_trace).empty()) return;
+  record["fetched"] = Json::array();
+  for (const FetchCount& count : count_fetches(answer.forced_trace, context))
+    record["fetched"].push_back(Json{{"rows", count.rows}, {"places", count.places}});
+}
+
 Cell make_cell(const Workplace& place, const PerplexityOptions& options, const ModelFacts& model,
                const TextFile& text, uint64_t begin, const PolicyText& policy) {
-  Task task = window_task(options, model, text.tokens, begin, ebb_object(policy, options.context));
+  const bool recomputes = is_recompute(policy);
+  const std::string ebb =
+      recomputes ? R"({"policy":"dense"})" : ebb_object(policy, options.context);
+  Task task = window_task(options, model, text.tokens, begin, ebb);
+  const Look look = look_of(*place.backend, options);
+  task.divergence = look.divergence && !recomputes;
+  task.trace = look.trace && !recomputes;
+  const uint64_t window = recomputes ? *tokens_of(policy, "window", options.context) : 0;
   Json fields{{"text", text.name},
               {"begin", begin},
               {"policy", policy.label},
@@ -58,10 +89,13 @@ Cell make_cell(const Workplace& place, const PerplexityOptions& options, const M
   Cell cell;
   cell.key = text.name + ", window at " + std::to_string(begin) + ", " + policy.label;
   cell.work = task.prompt.size() + 10 * window_size(options, begin);  // a step costs ~10 in bulk
-  cell.run = [backend = place.backend, task = std::move(task),
-              fields = std::move(fields)]() -> Result<std::string> {
-    const Answer answer = EBB_TRY(backend->run(task));
+  if (recomputes) cell.work = window * window_size(options, begin);
+  cell.run = [backend = place.backend, task = std::move(task), fields = std::move(fields), window,
+              context = options.context, prefix = model.prefix.size()]() -> Result<std::string> {
+    const Answer answer =
+        EBB_TRY(window > 0 ? run_recomputed(*backend, task, window, prefix) : backend->run(task));
     Json record = fields;
+    add_inside(answer, context, record);
     // The first score is the prefill's.
     record["logprobs"] = std::vector<double>(answer.forced.begin() + 1, answer.forced.end());
     record["cost"] = cost_json(answer.cost);
@@ -118,6 +152,8 @@ struct PolicyRuns {
   std::string family;
   double rows = 0;
   std::map<std::string, std::vector<double>> windows;  ///< log-probabilities by text and begin
+  std::vector<std::vector<double>> divergence;         ///< by window
+  std::array<FetchCount, kBufferShares.size()> fetched;
   Cost cost;
 };
 
@@ -137,6 +173,12 @@ Records read_records(const ResultDir& dir) {
                                std::to_string(record.at("begin").get<uint64_t>());
     runs.windows[window] = record.at("logprobs").get<std::vector<double>>();
     runs.cost.add(cost_from(record.at("cost")));
+    if (record.contains("divergence"))
+      runs.divergence.push_back(record["divergence"].get<std::vector<double>>());
+    for (size_t i = 0; record.contains("fetched") && i < runs.fetched.size(); ++i) {
+      runs.fetched[i].rows += record["fetched"].at(i).at("rows").get<uint64_t>();
+      runs.fetched[i].places += record["fetched"].at(i).at("places").get<uint64_t>();
+    }
   }
   for (const std::string& label : policy_order(dir))
     if (out.by_policy.contains(label)) out.order.push_back(label);
@@ -182,6 +224,14 @@ Json result_json(const std::string& label, const PolicyRuns& runs, const Estimat
            {"perplexity_by_part", std::move(parts)},
            {"tokens", all.count},
            {"cost", cost_json(runs.cost)}};
+  if (!runs.divergence.empty()) {
+    const Estimate kl = batch_means(runs.divergence);
+    out["divergence_millinats"] = 1000 * kl.mean;
+    out["divergence_standard_error_millinats"] = 1000 * kl.standard_error;
+  }
+  for (size_t i = 0; runs.fetched[0].places > 0 && i < kBufferShares.size(); ++i)
+    out["fetched_per_layer_and_step"]["n/" + std::to_string(kBufferShares[i])] =
+        runs.fetched[i].per_place();
   if (loss.count == 0) return out;
   out.update(Json{{"ratio", std::exp(loss.mean)},
                   {"ratio_low", std::exp(loss.low)},
@@ -190,6 +240,22 @@ Json result_json(const std::string& label, const PolicyRuns& runs, const Estimat
                   {"loss_standard_error", loss.standard_error},
                   {"paired_tokens", loss.count},
                   {"batches", loss.batches}});
+  return out;
+}
+
+/// "9.7 ± 0.8"
+std::string divergence_text(const Json& result) {
+  if (!result.contains("divergence_millinats")) return "-";
+  return fixed(result["divergence_millinats"], 1) + " ± " +
+         fixed(result["divergence_standard_error_millinats"], 1);
+}
+
+/// "33, 12, 3.4": smaller ones with a digit more.
+std::string fetched_text(const Json& result) {
+  if (!result.contains("fetched_per_layer_and_step")) return "-";
+  std::string out;
+  for (const auto& [share, rows] : result["fetched_per_layer_and_step"].items())
+    out += (out.empty() ? "" : ", ") + fixed(rows, rows.get<double>() < 10 ? 1 : 0);
   return out;
 }
 
@@ -210,7 +276,10 @@ std::vector<std::string> table_row(const Json& result) {
           speed_text(cost),
           selected_text(cost),
           hits_text(cost),
-          fixed(static_cast<double>(cost.restored_records) / steps, 1)};
+          fixed(static_cast<double>(cost.restored_records) / steps, 1),
+          read_text(cost),
+          divergence_text(result),
+          fetched_text(result)};
 }
 
 /// Perplexity along the windows: for streams that are compared with nothing.
@@ -261,6 +330,8 @@ Result<cli::Exit> run_perplexity(const Workplace& place, const PerplexityOptions
   // 1. Can it be done? Before the folder is touched.
   EBB_TRY_VOID(check(options));
   const auto policies = EBB_TRY(policies_with(options.baseline, options.policies));
+  for (const PolicyText& policy : policies)
+    if (is_recompute(policy)) EBB_TRY_VOID(recompute_window(policy, options.context));
   const ModelFacts model = EBB_TRY(place.backend->model());
   const auto texts = EBB_TRY(read_texts(*place.backend, options, model));
   ResultDir dir =
@@ -280,7 +351,8 @@ Result<Report> report_perplexity(const ResultDir& dir) {
   const Records records = read_records(dir);
   Report report;
   report.table = {{"policy", "perplexity", "vs baseline %", "95 % interval", "tokens",
-                   "decode tok/s", "selected/token", "hot hits", "restored/token"}};
+                   "decode tok/s", "selected/token", "hot hits", "restored/token", "KV read %",
+                   "KL, mnat", "fetched n/8, n/4, n/2"}};
   Json results = Json::array();
   const auto baseline = records.by_policy.find(setting(dir.settings(), "--baseline"));
   for (const std::string& label : records.order) {
@@ -296,8 +368,11 @@ Result<Report> report_perplexity(const ResultDir& dir) {
       "vs baseline: exp of the mean difference of log-probabilities on the same tokens; its "
       "interval "
       "is of batch means over consecutive tokens, for these texts",
-      "selected/token is summed over the layers that select; KL is not available: the service "
-      "returns no whole distributions"};
+      "selected/token is summed over the layers that select; KV read: bytes that decode steps "
+      "read, of dense attention's",
+      "only with --model: KL(dense || policy) per token, and rows that LRU buffers of n/8, n/4, "
+      "n/2 "
+      "rows fetch per selecting layer and step, n being the context"};
   if (baseline == records.by_policy.end())
     report.notes.push_back("there is no baseline to compare with");
   return report;

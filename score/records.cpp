@@ -14,6 +14,19 @@ double per(uint64_t part, uint64_t whole) {
 
 }  // namespace
 
+void Cost::add(const Cost& other) {
+  decoded += other.decoded;
+  prefill_seconds += other.prefill_seconds;
+  decode_seconds += other.decode_seconds;
+  selected_tokens += other.selected_tokens;
+  hot_hits += other.hot_hits;
+  restored_records += other.restored_records;
+  released_records += other.released_records;
+  device_bytes_max = std::max(device_bytes_max, other.device_bytes_max);
+  kv_bytes_read += other.kv_bytes_read;
+  kv_bytes_dense += other.kv_bytes_dense;
+}
+
 Json cost_json(const Cost& cost) {
   const uint64_t reads = cost.hot_hits + cost.restored_records;
   return {{"decoded", cost.decoded},
@@ -24,11 +37,14 @@ Json cost_json(const Cost& cost) {
           {"restored_records", cost.restored_records},
           {"released_records", cost.released_records},
           {"device_bytes_max", cost.device_bytes_max},
+          {"kv_bytes_read", cost.kv_bytes_read},
+          {"kv_bytes_dense", cost.kv_bytes_dense},
           {"decode_tokens_per_second",
            cost.decode_seconds > 0 ? static_cast<double>(cost.decoded) / cost.decode_seconds : 0},
           {"selected_per_token", per(cost.selected_tokens, cost.decoded)},
           {"hot_hit_rate", per(cost.hot_hits, reads)},
-          {"restored_per_token", per(cost.restored_records, cost.decoded)}};
+          {"restored_per_token", per(cost.restored_records, cost.decoded)},
+          {"kv_read_share", per(cost.kv_bytes_read, cost.kv_bytes_dense)}};
 }
 
 Cost cost_from(const Json& json) {
@@ -41,6 +57,9 @@ Cost cost_from(const Json& json) {
   cost.restored_records = json.at("restored_records");
   cost.released_records = json.at("released_records");
   cost.device_bytes_max = json.at("device_bytes_max");
+  // Runs of earlier versions have not got these.
+  cost.kv_bytes_read = json.value("kv_bytes_read", uint64_t{0});
+  cost.kv_bytes_dense = json.value("kv_bytes_dense", uint64_t{0});
   return cost;
 }
 
@@ -56,6 +75,11 @@ std::string selected_text(const Cost& cost) {
 std::string hits_text(const Cost& cost) {
   const uint64_t reads = cost.hot_hits + cost.restored_records;
   return reads == 0 ? "-" : fixed(per(cost.hot_hits, reads), 3);
+}
+
+std::string read_text(const Cost& cost) {
+  return cost.kv_bytes_dense == 0 ? "-"
+                                  : fixed(100 * per(cost.kv_bytes_read, cost.kv_bytes_dense), 1);
 }
 
 Result<void> check_range(const std::string& option, uint64_t value, uint64_t least, uint64_t most) {

@@ -21,6 +21,8 @@ Cost cost_from(const nlohmann::ordered_json& json);
 std::string speed_text(const Cost& cost);
 std::string selected_text(const Cost& cost);
 std::string hits_text(const Cost& cost);
+/// KV bytes read, % of dense.
+std::string read_text(const Cost& cost);
 
 /// "--samples is 0, allowed: 1 to 1000"
 Result<void> check_range(const std::string& option, uint64_t value, uint64_t least, uint64_t most);

@@ -8,6 +8,7 @@
 #include "score/longgen.h"
 #include "score/needle.h"
 #include "score/perplexity.h"
+#include "score/recall.h"
 #include "score/ruler.h"
 
 namespace ebb::score {
@@ -42,6 +43,7 @@ Result<Report> report_of(const ResultDir& dir) {
     if (command == "longgen") return report_longgen(dir);
     if (command == "hits") return report_hits(dir);
     if (command == "calibrate") return report_calibrate(dir);
+    if (command == "recall") return report_recall(dir);
   } catch (const nlohmann::json::exception& error) {
     return corrupt(dir.path() + ": a record is not what this version writes: " + error.what());
   }

@@ -44,7 +44,23 @@ bool DecodeStep::read(Member& member, uint32_t layer, kernels::AttendArgs& args)
   const Position seen = member.length() - c_.first_seen(layer, member.length());
   const bool dense = all || (args.count == seen && member.plan.reads == LayerPlan::Reads::kSet);
   if (dense && member.dense_layers == layer) member.dense_layers = layer + 1;
+  count_read(member, layer, args);
   return !member.failed;
+}
+
+/// A row is read once for all query heads of its KV head, but in lists of query heads: there each
+/// head reads its own.
+void DecodeStep::count_read(Member& member, uint32_t layer, const kernels::AttendArgs& args) const {
+  const uint64_t row = c_.shape.row_bytes();
+  const Position seen = member.length() - c_.first_seen(layer, member.length());
+  const uint64_t rows = args.list.empty() ? std::min(args.count, seen) : args.count;
+  const bool by_query_head = args.scope == kernels::ListScope::kQueryHead;
+  count_bytes(member, rows * row * (by_query_head ? c_.shape.heads_q / c_.shape.heads_kv : 1));
+  if (member.plan.left_out && !args.list.empty()) {
+    const uint64_t runs = member.length() / kernels::kSumTokens;
+    count_bytes(member, runs * kernels::SumRows::run_bytes(c_.shape));
+  }
+  member.bytes_dense += uint64_t{seen} * row;
 }
 
 /// A set of a band that is wholly on the device: slots are positions.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "worker/observer.h"
+
 namespace ebb::worker {
 
 DecodeStep::DecodeStep(StepContext& context, UnitId unit, std::span<Sequence* const> sequences)
@@ -132,6 +134,7 @@ void DecodeStep::attend(uint32_t layer) {
     kernels::AttendArgs args = args_of(member, layer);
     if (member.scores_first(layer)) {
       args.count = member.length();
+      count_bytes(member, uint64_t{args.count} * c_.shape.row_bytes());
     } else if (!read(member, layer, args)) {
       continue;
     }
@@ -170,8 +173,11 @@ void DecodeStep::attend_items(uint32_t layer, std::span<const kernels::AttendArg
 /// Scores from digests. Queries of layers above are those that the residual stream gives here.
 void DecodeStep::scan(uint32_t layer) {
   uint32_t end = layer;
-  for (const Member& member : members_) {
-    if (member.scans()) end = std::max<uint32_t>(end, member.plan.scans.end);
+  for (Member& member : members_) {
+    if (!member.scans()) continue;
+    end = std::max<uint32_t>(end, member.plan.scans.end);
+    const uint64_t digests = uint64_t{member.plan.scans.size()} * member.scored();
+    count_bytes(member, digests * member.sequence->aids->digest_shape().token_bytes());
   }
   for (uint32_t scanned = layer; scanned < end; ++scanned) {
     if (scanned > layer) c_.model.project_queries(scanned, positions_);
@@ -254,6 +260,7 @@ Result<uint32_t> DecodeStep::run_layer(uint32_t layer) {
   scan(layer);
   if (failures_.empty()) select(layer);
   if (failures_.empty()) attend_chosen(layer);
+  if (c_.observer != nullptr && failures_.empty()) EBB_TRY_VOID(observe(layer));
   uint32_t failed = EBB_TRY(c_.model.attention_output(layer, rows, errors()));
   if (failed > 0) return failed;
   return c_.model.feed_forward(layer, rows, errors());
@@ -287,6 +294,11 @@ Result<void> DecodeStep::finish(control::UnitResult& out) {
     Member& member = members_[i];
     next[i] = next_token(*member.sequence, std::span(logits).subspan(i * vocabulary, vocabulary),
                          member.length(), member.result);
+    if (c_.observer != nullptr) {
+      c_.observer->on_logits(member.sequence->id(), member.length(),
+                             std::span(logits).subspan(i * vocabulary, vocabulary));
+      c_.observer->on_bytes(member.sequence->id(), member.bytes_read, member.bytes_dense);
+    }
   }
   EBB_TRY_VOID(c_.model.broadcast_tokens(next));
   for (uint32_t i = 0; i < rows; ++i) {

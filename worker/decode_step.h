@@ -43,6 +43,8 @@ class DecodeStep {
     uint64_t lse_at = 0;          ///< and of [scored_layers * heads_q], where digests are scanned
     std::span<const Position> read;  ///< positions of what the layer that runs reads, of a list
     control::SequenceResult result;
+    uint64_t bytes_read = 0;   ///< of KV, or of what stands for it, as the kernels read it
+    uint64_t bytes_dense = 0;  ///< what dense attention would read
     bool failed = false;
     uint32_t length() const { return step.length; }  ///< the new token included
     /// This step's set of a layer, or the last one.
@@ -85,6 +87,12 @@ class DecodeStep {
   void want_rows(Member& member, uint32_t band, uint32_t owner, std::vector<Position> set,
                  std::vector<RestoreWant>& wants);
   void await_rows();
+  void count_read(Member& member, uint32_t layer, const kernels::AttendArgs& args) const;
+  /// For everything that a step reads of a sequence's past: rows, digests, sums of blocks.
+  static void count_bytes(Member& member, uint64_t bytes) { member.bytes_read += bytes; }
+
+  // decode_observe.cpp: what somebody outside may see
+  Result<void> observe(uint32_t layer);
 
   StepContext& c_;
   UnitId unit_;

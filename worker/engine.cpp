@@ -18,10 +18,11 @@ struct Engine::Incarnation {
   std::map<uint64_t, std::unique_ptr<Sequence>> sequences;
 
   StepContext context(Engine& engine) {
-    return {*engine.model_, engine.backend_,     layout,
-            profile,        engine.kv_shape_,    *engine.arena_,
-            *mover,         *exchange,           form.epoch,
-            form.rank,      &engine.step_clock_, engine.options_.exchange_deadline};
+    return {*engine.model_,  engine.backend_,     layout,
+            profile,         engine.kv_shape_,    *engine.arena_,
+            *mover,          *exchange,           form.epoch,
+            form.rank,       &engine.step_clock_, engine.options_.exchange_deadline,
+            engine.observer_};
   }
 };
 

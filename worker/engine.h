@@ -55,6 +55,9 @@ class Engine {
   /// configured.
   void connect_store(Deadline by);
 
+  /// Shows what decode steps compute, from the next unit on; null: to nobody. It outlives its use.
+  void observe(StepObserver* observer) { observer_ = observer; }
+
   std::string device_name() const { return backend_.device->info().name; }
 
  private:
@@ -81,6 +84,7 @@ class Engine {
   std::unique_ptr<Transformer> model_;
   std::unique_ptr<Arena> arena_;
   SamplingTools sampling_;
+  StepObserver* observer_ = nullptr;
   std::unique_ptr<Incarnation> group_;
   std::mutex abort_mutex_;  ///< guards collective_ against abort()
   std::shared_ptr<collective::Collective> collective_;

@@ -12,6 +12,8 @@
 
 namespace ebb::worker {
 
+class StepObserver;
+
 /// Everything belongs to the engine thread and outlives the steps that use it.
 struct StepContext {
   Transformer& model;
@@ -26,6 +28,7 @@ struct StepContext {
   uint32_t rank = 0;
   uint64_t* step_clock = nullptr;  ///< counts steps; ages of rows are measured in it
   Millis exchange_deadline{3000};
+  StepObserver* observer = nullptr;  ///< null: nobody looks
 
   /// The first of `length` tokens that the newest one sees in `layer` (sliding windows).
   Position first_seen(uint32_t layer, uint32_t length) const {

@@ -185,6 +185,7 @@ constexpr Coverage kTable[] = {
     {"score/forced.cpp", "tests/score/measures_test.cpp"},
     {"score/haystack.cpp", "tests/score/ruler_tasks_test.cpp"},
     {"score/hits.cpp", "tests/score/measures_test.cpp"},
+    {"score/local_group.cpp", "tests/score/local_backend_test.cpp"},
     {"score/longgen.cpp", "tests/score/measures_test.cpp"},
     {"score/needle.cpp", "tests/score/measures_test.cpp"},
     {"score/records.cpp", "tests/score/perplexity_test.cpp"},

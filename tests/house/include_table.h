@@ -44,7 +44,7 @@ inline const std::vector<FolderRule>& folder_rules() {
       {"score/local",
        {"base/", "cli/", "models/", "kernels/", "worker/", "score/", "transport/control/",
         "transport/collective/", "coordinator/api_context.h", "coordinator/board.h",
-        "coordinator/openai_request.h", "coordinator/scheduler.h", "coordinator/text_stream.h"}},
+        "coordinator/openai_request.h", "coordinator/scheduler.h", "coordinator/choice.h"}},
       {"score/calibrate",
        {"base/", "cli/", "models/", "kernels/", "worker/", "score/", "transport/control/",
         "transport/collective/"}},

@@ -38,9 +38,11 @@ class FakeBackend final : public Backend {
     return act_(task);
   }
   bool alive() override { return is_alive; }
+  bool sees_inside() const override { return is_inside; }
 
   std::atomic<int> runs{0};
   bool is_alive = true;
+  bool is_inside = false;
 
  private:
   Act act_;

@@ -201,6 +201,12 @@ class RankGroup {
     });
   }
 
+  void observe(uint32_t rank, StepObserver* observer) {
+    on_every_rank([&](uint32_t each) {
+      if (each == rank) ranks_[each]->engine->observe(observer);
+    });
+  }
+
   /// Runs the unit on all ranks; one result a rank, rank order.
   std::vector<control::UnitResult> run(control::Unit unit) {
     unit.epoch = Epoch{epoch_};
