@@ -21,8 +21,8 @@ import controller
 import evaluate
 
 SHARES = [16, 8, 4]
-BATCH_TOKENS = 16384
-RATE, RATE_LAST, WARM_UP = 4e-3, 1e-4, 0.05
+BATCH_TOKENS = 32768
+RATE, RATE_LAST, WARM_UP = 6e-3, 1e-4, 0.05
 AVERAGE = 0.98  # of the weights, step by step; what is written and measured
 
 
@@ -154,8 +154,8 @@ def main():
     parser.add_argument("--share", type=int, help="K is always n / SHARE")
     parser.add_argument("--no-gru", action="store_true", help="ablation: the state is made of the token alone")
     parser.add_argument("--minutes", type=float, default=10, help="of CPU time")
-    parser.add_argument("--rows", type=int, default=64, help="in a batch")
-    parser.add_argument("--every", type=int, default=50, help="steps from one printed line to the next")
+    parser.add_argument("--rows", type=int, default=96, help="in a batch")
+    parser.add_argument("--every", type=int, default=25, help="steps from one printed line to the next")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(1)
