@@ -106,11 +106,12 @@ Result<void> LocalGroup::start_here(const LocalBackendOptions& options) {
   rules_.profile = model_.profile;
   rules_.max_model_len = options.max_model_len != 0 ? options.max_model_len : shape.context_length;
   rules_.chunk_tokens = config.coordinator.chunk_tokens;
-  // 2. An arena that one sequence of the model's context fits in.
+  // 2. An arena that one sequence of the model's context fits in, with a quarter more for what
+  // policies keep beside the rows: digests, sums.
   const uint32_t granule = config.worker.granule_tokens;
   layout_ = EBB_TRY(models::make_layout(shape, model_.profile.bands(), 1, granule));
   const uint64_t tokens = (uint64_t{rules_.max_model_len} + granule - 1) / granule * granule;
-  device_kv_bytes_ = tokens * shape.layers * layout_.row_bytes_all();
+  device_kv_bytes_ = tokens * shape.layers * layout_.row_bytes_all() / 4 * 5;
   arena_ = EBB_TRY(
       coordinator::make_arena_model(layout_, model_.profile, device_kv_bytes_, shape.width));
   // 3. The rank.
