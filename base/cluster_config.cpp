@@ -54,6 +54,9 @@ void add_model(std::vector<Key>& keys, ModelConfig& m) {
                   "Name under which the model is served; empty: the name that its file states."});
   keys.push_back({"model.profile", &m.profile,
                   "Selection profile (YAML), relative to this file; empty: none, dense only."});
+  keys.push_back({"model.controller", &m.controller,
+                  "Controller of policy adore for this model (safetensors, docs/policies.md), "
+                  "relative to this file; empty: none, adore is refused."});
   keys.push_back(
       {"model.max_model_len", &m.max_model_len,
        "Longest sequence, prompt and answer together; 0: what the model was trained for. More than "
@@ -181,7 +184,7 @@ void add_policy(std::vector<Key>& keys, PolicyConfig& p) {
                   0,
                   0,
                   "",
-                  {"dense", "tidal", "streaming", "recycled", "composed"}});
+                  {"dense", "tidal", "streaming", "recycled", "composed", "adore"}});
   keys.push_back({"policy.budget", &p.budget,
                   "Tokens that a sparse layer attends to; 0: an eighth of the prompt, at least the "
                   "profile's minimum.",
@@ -194,6 +197,11 @@ void add_policy(std::vector<Key>& keys, PolicyConfig& p) {
   keys.push_back({"policy.budget_max", &p.budget_max,
                   "Largest budget that a request may ask for; 0: no limit but the context.", 0,
                   kManyTokens, "tokens"});
+  keys.push_back(
+      {"policy.rebuild_max", &p.rebuild_max,
+       "Most tokens that a request may have rebuilt in one step of policy adore: workers "
+       "keep room for as many rows more for each of coordinator.max_num_seqs.",
+       0, 64, "tokens"});
 }
 
 }  // namespace

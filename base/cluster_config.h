@@ -18,7 +18,8 @@ struct ModelConfig {
   std::string path;  ///< GGUF file; "~" and ${VAR} are expanded; empty: the fetched default model
   std::string name;  ///< served name; empty: the file's general.name, else its stem
   std::string profile;  ///< selection profile YAML, relative to this file; empty: none, dense only
-  uint32_t max_model_len = 0;    ///< tokens; 0: the model's own context
+  std::string controller;      ///< of policy adore, safetensors, relative to this file; empty: none
+  uint32_t max_model_len = 0;  ///< tokens; 0: the model's own context
   std::string kv_type = "auto";  ///< auto, bf16 or f32: how K and V are kept
 };
 
@@ -73,10 +74,11 @@ struct StoreConfig {
 
 struct PolicyConfig {
   std::string name = "dense";  ///< policy of requests that name none
-  uint32_t budget = 0;      ///< K in tokens; 0: prompt tokens / 8, at least the profile's minimum
-  std::string parameters;   ///< of the policy `name`, as a request's `ebb` object has them; JSON
-  std::string allowed;      ///< names that requests may choose, by commas; empty: all
-  uint32_t budget_max = 0;  ///< tokens; 0: no limit but the context
+  uint32_t budget = 0;        ///< K in tokens; 0: prompt tokens / 8, at least the profile's minimum
+  std::string parameters;     ///< of the policy `name`, as a request's `ebb` object has them; JSON
+  std::string allowed;        ///< names that requests may choose, by commas; empty: all
+  uint32_t budget_max = 0;    ///< tokens; 0: no limit but the context
+  uint32_t rebuild_max = 64;  ///< tokens that one step of adore may rebuild
 };
 
 struct ClusterConfig {
@@ -129,6 +131,8 @@ std::string effective_run_dir(const ClusterConfig& config);
 std::string effective_model_path(const ClusterConfig& config);
 /// config.model.profile expanded, relative to the config file; empty: none.
 std::string effective_profile_path(const ClusterConfig& config);
+/// The same for config.model.controller.
+std::string effective_controller_path(const ClusterConfig& config);
 /// store.ssd_path expanded, or <run dir>/store-<name>.
 std::string effective_ssd_path(const ClusterConfig& config, const StoreConfig& store);
 

@@ -161,6 +161,10 @@ std::string effective_profile_path(const ClusterConfig& config) {
   return config.model.profile.empty() ? "" : beside_config(config, config.model.profile);
 }
 
+std::string effective_controller_path(const ClusterConfig& config) {
+  return config.model.controller.empty() ? "" : beside_config(config, config.model.controller);
+}
+
 std::string effective_ssd_path(const ClusterConfig& config, const StoreConfig& store) {
   if (!store.ssd_path.empty()) return beside_config(config, store.ssd_path);
   return effective_run_dir(config) + "/store-" + store.name;

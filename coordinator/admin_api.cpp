@@ -136,6 +136,7 @@ std::string kv_map_json(const control::SequenceMap& map) {
                          {"restored_ssd_records", counters.restored_ssd_records},
                          {"restored_bytes", counters.restored_bytes},
                          {"selected_tokens", counters.selected_tokens},
+                         {"rebuilt_tokens", counters.rebuilt_tokens},
                          {"hot_hits", counters.hot_hits},
                          {"device_blocks", counters.device_blocks},
                          {"device_blocks_max", counters.device_blocks_max}};

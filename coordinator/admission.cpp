@@ -25,6 +25,17 @@ Error never_fits(const ArenaModel& arena, const SequenceSize& size, uint64_t blo
                  format_bytes(arena.blocks * arena.block_bytes));
 }
 
+/// With all layers' rows on the device, as many as the policy keeps.
+Placement resident_placement(const ArenaModel& arena, const SequenceSize& size) {
+  if (size.pool_tokens == 0) {
+    const uint64_t all = all_resident_blocks(arena, size);
+    return {Residency::kAll, all, all};
+  }
+  const uint64_t pool = arena.blocks_of(std::min(size.pool_tokens, size.total_tokens));
+  const uint64_t peak = std::max(arena.blocks_of(size.bulk_tokens), pool);
+  return {Residency::kAll, arena.layers() * peak, arena.layers() * pool};
+}
+
 }  // namespace
 
 Result<ArenaModel> make_arena_model(const models::KvLayout& layout,
@@ -98,8 +109,8 @@ bool release_helps(const ArenaModel& arena, const SequenceSize& size) {
 
 Result<std::vector<Placement>> placements(const ArenaModel& arena, const SequenceSize& size,
                                           ReleaseWhen when) {
-  const uint64_t all = all_resident_blocks(arena, size);
-  const Placement resident{Residency::kAll, all, all};
+  const Placement resident = resident_placement(arena, size);
+  const uint64_t all = resident.bulk_blocks;
   const bool resident_fits = all <= arena.blocks;
   if (!release_helps(arena, size)) {
     if (!resident_fits) return never_fits(arena, size, all);

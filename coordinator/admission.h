@@ -12,6 +12,8 @@
 //
 // All resident.
 //   need   = L * blocks(min(n, m)), m: what the policy keeps at all (streaming; else n)
+// Where only k of them stay once the bulk pass is over (adore), that is
+//   decode = L * blocks(min(n, k)),  peak = L * max(blocks(p), blocks(min(n, k)))
 //
 // Hot. Layers that attend to every token keep all rows. A layer of the other bands (followers; with
 // a digest every layer from the first that chooses on) keeps a pool of c rows, and two granules
@@ -81,6 +83,7 @@ struct SequenceSize {
   uint32_t block_digests = 1;  ///< tokens whose digests fit a block
   uint32_t sum_layers = 0;
   uint32_t block_sum_tokens = 1;  ///< tokens whose sums fit a block
+  uint32_t pool_tokens = 0;       ///< k: rows that are kept once the bulk pass is over; 0: all
 };
 
 /// Whether a band of this sequence may be hot.

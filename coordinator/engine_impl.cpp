@@ -34,7 +34,10 @@ std::vector<std::string> group_names(const ClusterPlan& plan) {
 }
 
 /// A default that requests may not have would refuse them all.
-Result<void> check_default_policy(const PolicyConfig& config) {
+Result<void> check_default_policy(const PolicyConfig& config, bool has_controller) {
+  if (config.name == control::policy_name(control::PolicyKind::kAdore) && !has_controller) {
+    return invalid("policy.name: adore needs model.controller");
+  }
   const auto allowed = EBB_TRY(allowed_policies(config));
   for (const auto kind : allowed) {
     if (config.name == control::policy_name(kind)) return {};
@@ -49,7 +52,8 @@ Result<RequestRules> make_rules(const ClusterConfig& config, const models::Model
   rules.profile = profile;
   rules.max_model_len = EBB_TRY(effective_max_model_len(config, shape));
   rules.policy = config.policy;
-  EBB_TRY_VOID(check_default_policy(config.policy));
+  rules.has_controller = !config.model.controller.empty();
+  EBB_TRY_VOID(check_default_policy(config.policy, rules.has_controller));
   rules.chunk_tokens = config.coordinator.chunk_tokens;
   rules.hot_tokens = config.worker.hot_tokens;
   rules.release = config.worker.release == "always" ? ReleaseWhen::kAlways : ReleaseWhen::kPressure;

@@ -24,6 +24,8 @@ EngineMetrics::EngineMetrics(Metrics& metrics, const std::vector<std::string>& g
                                 "Tokens selected, over steps, anchors and ranks.")),
       hot_hits_(metrics.counter("ebb_kv_hot_hits_total",
                                 "Selected KV records found on the device, all ranks.")),
+      rebuilt_(metrics.counter("ebb_rebuilt_tokens_total",
+                               "Released tokens that came back for a step (policy adore).")),
       published_(metrics.counter("ebb_selection_merged_sets_total",
                                  "Selection sets merged and handed to all ranks.")) {
   for (const std::string& name : groups) {
@@ -62,6 +64,7 @@ void EngineMetrics::sequence_ended(const control::SequenceCounters& counters) {
   restored_bytes_.add(as_double(counters.restored_bytes));
   selected_.add(as_double(counters.selected_tokens));
   hot_hits_.add(as_double(counters.hot_hits));
+  rebuilt_.add(as_double(counters.rebuilt_tokens));
 }
 
 void EngineMetrics::group_lost(size_t group) { groups_[group].lost.add(); }

@@ -43,6 +43,7 @@ class EngineMetrics {
   Counter& restored_bytes_;
   Counter& selected_;
   Counter& hot_hits_;
+  Counter& rebuilt_;
   Counter& published_;
 };
 

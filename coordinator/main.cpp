@@ -19,6 +19,7 @@
 #include "coordinator/api_context.h"
 #include "coordinator/engine_impl.h"
 #include "coordinator/http_front.h"
+#include "models/adore_controller.h"
 #include "models/grammar/token_table.h"
 #include "models/kv_layout.h"
 #include "models/model_files.h"
@@ -77,6 +78,17 @@ Result<models::SelectionProfile> load_profile(const ClusterConfig& config,
   return profile;
 }
 
+/// Requests of policy adore would fail on every worker: so would the start.
+Result<void> check_controller(const ClusterConfig& config, const models::ModelShape& shape) {
+  const std::string path = effective_controller_path(config);
+  if (path.empty()) return {};
+  const auto controller = models::read_adore_controller(path);
+  if (!controller) return with_context("model.controller", controller.error());
+  auto fits = models::check_trained_for(*controller, shape);
+  if (!fits) return with_context("model.controller: " + path, fits.error());
+  return {};
+}
+
 Result<Model> load_model(const ClusterConfig& config) {
   Model model;
   auto files = models::ModelFiles::open(effective_model_path(config));
@@ -88,6 +100,7 @@ Result<Model> load_model(const ClusterConfig& config) {
   model.tokenizer = EBB_TRY(model.files->tokenizer());
   model.chat_template = EBB_TRY(model.files->chat_template());
   model.profile = EBB_TRY(load_profile(config, model.shape));
+  EBB_TRY_VOID(check_controller(config, model.shape));
   return model;
 }
 

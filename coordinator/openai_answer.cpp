@@ -155,6 +155,7 @@ Json usage_json(const UsageTotals& usage) {
   Json ebb{{"policy", control::policy_name(usage.ebb.policy.kind)},
            {"budget", usage.ebb.policy.budget},
            {"selected_tokens", counters.selected_tokens},
+           {"rebuilt_tokens", counters.rebuilt_tokens},
            {"restored_records", counters.restored_host_records + counters.restored_ssd_records},
            {"restored_host_records", counters.restored_host_records},
            {"restored_ssd_records", counters.restored_ssd_records},
@@ -187,6 +188,7 @@ void UsageTotals::add(const Usage& usage) {
   to.restored_bytes += from.restored_bytes;
   to.selected_tokens += from.selected_tokens;
   to.hot_hits += from.hot_hits;
+  to.rebuilt_tokens += from.rebuilt_tokens;
   ebb.policy = usage.policy;
   ebb.device_bytes_max = std::max(ebb.device_bytes_max, usage.device_bytes_max);
   ebb.prefill_seconds += usage.prefill_seconds;

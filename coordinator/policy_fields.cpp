@@ -115,6 +115,14 @@ void read_anchored(FieldReader& fields, PolicyOptions& options) {
   options.predict = fields.boolean("predict");
 }
 
+void read_rebuild(FieldReader& fields, PolicyOptions& options) {
+  options.rebuild = fields.u32("rebuild", 0, kPolicyRebuildMax);
+  options.rebuild_mode = read_name<RebuildMode>(fields, "rebuild_mode",
+                                                {{"recompute", RebuildMode::kRecompute},
+                                                 {"restore", RebuildMode::kRestore},
+                                                 {"auto", RebuildMode::kAuto}});
+}
+
 }  // namespace
 
 void read_policy(FieldReader& fields, EbbOptions& ebb) {
@@ -132,6 +140,7 @@ void read_policy(FieldReader& fields, EbbOptions& ebb) {
   read_tidal(fields, ebb.options);
   read_refresh(fields, ebb.options);
   read_anchored(fields, ebb.options);
+  read_rebuild(fields, ebb.options);
 }
 
 Result<EbbOptions> read_policy_defaults(const PolicyConfig& config) {
@@ -198,6 +207,8 @@ void take_policy_defaults(const EbbOptions& defaults, EbbOptions& asked) {
   fill(options.correct_every, otherwise.correct_every);
   fill(options.pool, otherwise.pool);
   fill(options.self_candidate, otherwise.self_candidate);
+  fill(options.rebuild, otherwise.rebuild);
+  fill(options.rebuild_mode, otherwise.rebuild_mode);
   if (has_schedule(options)) return;
   options.stride = otherwise.stride;
   options.check_every = otherwise.check_every;

@@ -16,6 +16,7 @@ constexpr uint32_t kPolicyStepsMax = 1u << 16;   ///< correct_every, stride, che
 constexpr uint32_t kPolicyPoolMax = 63;
 constexpr uint32_t kBoostMax = 1000;     ///< hysteresis
 constexpr uint32_t kLeftOutTokens = 64;  ///< what one pseudo-token stands for
+constexpr uint32_t kPolicyRebuildMax = 64;
 constexpr uint32_t kUnionBudgetMax = 1u << 16;
 
 /// Which shape of TidalDecode: our calibrated one, the paper's, or its authors' repair.
@@ -28,6 +29,8 @@ struct Hysteresis {
   float boost = 0;
   uint32_t steps = 0;
 };
+/// How ADORE's released tokens come back; kAuto: restored where every row fits the device.
+enum class RebuildMode : uint8_t { kRecompute, kRestore, kAuto };
 
 /// The part of the extension object `ebb` that is not common to all policies.
 struct PolicyOptions {
@@ -47,6 +50,8 @@ struct PolicyOptions {
   std::optional<bool> left_out;
   std::optional<Hysteresis> hysteresis;
   std::optional<bool> predict;
+  std::optional<uint32_t> rebuild;
+  std::optional<RebuildMode> rebuild_mode;
 };
 
 }  // namespace ebb::coordinator

@@ -23,15 +23,16 @@ inline const char* unread_parameter(control::PolicyKind kind, const CommonGiven&
   constexpr uint32_t tidal = bit(Kind::kTidal), composed = bit(Kind::kComposed);
   constexpr uint32_t recycled = bit(Kind::kRecycled), streaming = bit(Kind::kStreaming);
   constexpr uint32_t anchored = bit(Kind::kAnchored);
+  constexpr uint32_t adore = bit(Kind::kAdore);
   constexpr uint32_t layers = tidal | composed, schedule = recycled | composed;
   const struct {
     const char* name;
     bool given;
     uint32_t readers;
   } parameters[] = {
-      {"budget", common.budget, tidal | streaming | recycled | composed | anchored},
-      {"sinks", common.sinks, tidal | streaming | composed | anchored},
-      {"window", common.window, tidal | streaming | composed | anchored},
+      {"budget", common.budget, tidal | streaming | recycled | composed | anchored | adore},
+      {"sinks", common.sinks, tidal | streaming | composed | anchored | adore},
+      {"window", common.window, tidal | streaming | composed | anchored | adore},
       {"variant", o.variant.has_value(), tidal},
       {"scope", o.scope.has_value(), layers},
       {"select_layers", o.select_layers.has_value() || o.select_all, layers | anchored},
@@ -47,6 +48,8 @@ inline const char* unread_parameter(control::PolicyKind kind, const CommonGiven&
       {"left_out", o.left_out.has_value(), anchored},
       {"hysteresis", o.hysteresis.has_value(), anchored},
       {"predict", o.predict.has_value(), anchored},
+      {"rebuild", o.rebuild.has_value(), adore},
+      {"rebuild_mode", o.rebuild_mode.has_value(), adore},
   };
   for (const auto& parameter : parameters) {
     if (parameter.given && (parameter.readers & bit(kind)) == 0) return parameter.name;

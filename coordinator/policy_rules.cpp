@@ -248,6 +248,38 @@ Result<PolicyParams> resolve_composed(const RequestRules& rules, const ArenaMode
   return policy;
 }
 
+/// What stays is a pool of its own size, unless released rows are kept to be restored.
+Result<PolicyParams> resolve_adore(const RequestRules& rules, const ArenaModel& arena,
+                                   const GenerateRequest& request) {
+  if (!rules.has_controller) {
+    return invalid("policy: adore needs a controller for this model (model.controller)");
+  }
+  PolicyParams policy;
+  policy.kind = PolicyKind::kAdore;
+  policy.budget = budget_of(rules, request);
+  policy.sinks = request.sinks.value_or(0);
+  policy.window = request.window.value_or(0);
+  policy.rebuild =
+      request.options.rebuild.value_or(std::min(uint32_t{4}, rules.policy.rebuild_max));
+  const uint64_t forced = uint64_t{policy.sinks} + std::max(policy.window, uint32_t{1});
+  if (forced > policy.budget) {
+    return invalid("budget: " + number(policy.budget) + " must be at least " + number(forced) +
+                   ", sinks and window or the newest token");
+  }
+  if (policy.rebuild > rules.policy.rebuild_max) {
+    return invalid("rebuild: " + number(policy.rebuild) + " is more than policy.rebuild_max, " +
+                   number(rules.policy.rebuild_max));
+  }
+  const RebuildMode mode = request.options.rebuild_mode.value_or(RebuildMode::kRecompute);
+  const SequenceSize size{.total_tokens =
+                              static_cast<uint32_t>(request.prompt.size()) + request.max_tokens};
+  policy.restores =
+      mode == RebuildMode::kRestore ||
+      (mode == RebuildMode::kAuto && all_resident_blocks(arena, size) <= arena.blocks);
+  if (!policy.restores) policy.kept = policy.budget + policy.rebuild + 1;
+  return policy;
+}
+
 PolicyParams resolve_dense() {
   PolicyParams policy;
   policy.sinks = 0;
@@ -272,6 +304,8 @@ Result<PolicyParams> resolve(const RequestRules& rules, const ArenaModel& arena,
       return resolve_composed(rules, arena, request);
     case PolicyKind::kAnchored:
       return resolve_anchored(rules, request, budget_of(rules, request));
+    case PolicyKind::kAdore:
+      return resolve_adore(rules, arena, request);
   }
   return invalid("policy: unknown");
 }
@@ -306,6 +340,7 @@ bool may_be_released(const PolicyParams& policy) {
   if (policy.kind == PolicyKind::kAnchored) {
     return policy.digest != control::DigestKind::kNone || policy.select_layers.empty();
   }
+  if (policy.kind == PolicyKind::kAdore) return policy.restores;
   const bool by_bands = policy.kind == PolicyKind::kTidal || policy.kind == PolicyKind::kComposed;
   return by_bands && policy.scope == SetScope::kLayer && policy.select_layers.empty() &&
          policy.correct_every == 0;

@@ -55,12 +55,13 @@ Result<CheckedRequest> check_request(const RequestRules& rules, const ArenaModel
   CheckedRequest checked;
   checked.size.bulk_tokens = request.decode_from.value_or(prompt_tokens);
   checked.size.total_tokens = prompt_tokens + request.max_tokens;
-  checked.size.kept_tokens = policy.kept;
+  const bool adore = policy.kind == control::PolicyKind::kAdore;
+  (adore ? checked.size.pool_tokens : checked.size.kept_tokens) = policy.kept;
   count_aids(rules, arena.granule_tokens, policy, checked.size);
   if (may_be_released(policy) && policy.budget < checked.size.total_tokens) {
     // Fewer rows than one step may name would stop the sequence: the budget, a granule that is
-    // being restored, and the token of the step itself.
-    const uint32_t least = policy.budget + arena.granule_tokens + 1;
+    // being restored, and the token of the step itself; and what it rebuilds.
+    const uint32_t least = policy.budget + policy.rebuild + arena.granule_tokens + 1;
     const uint32_t wanted = rules.hot_tokens != 0 ? rules.hot_tokens : 2 * policy.budget;
     checked.size.hot_tokens = std::max(least, wanted);
   }

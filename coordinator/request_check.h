@@ -15,6 +15,7 @@ struct RequestRules {
   models::SelectionProfile profile;
   uint32_t max_model_len = 0;  ///< tokens
   PolicyConfig policy;
+  bool has_controller = false;  ///< policy adore can be had
   uint32_t hot_tokens = 0;      ///< config.worker.hot_tokens
   uint32_t chunk_tokens = 512;  ///< config.coordinator.chunk_tokens
   ReleaseWhen release = ReleaseWhen::kPressure;

@@ -64,6 +64,8 @@ void add(const control::SequenceCounters& more, control::SequenceCounters& sum) 
   sum.restored_bytes += more.restored_bytes;
   sum.selected_tokens += more.selected_tokens;
   sum.hot_hits += more.hot_hits;
+  // Not of a rank: every one of them rebuilds the same tokens.
+  sum.rebuilt_tokens = std::max(sum.rebuilt_tokens, more.rebuilt_tokens);
   sum.device_blocks += more.device_blocks;
   sum.device_blocks_max += more.device_blocks_max;
 }

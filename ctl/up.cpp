@@ -63,6 +63,9 @@ Result<void> check_before_start(const ClusterConfig& config, const ClusterPlan& 
   const std::string profile = effective_profile_path(config);
   if (!profile.empty() && !fs::is_regular_file(profile))
     return not_found("selection profile " + profile + " is not there (model.profile)");
+  const std::string controller = effective_controller_path(config);
+  if (!controller.empty() && !fs::is_regular_file(controller))
+    return not_found("controller " + controller + " is not there (model.controller)");
   const std::string busy = busy_address(config);
   if (!busy.empty()) return unavailable("port in use: " + busy);
   return {};

@@ -198,6 +198,13 @@ Result<std::vector<SafetensorsTensor>> parse_safetensors(std::span<const std::by
   return tensors;
 }
 
+Result<std::map<std::string, std::string>> read_metadata(std::span<const std::byte> file) {
+  const Parts parts = EBB_TRY(split(file));
+  auto metadata = read_safetensors_metadata(parts.header);
+  if (!metadata) return with_context("header", metadata.error());
+  return metadata;
+}
+
 Result<SafetensorsWeights> open_safetensors(const std::string& directory) {
   SafetensorsWeights weights;
   std::vector<TensorView> all;

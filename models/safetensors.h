@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <deque>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -26,6 +27,10 @@ struct SafetensorsTensor {
 /// shape that does not fit its bytes), kUnsupported (a dtype that Ebb does not read, data that are
 /// not aligned). `file` must outlive the views. Any thread; any bytes.
 Result<std::vector<SafetensorsTensor>> parse_safetensors(std::span<const std::byte> file);
+
+/// What the file's header says about the file itself, as far as it is short and readable. Errors:
+/// kInvalid, as parse_safetensors().
+Result<std::map<std::string, std::string>> read_metadata(std::span<const std::byte> file);
 
 /// All weights of a Hugging Face directory.
 struct SafetensorsWeights {

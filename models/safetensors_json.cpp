@@ -12,6 +12,7 @@ using Json = nlohmann::json;
 constexpr size_t kTensorsMax = 65536;
 constexpr size_t kNameBytesMax = 1024;
 constexpr size_t kDimensionsMax = 8;
+constexpr size_t kMetadataMax = 64;
 constexpr size_t kIndexDepthMax = 16;
 constexpr std::string_view kMetadata = "__metadata__";
 
@@ -54,7 +55,7 @@ class HeaderEvents : public Events {
     return true;
   }
   bool string(std::string& text) {
-    if (depth_ == 2 && in_metadata_) return true;
+    if (depth_ == 2 && in_metadata_) return keep_metadata(text);
     if (depth_ != 2 || field_ != kDtype) return unwanted("a string");
     if (!is_readable(text)) return fail(what() + ": dtype is not a name");
     entry_.dtype = std::move(text);
@@ -97,7 +98,10 @@ class HeaderEvents : public Events {
   }
   bool key(std::string& name) {
     if (depth_ == 1) return begin_entry(name);
-    if (in_metadata_) return true;
+    if (in_metadata_) {
+      name_ = std::move(name);
+      return true;
+    }
     field_ = 0;
     for (const auto& [known, bit] : kFields)
       if (name == known) field_ = bit;
@@ -108,6 +112,7 @@ class HeaderEvents : public Events {
   }
 
   std::vector<SafetensorsEntry> take() { return std::move(entries_); }
+  std::map<std::string, std::string> take_metadata() { return std::move(metadata_); }
 
  private:
   static constexpr uint32_t kDtype = 1, kShape = 2, kOffsets = 4;
@@ -127,6 +132,12 @@ class HeaderEvents : public Events {
     name_ = std::move(name);
     return true;
   }
+  bool keep_metadata(std::string& text) {
+    if (metadata_.size() < kMetadataMax && is_readable(name_) && is_readable(text)) {
+      metadata_.try_emplace(std::move(name_), std::move(text));
+    }
+    return true;
+  }
   bool leave_metadata() {
     in_metadata_ = false;
     return true;
@@ -140,6 +151,7 @@ class HeaderEvents : public Events {
   }
 
   std::vector<SafetensorsEntry> entries_;
+  std::map<std::string, std::string> metadata_;
   SafetensorsEntry entry_;
   std::string name_;
   std::vector<uint64_t> numbers_;
@@ -227,6 +239,12 @@ Result<std::vector<SafetensorsEntry>> read_safetensors_json(std::string_view jso
   HeaderEvents events;
   EBB_TRY_VOID(read_events(json, events));
   return events.take();
+}
+
+Result<std::map<std::string, std::string>> read_safetensors_metadata(std::string_view json) {
+  HeaderEvents events;
+  EBB_TRY_VOID(read_events(json, events));
+  return events.take_metadata();
 }
 
 Result<std::map<std::string, std::string>> read_weight_map(std::string_view json) {

@@ -26,6 +26,10 @@ struct SafetensorsEntry {
 /// type; more tensors or dimensions than the limits): names the tensor.
 Result<std::vector<SafetensorsEntry>> read_safetensors_json(std::string_view json);
 
+/// The __metadata__ of a header: what is readable and short enough, at most 64 members, the first
+/// of each name. Errors: as above.
+Result<std::map<std::string, std::string>> read_safetensors_metadata(std::string_view json);
+
 /// The weight_map of model.safetensors.index.json: which file has a tensor. Errors: as above.
 Result<std::map<std::string, std::string>> read_weight_map(std::string_view json);
 

@@ -33,6 +33,7 @@ class BulkChunk {
   Result<void> select(uint32_t layer);
   void record_exactness();
   Result<void> score(control::SequenceResult& result);
+  void score_tokens();
   bool last_chunk() const { return bulk_.tokens.end == sequence_.bulk_end(); }
   /// Sets that outlive steps begin with the last row's; in a band-by-band pass the last row's set
   /// also seeds hot pools.
@@ -121,6 +122,9 @@ Result<void> BulkChunk::make_room() {
   if (last_chunk() && sequence_.aids) {
     const uint32_t added = EBB_TRY(sequence_.aids->reserve(bulk_.tokens.end));
     sequence_.kv->add_foreign_blocks(added);
+  }
+  if (last_chunk() && bulk_.tokens.end > sequence_.open.policy.budget) {
+    EBB_TRY_VOID(sequence_.kv->reserve(sequence_.token_rows()));
   }
   if (last_row_chooses()) {
     const uint64_t floats = uint64_t{c_.shape.heads_q + 1} * bulk_.tokens.end;
@@ -266,6 +270,15 @@ Result<void> BulkChunk::score(control::SequenceResult& result) {
   return {};
 }
 
+/// Chunk by chunk; the last one says what is retained, before any band is released. Overwrites the
+/// activations.
+void BulkChunk::score_tokens() {
+  read_tokens(c_, sequence_, bulk_.tokens.end);
+  if (!last_chunk()) return;
+  sequence_.history.retained = sequence_.policy->first_kept(sequence_.scores->at(bulk_.tokens.end));
+  drop_unretained(c_, sequence_);
+}
+
 Result<void> BulkChunk::run(control::UnitResult& out) {
   control::SequenceResult result;
   result.seq = sequence_.id();
@@ -289,6 +302,7 @@ Result<void> BulkChunk::run(control::UnitResult& out) {
   } else {
     EBB_TRY_VOID(score(result));
   }
+  if (bulk_.layers.begin == 0 && sequence_.policy->scores_tokens()) score_tokens();
   result.counters = sequence_.counters_now();
   out.sequences.push_back(std::move(result));
   return {};

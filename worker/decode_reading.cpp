@@ -23,6 +23,10 @@ bool DecodeStep::read(Member& member, uint32_t layer, kernels::AttendArgs& args)
   if (all && !hot) {
     args.count = member.length();
     args.window = c_.model.shape().window(layer);
+  } else if (member.plan.reads == LayerPlan::Reads::kTokens) {
+    if (hot) await_rows();
+    args.list = token_slots(member, layer, member.length() - 1);
+    args.count = static_cast<uint32_t>(args.list.size());
   } else if (hot) {
     args.list = read_released(member, layer);
     args.count = static_cast<uint32_t>(args.list.size());
@@ -42,7 +46,8 @@ bool DecodeStep::read(Member& member, uint32_t layer, kernels::AttendArgs& args)
     read_set(member, layer, args);
   }
   const Position seen = member.length() - c_.first_seen(layer, member.length());
-  const bool dense = all || (args.count == seen && member.plan.reads == LayerPlan::Reads::kSet);
+  const bool fixed = member.plan.reads == LayerPlan::Reads::kSinksWindow;
+  const bool dense = all || (args.count == seen && !fixed);
   if (dense && member.dense_layers == layer) member.dense_layers = layer + 1;
   count_read(member, layer, args);
   return !member.failed;

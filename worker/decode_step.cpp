@@ -75,16 +75,20 @@ void DecodeStep::append(uint32_t layer) {
   const uint32_t band = c_.layout.band_of(layer);
   for (size_t i = 0; i < members_.size(); ++i) {
     if (members_[i].failed) continue;
-    const uint32_t slot = members_[i].new_slot[band];
-    const uint64_t stride = c_.model.kv_stride();
-    c_.backend.ops->append_kv(c_.shape, members_[i].sequence->kv->rows(layer),
-                              c_.model.d_k() + i * stride, stride, c_.model.d_v() + i * stride,
-                              stride, std::span(&slot, 1));
     Sequence& sequence = *members_[i].sequence;
+    append_row(sequence.kv->rows(layer), i, members_[i].new_slot[band]);
     if (sequence.aids) {
-      sequence.aids->add_digest(layer, sequence.kv->rows(layer), slot, sequence.length);
+      sequence.aids->add_digest(layer, sequence.kv->rows(layer), members_[i].new_slot[band],
+                                sequence.length);
     }
   }
+  append_rebuilt(layer);
+}
+
+void DecodeStep::append_row(const kernels::KvRows& kv, size_t row, uint32_t slot) {
+  const uint64_t stride = c_.model.kv_stride();
+  c_.backend.ops->append_kv(c_.shape, kv, c_.model.d_k() + row * stride, stride,
+                            c_.model.d_v() + row * stride, stride, std::span(&slot, 1));
 }
 
 /// Every member's plan for this layer. A member that failed here takes part in the sum over ranks
@@ -115,14 +119,18 @@ Result<void> DecodeStep::decide(uint32_t layer) {
 
 /// Where member's queries come from and its output goes.
 kernels::AttendArgs DecodeStep::args_of(const Member& member, uint32_t layer) const {
-  const auto i = static_cast<uint64_t>(&member - members_.data());
-  const uint64_t row = uint64_t{c_.shape.heads_q} * c_.shape.head_size;
+  return args_of_row(*member.sequence, layer, static_cast<uint64_t>(&member - members_.data()));
+}
+
+kernels::AttendArgs DecodeStep::args_of_row(const Sequence& sequence, uint32_t layer,
+                                            uint64_t row) const {
+  const uint64_t at = row * c_.shape.heads_q * c_.shape.head_size;
   kernels::AttendArgs args;
-  args.kv = member.sequence->kv->rows(layer);
-  args.d_q = c_.model.d_q() + i * row;
-  if (!second_.empty()) args.d_q_alt = c_.model.d_q_second() + i * row;
-  args.d_out = c_.model.d_attention() + i * row;
-  args.d_lse = c_.model.d_lse() + i * c_.shape.heads_q;
+  args.kv = sequence.kv->rows(layer);
+  args.d_q = c_.model.d_q() + at;
+  if (!second_.empty()) args.d_q_alt = c_.model.d_q_second() + at;
+  args.d_out = c_.model.d_attention() + at;
+  args.d_lse = c_.model.d_lse() + row * c_.shape.heads_q;
   return args;
 }
 
@@ -144,6 +152,7 @@ void DecodeStep::attend(uint32_t layer) {
     reading.push_back(&member);
   }
   attend_items(layer, items, reading);
+  attend_rebuilt(layer);
 }
 
 /// Attention, and then what stands for the tokens that were left out of the lists.
@@ -252,7 +261,7 @@ void DecodeStep::select(uint32_t layer) {
 }
 
 Result<uint32_t> DecodeStep::run_layer(uint32_t layer) {
-  const auto rows = static_cast<uint32_t>(members_.size());
+  const auto rows = static_cast<uint32_t>(positions_.size());
   c_.model.project(layer, positions_, second_);
   append(layer);
   EBB_TRY_VOID(decide(layer));
@@ -268,11 +277,15 @@ Result<uint32_t> DecodeStep::run_layer(uint32_t layer) {
 
 Result<void> DecodeStep::run(control::UnitResult& out) {
   c_.backend.ops->set_phase(kernels::Phase::kDecode);
+  EBB_TRY_VOID(plan_tokens());
   place_rows();
+  place_tokens();
   EBB_TRY_VOID(reserve_scratch());
   std::vector<TokenId> ids;
   for (const Member& member : members_)
     ids.push_back(member.sequence->tokens[member.sequence->length]);
+  for (const Rebuilt& row : rebuilt_)
+    ids.push_back(members_[row.member].sequence->tokens[row.position]);
   c_.model.embed(ids);
   for (uint32_t layer = 0; layer < c_.model.shape().layers; ++layer) {
     const uint32_t failed = EBB_TRY(run_layer(layer));
@@ -307,8 +320,10 @@ Result<void> DecodeStep::finish(control::UnitResult& out) {
     add_sums(member);
     sequence.length += 1;
     if (sequence.length == sequence.tokens.size()) sequence.tokens.push_back(next[i]);
+    record_tokens(member);
     sequence.exactness.add(sequence.length, member.dense_layers);
     sequence.policy->after_step(member.step, std::move(member.made), sequence.history);
+    drop_unretained(c_, sequence);
     c_.mover.seal_tail(sequence);
     EBB_TRY_VOID(correct(sequence));
     member.result.counters = sequence.counters_now();

@@ -35,6 +35,7 @@ class DecodeStep {
     std::vector<uint32_t> new_slot;  ///< by band: where this step's row goes
     std::vector<Reading> readings;   ///< by band
     std::optional<PatternRead> pattern;
+    TokenPlan tokens;             ///< of policies that score tokens
     std::vector<uint32_t> lists;  ///< of the layer that runs, where every head has its own
     SelectionHistory made;        ///< in this step
     uint32_t dense_layers = 0;    ///< layers, from 0 on, that read everything
@@ -58,12 +59,20 @@ class DecodeStep {
     uint32_t scored() const { return plan.scans.size() > 1 ? length() - 1 : length(); }
   };
 
+  /// A token whose KV is computed again in this step: a row behind the members' rows.
+  struct Rebuilt {
+    size_t member = 0;
+    Position position = 0;
+    uint32_t dense_layers = 0;
+  };
+
   // decode_step.cpp: the run
   void place_rows();
   Result<void> reserve_scratch();
   Result<uint32_t> run_layer(uint32_t layer);
   Result<void> decide(uint32_t layer);
   void append(uint32_t layer);
+  void append_row(const kernels::KvRows& kv, size_t row, uint32_t slot);
   void attend(uint32_t layer);
   void scan(uint32_t layer);
   void scan_layer(uint32_t layer, uint32_t scanned);
@@ -71,6 +80,7 @@ class DecodeStep {
   void attend_items(uint32_t layer, std::span<const kernels::AttendArgs> items,
                     std::span<const Member* const> members);
   kernels::AttendArgs args_of(const Member& member, uint32_t layer) const;
+  kernels::AttendArgs args_of_row(const Sequence& sequence, uint32_t layer, uint64_t row) const;
   void select(uint32_t layer);
   Result<void> finish(control::UnitResult& out);
   void add_sums(const Member& member);
@@ -94,15 +104,27 @@ class DecodeStep {
   // decode_observe.cpp: what somebody outside may see
   Result<void> observe(uint32_t layer);
 
+  // decode_tokens.cpp: policies that score tokens
+  Result<void> plan_tokens();
+  Result<void> check_same_plans();
+  void place_tokens();
+  void place_tokens_of(Member& member, std::vector<RestoreWant>& wants);
+  std::span<const uint32_t> token_slots(const Member& member, uint32_t layer,
+                                        Position position) const;
+  void append_rebuilt(uint32_t layer);
+  void attend_rebuilt(uint32_t layer);
+  void record_tokens(Member& member);
+
   StepContext& c_;
   UnitId unit_;
   uint64_t clock_;
   std::vector<Member> members_;
   std::vector<control::UnitFailure> failures_;
   std::unique_ptr<Restore> pending_;
-  std::vector<Position> positions_;
-  std::vector<Position> second_;  ///< where second queries stand; empty: nobody wants any
-  kernels::Buffer logits_;        ///< logits and lse of the members that may choose
+  std::vector<Rebuilt> rebuilt_;
+  std::vector<Position> positions_;  ///< of all rows
+  std::vector<Position> second_;     ///< where second queries stand; empty: nobody wants any
+  kernels::Buffer logits_;           ///< logits and lse of the members that may choose
   kernels::Buffer scores_;
 };
 

@@ -32,6 +32,11 @@ Result<std::unique_ptr<Engine>> Engine::make(EngineOptions options, kernels::Bac
                                              data::Messenger* messenger, Metrics& metrics) {
   std::unique_ptr<Engine> engine(
       new Engine(options, std::move(backend), shape, messenger, metrics));
+  if (options.scorer && options.scorer->width() != shape.width) {
+    return invalid("model.controller: reads embeddings of " +
+                   std::to_string(options.scorer->width()) + " elements, the model's have " +
+                   std::to_string(shape.width));
+  }
   engine->share_ = EBB_TRY(share_of_rank(shape, options.ranks, options.rank));
   engine->kv_shape_.heads_q = engine->share_.heads_q.size();
   engine->kv_shape_.heads_kv = engine->share_.heads_kv.size();
@@ -248,8 +253,13 @@ Result<void> Engine::open(const control::OpenUnit& unit, control::UnitResult& ou
                         std::to_string(options_.ranks) + " ranks share " +
                         std::to_string(shape_.heads_kv) + " KV heads"));
   }
+  if ((*policy)->scores_tokens() && !options_.scorer) {
+    return fail(invalid("policy " + std::string(control::policy_name(unit.policy.kind)) +
+                        ": needs a controller for this model (model.controller)"));
+  }
   auto sequence = std::make_unique<Sequence>();
   sequence->open = unit;
+  if ((*policy)->scores_tokens()) sequence->scores = options_.scorer->begin();
   if (options_.rank == 0) {
     auto sampling = SamplingState::make(sequence->open, shape_.vocabulary, sampling_);
     if (!sampling) return fail(std::move(sampling).error());
@@ -327,6 +337,13 @@ Result<void> Engine::decode(const control::Unit& unit, control::UnitResult& out)
     sequences.push_back(*found);
   }
   if (!out.failures.empty()) return {};
+  uint64_t rows = 0;
+  for (const Sequence* sequence : sequences) rows += sequence->rows_of_step();
+  if (rows > options_.rows_max) {
+    return invalid("decode unit: " + std::to_string(rows) +
+                   " rows, rebuilt tokens counted, at most " + std::to_string(options_.rows_max) +
+                   " are possible");
+  }
   StepContext context = group_->context(*this);
   return run_decode(context, unit.id, sequences, out);
 }

@@ -22,6 +22,7 @@ struct EngineOptions {
   uint32_t ranks = 1;
   uint32_t rows_max = 512;  ///< of one bulk unit and of one decode step
   std::string listen_host = "127.0.0.1";
+  std::shared_ptr<const TokenScorer> scorer;  ///< null: policies that score tokens are refused
   Millis restore_deadline{3000};
   Millis exchange_deadline{3000};
   Millis collective_deadline{15000};

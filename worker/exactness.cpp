@@ -14,6 +14,28 @@ void Exactness::add(Position end, uint32_t dense_layers) {
   length_ = end;
 }
 
+void Exactness::remake(Position position, uint32_t dense_layers) {
+  const size_t at = index_at(position);
+  uint32_t before = layers_;  // least of the tokens before it
+  for (const Run& run : runs_) {
+    if (run.begin < position) before = std::min(before, run.layers);
+  }
+  const uint32_t exact = std::min(layers_, 1 + std::min(dense_layers, before));
+  const Run old = runs_[at];
+  const Position old_end = at + 1 < runs_.size() ? runs_[at + 1].begin : length_;
+  std::vector<Run> runs(runs_.begin(), runs_.begin() + static_cast<ptrdiff_t>(at));
+  const auto add_run = [&](Run run) {
+    if (runs.empty() || runs.back().layers != run.layers) runs.push_back(run);
+  };
+  if (old.begin < position) add_run(old);
+  add_run({position, exact});
+  if (position + 1 < old_end) add_run({position + 1, old.layers});
+  for (size_t i = at + 1; i < runs_.size(); ++i) add_run(runs_[i]);
+  runs_ = std::move(runs);
+  least_ = layers_;
+  for (const Run& run : runs_) least_ = std::min(least_, run.layers);
+}
+
 void Exactness::correct(Position begin) {
   EBB_CHECK(begin <= length_);
   while (!runs_.empty() && runs_.back().begin >= begin) runs_.pop_back();

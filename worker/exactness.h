@@ -19,6 +19,8 @@ class Exactness {
 
   /// Tokens [length, end) were made by a step whose layers [0, dense_layers) read everything.
   void add(Position end, uint32_t dense_layers);
+  /// One token was made again by a step whose layers [0, dense_layers) read everything before it.
+  void remake(Position position, uint32_t dense_layers);
   /// Every token in [begin, length) is made again, densely over exact KV.
   void correct(Position begin);
 

@@ -165,6 +165,7 @@ std::vector<Position> rows_to_keep(const Sequence& sequence, LayerRange layers, 
     }
   };
   for (Position p = sealed_to; p < length; ++p) take(p);
+  for (const Position p : sequence.history.retained) take(p);
   const auto& sets = sequence.history.sets;
   auto set = sets.upper_bound(layers.begin);  // behind the one that the first layer reads
   if (set != sets.begin()) --set;
@@ -350,6 +351,18 @@ std::vector<control::PlaceRun> ring_runs(const BandResidency& residency, Positio
   return runs;
 }
 
+/// What a pool of chosen rows does not hold is gone; its token ids are there.
+std::vector<control::PlaceRun> chosen_runs(const BandResidency& residency, Position length) {
+  std::vector<control::PlaceRun> runs;
+  for (Position p = 0; p < length; ++p) {
+    const bool here = residency.slot(p) != kNoSlot;
+    const auto place = here ? control::Place::kDevice : control::Place::kForgotten;
+    if (runs.empty() || runs.back().place != place) runs.push_back({p, 0, place});
+    ++runs.back().count;
+  }
+  return runs;
+}
+
 }  // namespace
 
 /// Places of released rows, as far as the store answers.
@@ -399,7 +412,9 @@ std::vector<control::BandMap> KvMover::describe(Sequence& sequence) {
     if (sequence.length == 0) continue;
     std::vector<control::PlaceRun> runs;
     if (residency.ring()) runs = ring_runs(residency, sequence.length);
-    if (!map.hot && !residency.ring()) runs = {{0, sequence.length, control::Place::kDevice}};
+    if (residency.chosen()) runs = chosen_runs(residency, sequence.length);
+    if (!map.hot && !residency.ring() && !residency.chosen())
+      runs = {{0, sequence.length, control::Place::kDevice}};
     for (Position p = 0; p < places[band].size(); ++p) {
       if (runs.empty() || runs.back().place != places[band][p]) {
         runs.push_back({p, 0, places[band][p]});

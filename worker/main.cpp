@@ -16,6 +16,7 @@
 #include "models/rope.h"
 #include "transport/http/server.h"
 #include "worker/allowed_cpus.h"
+#include "worker/attention/gru_scores.h"
 #include "worker/session.h"
 
 namespace {
@@ -59,18 +60,37 @@ Result<ebb::kernels::Backend> make_backend(const ebb::ClusterConfig& config, uin
   return ebb::kernels::make_cpu_backend(options);
 }
 
-worker::EngineOptions engine_options(const ebb::ClusterConfig& config,
-                                     const ebb::GroupConfig& group, uint32_t rank) {
+/// Null: none is configured.
+Result<std::shared_ptr<const worker::TokenScorer>> load_scorer(
+    const ebb::ClusterConfig& config, const ebb::models::ModelShape& shape) {
+  const std::string path = ebb::effective_controller_path(config);
+  if (path.empty()) return std::shared_ptr<const worker::TokenScorer>();
+  const auto controller = ebb::models::read_adore_controller(path);
+  if (!controller) return ebb::with_context("model.controller", controller.error());
+  auto fits = ebb::models::check_trained_for(*controller, shape);
+  if (!fits) return ebb::with_context("model.controller: " + path, fits.error());
+  return std::shared_ptr<const worker::TokenScorer>(
+      std::make_shared<const worker::GruScorer>(*controller));
+}
+
+Result<worker::EngineOptions> engine_options(const ebb::ClusterConfig& config,
+                                             const ebb::models::ModelShape& shape,
+                                             const ebb::GroupConfig& group, uint32_t rank) {
   worker::EngineOptions options;
   options.cluster_token = config.cluster_token;
   options.group = group.name;
   options.rank = rank;
   options.ranks = group.tensor_parallel_size;
-  options.rows_max = std::max(config.coordinator.chunk_tokens, config.coordinator.max_num_seqs);
+  // A decode step has a row for each sequence, and one for each token that is rebuilt.
+  const bool rebuilds = !config.model.controller.empty();
+  const uint32_t rows_each = 1 + (rebuilds ? config.policy.rebuild_max : 0);
+  options.rows_max =
+      std::max(config.coordinator.chunk_tokens, rows_each * config.coordinator.max_num_seqs);
   options.listen_host = config.worker.metrics_host;
   options.restore_deadline = config.worker.restore_deadline;
   options.exchange_deadline = config.worker.exchange_deadline;
   options.collective_deadline = config.worker.collective_deadline;
+  options.scorer = EBB_TRY(load_scorer(config, shape));
   return options;
 }
 
@@ -110,6 +130,7 @@ Result<void> serve(const ebb::ClusterConfig& config, const Flags& flags) {
   ebb::Metrics metrics;
   const auto files = EBB_TRY(ebb::models::ModelFiles::open(ebb::effective_model_path(config)));
   const ebb::models::ModelShape shape = EBB_TRY(shape_to_serve(*files, config.model));
+  const auto setup = EBB_TRY(engine_options(config, shape, group, flags.rank));
 
   ebb::data::MessengerOptions data;
   data.name = "data";
@@ -123,10 +144,9 @@ Result<void> serve(const ebb::ClusterConfig& config, const Flags& flags) {
   std::promise<void> done;
   engine_loop.post([&] {
     auto backend = make_backend(config, group.tensor_parallel_size);
-    made = backend
-               ? worker::Engine::make(engine_options(config, group, flags.rank),
-                                      std::move(*backend), *files, shape, messenger.get(), metrics)
-               : Result<std::unique_ptr<worker::Engine>>(std::move(backend).error());
+    made = backend ? worker::Engine::make(setup, std::move(*backend), *files, shape,
+                                          messenger.get(), metrics)
+                   : Result<std::unique_ptr<worker::Engine>>(std::move(backend).error());
     done.set_value();
   });
   done.get_future().wait();

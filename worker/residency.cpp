@@ -31,7 +31,7 @@ void BandResidency::make_ring(uint32_t kept, uint32_t ring) {
 
 Result<uint32_t> BandResidency::place(Position position, uint64_t step) {
   EBB_CHECK(position <= length_);
-  if (!hot_) {
+  if (!pooled()) {
     length_ = std::max(length_, position + 1);
     return ring_ > 0 ? ring_slot(position) : position;
   }
@@ -56,7 +56,7 @@ Result<uint32_t> BandResidency::place(Position position, uint64_t step) {
 
 std::vector<Position> BandResidency::touch(std::span<const Position> set, uint64_t step) {
   std::vector<Position> missing;
-  if (!hot_) return missing;
+  if (!pooled()) return missing;
   for (Position p : set) {
     const uint32_t s = slot(p);
     if (s == kNoSlot) {
@@ -69,7 +69,7 @@ std::vector<Position> BandResidency::touch(std::span<const Position> set, uint64
 }
 
 Result<void> BandResidency::admit(std::span<const Position> positions, uint64_t step) {
-  EBB_CHECK(hot_);
+  EBB_CHECK(pooled());
   if (positions.size() > free_.size()) {
     const size_t wanted = positions.size() - free_.size();
     std::vector<uint32_t> candidates;
@@ -116,10 +116,21 @@ void BandResidency::forget(std::span<const Position> positions) {
   }
 }
 
+uint32_t BandResidency::forget_others(std::span<const Position> keep) {
+  EBB_CHECK(chosen_);
+  std::vector<Position> others;
+  for (const Position p : position_of_) {
+    const bool stays = p == kNoPosition || std::binary_search(keep.begin(), keep.end(), p);
+    if (!stays) others.push_back(p);
+  }
+  forget(others);
+  return static_cast<uint32_t>(others.size());
+}
+
 std::vector<BandResidency::Move> BandResidency::shrink(uint32_t capacity,
                                                        std::span<const Position> keep,
                                                        uint64_t step) {
-  EBB_CHECK(!hot_ && ring_ == 0 && keep.size() <= capacity);
+  EBB_CHECK(!pooled() && ring_ == 0 && keep.size() <= capacity);
   hot_ = true;
   slot_of_.assign(length_, kNoSlot);
   position_of_.assign(capacity, kNoPosition);
@@ -147,6 +158,15 @@ std::vector<BandResidency::Move> BandResidency::shrink(uint32_t capacity,
     position_of_[to] = p;
     last_used_[to] = step;
   }
+  return moves;
+}
+
+std::vector<BandResidency::Move> BandResidency::choose(uint32_t capacity,
+                                                       std::span<const Position> keep,
+                                                       uint64_t step) {
+  auto moves = shrink(capacity, keep, step);
+  hot_ = false;
+  chosen_ = true;
   return moves;
 }
 

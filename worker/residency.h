@@ -8,6 +8,9 @@
 // Or it is a ring from the start: the first tokens keep their slots, the others share a fixed
 // number of slots behind them, and a new row takes the place of the oldest of these, which is gone
 // for good. What it holds, and what it costs, do not grow with the number of positions.
+//
+// Or it becomes a pool of chosen rows: a hot pool without a store. Its policy says which rows go,
+// for good; none gives way by itself.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +29,7 @@ class BandResidency {
  public:
   bool hot() const { return hot_; }
   bool ring() const { return ring_ > 0; }
+  bool chosen() const { return chosen_; }
   /// A ring does not hold the positions of this range: [end of those that stay, oldest of the
   /// others).
   TokenRange ring_gap() const { return {kept_, length_ > ring_ ? length_ - ring_ : 0}; }
@@ -37,7 +41,7 @@ class BandResidency {
   /// Slot of a position, kNoSlot when its row is not on the device.
   uint32_t slot(Position position) const {
     if (ring_ > 0) return ring_holds(position) ? ring_slot(position) : kNoSlot;
-    if (!hot_) return position < length_ ? position : kNoSlot;
+    if (!pooled()) return position < length_ ? position : kNoSlot;
     return position < slot_of_.size() ? slot_of_[position] : kNoSlot;
   }
 
@@ -54,6 +58,8 @@ class BandResidency {
   Result<void> admit(std::span<const Position> positions, uint64_t step);
   /// Takes back slots that admit() gave out, when their rows never arrived.
   void forget(std::span<const Position> positions);
+  /// Every row of a pool of chosen rows but those of `keep` (ascending); returns how many went.
+  uint32_t forget_others(std::span<const Position> keep);
 
   /// Positions below this are in the store (accepted).
   Position sealed_to() const { return sealed_to_; }
@@ -69,8 +75,11 @@ class BandResidency {
   /// positions, all of [sealed_to, length) among them). Returns the copies that bring rows from
   /// slots >= capacity to free ones.
   std::vector<Move> shrink(uint32_t capacity, std::span<const Position> keep, uint64_t step);
+  /// The same into a pool of chosen rows.
+  std::vector<Move> choose(uint32_t capacity, std::span<const Position> keep, uint64_t step);
 
  private:
+  bool pooled() const { return hot_ || chosen_; }
   bool ring_holds(Position position) const {
     return position < length_ && (position < kept_ || length_ - position <= ring_);
   }
@@ -79,6 +88,7 @@ class BandResidency {
   }
   Result<uint32_t> evict_one(uint64_t step);
   bool hot_ = false;
+  bool chosen_ = false;
   uint32_t kept_ = 0;
   uint32_t ring_ = 0;  ///< slots that later positions share; 0: no ring
   Position length_ = 0;

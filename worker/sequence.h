@@ -1,12 +1,14 @@
 // One sequence on one rank: its tokens, its KV, its policy and its last sets.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <vector>
 
 #include "transport/control/messages.h"
 #include "worker/attention/policy.h"
+#include "worker/attention/token_scores.h"
 #include "worker/exactness.h"
 #include "worker/kept_activations.h"
 #include "worker/sampling_state.h"
@@ -28,6 +30,7 @@ struct Sequence {
   std::unique_ptr<SelectionAids> aids;      ///< where the policy wants any
   std::unique_ptr<SamplingState> sampling;  ///< rank 0 only
   std::unique_ptr<KeptActivations> kept;    ///< during a band-by-band bulk pass
+  std::unique_ptr<TokenScores> scores;      ///< of policies that score tokens
   SelectionHistory history;                 ///< as after the last step that succeeded
   Exactness exactness{0};
   std::vector<Digest> content;  ///< content digest of each whole granule of exact tokens
@@ -39,6 +42,13 @@ struct Sequence {
   uint32_t bulk_end() const { return open.decode_from; }
   /// The step that makes the next token's KV.
   StepInfo next_step() const { return {length + 1, length + 1 - bulk_end()}; }
+  /// Rows of the pool of a policy that forgets what it does not retain; 0: every row stays.
+  uint32_t token_rows() const {
+    const auto all = static_cast<uint32_t>(open.prompt.size()) + open.max_tokens;
+    return std::min(policy->token_pool(), all);
+  }
+  /// Rows of one decode step, at most: the newest token's, and those of tokens that are rebuilt.
+  uint32_t rows_of_step() const { return 1 + (open.policy.restores ? 0 : open.policy.rebuild); }
   control::SequenceCounters counters_now() const {
     control::SequenceCounters now = counters;
     now.device_blocks = kv->blocks_used();

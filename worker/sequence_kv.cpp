@@ -23,11 +23,12 @@ void SequenceKv::make_ring(uint32_t kept, uint32_t ring) {
 
 /// Slots that `length` positions of a band that is no hot pool take.
 uint32_t SequenceKv::slots_for(const Band& band, uint32_t length) const {
+  if (band.residency.chosen()) return 0;  // it has them
   return band.residency.ring() ? std::min(length, ring_slots_) : length;
 }
 
 Result<void> SequenceKv::grow(Band& band, uint32_t slots) {
-  const uint32_t wanted = (slots + shape_.block_tokens - 1) / shape_.block_tokens;
+  const uint32_t wanted = blocks_for(slots);
   const auto have = static_cast<uint32_t>(band.blocks[0].size());
   if (wanted <= have) return {};
   const uint32_t more = wanted - have;
@@ -81,9 +82,13 @@ std::vector<uint32_t> SequenceKv::slots(uint32_t band, std::span<const Position>
 void SequenceKv::shrink(uint32_t band, uint32_t capacity, std::span<const Position> keep,
                         uint64_t step) {
   Band& b = bands_[band];
-  const uint32_t wanted = (capacity + shape_.block_tokens - 1) / shape_.block_tokens;
-  const uint32_t blocks = std::min(wanted, static_cast<uint32_t>(b.blocks[0].size()));
-  const auto moves = b.residency.shrink(blocks * shape_.block_tokens, keep, step);
+  const uint32_t blocks = std::min(blocks_for(capacity), static_cast<uint32_t>(b.blocks[0].size()));
+  compact(band, b.residency.shrink(blocks * shape_.block_tokens, keep, step), blocks);
+}
+
+void SequenceKv::compact(uint32_t band, const std::vector<BandResidency::Move>& moves,
+                         uint32_t blocks) {
+  Band& b = bands_[band];
   std::vector<uint32_t> from, to;
   for (const auto& move : moves) {
     from.push_back(move.from);
@@ -96,6 +101,30 @@ void SequenceKv::shrink(uint32_t band, uint32_t capacity, std::span<const Positi
     add_foreign_blocks(-static_cast<int64_t>(rest.size()));
     arena_.free(rest);
   }
+}
+
+Result<void> SequenceKv::reserve(uint32_t rows) {
+  for (Band& band : bands_) {
+    if (band.residency.hot() || band.residency.ring() || band.residency.chosen()) continue;
+    EBB_TRY_VOID(grow(band, rows));
+  }
+  return {};
+}
+
+uint64_t SequenceKv::keep_chosen(uint32_t rows, std::span<const Position> keep, uint64_t step) {
+  uint64_t gone = 0;
+  for (uint32_t band = 0; band < bands_.size(); ++band) {
+    BandResidency& residency = bands_[band].residency;
+    if (residency.chosen()) {
+      gone += residency.forget_others(keep);
+      continue;
+    }
+    const uint32_t blocks = blocks_for(rows);
+    EBB_CHECK(blocks <= bands_[band].blocks[0].size());
+    gone += residency.length() - keep.size();
+    compact(band, residency.choose(blocks * shape_.block_tokens, keep, step), blocks);
+  }
+  return gone;
 }
 
 }  // namespace ebb::worker

@@ -46,6 +46,12 @@ class SequenceKv {
   /// store.
   void shrink(uint32_t band, uint32_t capacity, std::span<const Position> keep, uint64_t step);
 
+  /// Blocks for `rows` rows of every band that is `all`. Errors: kExhausted.
+  Result<void> reserve(uint32_t rows);
+  /// Only the rows of `keep` stay, in every band, in a pool of `rows` rows for which there are
+  /// blocks; the others are gone. Returns how many went, over all bands.
+  uint64_t keep_chosen(uint32_t rows, std::span<const Position> keep, uint64_t step);
+
   uint64_t blocks_used() const { return blocks_used_; }
   uint64_t blocks_max() const { return blocks_max_; }
   void add_foreign_blocks(int64_t blocks);  ///< counts kept activations in
@@ -57,6 +63,11 @@ class SequenceKv {
   };
   uint32_t slots_for(const Band& band, uint32_t length) const;
   Result<void> grow(Band& band, uint32_t slots);
+  /// Carries out a residency's moves, then gives all blocks of the band but the first ones back.
+  void compact(uint32_t band, const std::vector<BandResidency::Move>& moves, uint32_t blocks);
+  uint32_t blocks_for(uint32_t rows) const {
+    return (rows + shape_.block_tokens - 1) / shape_.block_tokens;
+  }
   Arena& arena_;
   kernels::Ops& ops_;
   const models::KvLayout& layout_;

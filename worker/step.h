@@ -55,6 +55,12 @@ Result<void> run_bulk(StepContext& context, UnitId unit, Sequence& sequence,
 /// row on the device. Logits are discarded: tokens that are out are not changed.
 Result<void> run_correction(StepContext& context, Sequence& sequence, Position begin);
 
+/// Policies that score tokens: tells the scores of `sequence` its tokens [0, end), as far as they
+/// do not know them. Overwrites the model's activations.
+void read_tokens(StepContext& context, Sequence& sequence, Position end);
+/// And lets go of what the policy does not retain, when rows may be forgotten.
+void drop_unretained(StepContext& context, Sequence& sequence);
+
 /// A sequence that chooses a set: the logits [heads, count] and lse [heads] of its newest row.
 struct Chooser {
   Sequence* sequence = nullptr;

@@ -31,6 +31,9 @@ TEST(PolicyFields, DefaultsHaveTheFieldsOfARequest) {
   EXPECT_EQ(read->options.variant, TidalVariant::kLessIsMore);
   EXPECT_EQ(read->options.correct_every, 64u);
   EXPECT_EQ(defaults_of("recycled", "")->policy, PolicyKind::kRecycled);
+  const auto adore = defaults_of("adore", R"({"rebuild": 64, "rebuild_mode": "auto"})");
+  EXPECT_EQ(taken(*adore).options.rebuild, 64u);
+  EXPECT_EQ(taken(*adore).options.rebuild_mode, RebuildMode::kAuto);
 }
 
 TEST(PolicyFields, BadDefaultsNameTheirKey) {
@@ -45,6 +48,8 @@ TEST(PolicyFields, BadDefaultsNameTheirKey) {
   EXPECT_THAT(refused(R"({"policy": "dense"})"), HasSubstr("policy.name"));
   EXPECT_THAT(refused(R"({"stride": 5})"),
               HasSubstr("policy.parameters.stride is no parameter of policy tidal"));
+  EXPECT_THAT(refused(R"({"rebuild": 65})"), HasSubstr("policy.parameters.rebuild"));
+  EXPECT_THAT(refused(R"({"rebuild_mode": "never"})"), HasSubstr("recompute, restore, auto"));
   EXPECT_THAT(defaults_of("magic", "").error().message, HasSubstr("policy.name"));
 }
 

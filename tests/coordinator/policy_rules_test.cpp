@@ -121,6 +121,70 @@ TEST(PolicyRules, RecycledHasADynamicScheduleUnlessItIsGivenAStride) {
   expect_refused(request, "refresh: none");
 }
 
+RequestRules rules_with_controller() {
+  RequestRules rules = small_rules();
+  rules.has_controller = true;
+  return rules;
+}
+
+TEST(PolicyRules, AdoreForcesNothingAndKeepsAPoolOnceItsPromptIsDone) {
+  auto request = request_of(400, 4, PolicyKind::kAdore);
+  request.budget = 64;
+  const auto checked = check(request, rules_with_controller());
+  ASSERT_TRUE(checked) << checked.error().text();
+  const auto& policy = checked->open.policy;
+  EXPECT_EQ(policy.sinks + policy.window, 0u);
+  EXPECT_EQ(policy.rebuild, 4u);
+  EXPECT_FALSE(policy.restores);
+  EXPECT_EQ(policy.kept, 64u + 4 + 1);
+  ASSERT_EQ(checked->placements.size(), 1u);
+  EXPECT_EQ(checked->placements[0].residency, Residency::kAll);
+  EXPECT_EQ(checked->placements[0].bulk_blocks, 8u * 50) << "400 rows in blocks of 8, 8 layers";
+  EXPECT_EQ(checked->placements[0].decode_blocks, 8u * 9) << "69 rows";
+  request.budget = 1000;
+  EXPECT_EQ(check(request, rules_with_controller())->placements[0].decode_blocks, 8u * 51)
+      << "never more than the text";
+}
+
+TEST(PolicyRules, AdoreRestoresWhereEveryRowFits) {
+  auto request = request_of(400, 4, PolicyKind::kAdore);
+  request.budget = 64;
+  request.options.rebuild_mode = RebuildMode::kAuto;
+  EXPECT_TRUE(check(request, rules_with_controller(), 8 * 51)->open.policy.restores);
+  EXPECT_EQ(check(request, rules_with_controller(), 8 * 51)->placements[0].decode_blocks, 8u * 51);
+  EXPECT_FALSE(check(request, rules_with_controller(), 8 * 50)->open.policy.restores);
+  request.options.rebuild_mode = RebuildMode::kRestore;
+  EXPECT_EQ(check(request, rules_with_controller())->open.policy.kept, 0u);
+  EXPECT_GE(check(request, rules_with_controller())->size.hot_tokens, 69u) << "it may be released";
+  const auto refused = check(request, rules_with_controller(), 100);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message, HasSubstr("of device KV under this policy"));
+}
+
+TEST(PolicyRules, AdoresNumbersAreCheckedAgainstEachOtherAndTheServer) {
+  auto request = request_of(400, 4, PolicyKind::kAdore);
+  expect_refused(request, "model.controller");
+  request.budget = 8;
+  request.sinks = 4;
+  request.window = 5;
+  expect_refused(request, "budget: 8 must be at least 9", rules_with_controller());
+  request.window = 0;
+  request.sinks = 8;
+  expect_refused(request, "budget: 8 must be at least 9", rules_with_controller());
+  request.sinks = 7;
+  EXPECT_TRUE(check(request, rules_with_controller()));
+  RequestRules rules = rules_with_controller();
+  rules.policy.rebuild_max = 3;
+  EXPECT_EQ(check(request, rules)->open.policy.rebuild, 3u);
+  request.options.rebuild = 4;
+  expect_refused(request, "rebuild: 4 is more than policy.rebuild_max, 3", rules);
+  request.options.stride = 4;
+  expect_refused(request, "stride: policy adore has no such parameter", rules);
+  request = request_of(400, 4, PolicyKind::kTidal);
+  request.options.rebuild = 4;
+  expect_refused(request, "rebuild: policy tidal has no such parameter");
+}
+
 TEST(PolicyRules, ComposedHasTidalsLayersAndRecycledsSchedule) {
   auto request = request_of(400, 4, PolicyKind::kComposed);
   request.budget = 64;

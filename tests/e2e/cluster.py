@@ -25,6 +25,7 @@ CONFIG = """\
 version: 1
 model:
   profile: {root}/configs/profiles/smollm2-135m-instruct.yaml
+  controller: {root}/configs/controllers/smollm2-135m-instruct.adore.safetensors
 coordinator:
   http_address: 127.0.0.1:{http}
   control_address: 127.0.0.1:{control}

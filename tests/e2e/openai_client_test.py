@@ -247,7 +247,7 @@ def test_concurrent_requests_get_their_own_answers():
 
 
 def test_usage_says_which_policy_ran():
-    for policy in ("dense", "tidal", "streaming", "recycled", "composed"):
+    for policy in ("dense", "tidal", "streaming", "recycled", "composed", "adore"):
         answer = complete(extra_body={"ebb": {"policy": policy}})
         ebb = answer.usage.model_extra["ebb"]
         expect(ebb["policy"] == policy, ebb)

@@ -4,7 +4,9 @@ the tokens that it gets alone, streams run past the context, defaults and limits
 """
 import concurrent.futures
 import sys
+import tempfile
 
+from cluster import ROOT
 from service import Cluster, document, run_tests
 
 TEXT = document(2200)
@@ -58,6 +60,41 @@ def test_sets_of_heads_come_from_every_rank():
         assert all(s["scope"] == "query_head" and len(s["positions"]) == 32 for s in step), step
 
 
+def test_adore_retains_its_budget_and_rebuilds_released_tokens():
+    ebb = {"policy": "adore", "budget": 96, "rebuild": 2, "trace": "selection"}
+    alone = answer_of(ebb)
+    ran = alone["usage"]["ebb"]
+    assert (ran["policy"], ran["budget"]) == ("adore", 96), ran
+    steps = [step for step in alone["choices"][0]["ebb"]["trace"] if step]
+    assert len(steps) == 7, "the first token is the prompt's"
+    assert all(len(step) == 1 and len(step[0]["positions"]) == 96 for step in steps), steps
+    assert ran["rebuilt_tokens"] == 2 * 7 and ran["released_records"] > 0, ran
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        texts = [answer["choices"][0]["text"] for answer in pool.map(answer_of, [ebb, {"policy": "dense"}, ebb])]
+    assert texts[0] == texts[2] == alone["choices"][0]["text"], texts
+    everything = answer_of({"policy": "adore", "budget": 4000})
+    assert everything["choices"][0]["text"] == texts[1], "a budget that covers all is dense"
+    most = alone["usage"]["prompt_tokens"] - 30
+    restored = answer_of({"policy": "adore", "budget": most, "rebuild": 64, "rebuild_mode": "restore"})
+    assert restored["usage"]["ebb"]["rebuilt_tokens"] == sum(range(30, 37)), restored["usage"]
+    assert restored["choices"][0]["text"] == texts[1], "all that was released comes back as it was"
+
+
+def test_adore_needs_a_controller_of_its_own_model():
+    with Cluster(ranks=1, more=["model.controller="]) as bare:
+        refused({"policy": "adore"}, "model.controller", at=bare)
+    shipped = (ROOT / "configs/controllers/smollm2-135m-instruct.adore.safetensors").read_bytes()
+    with tempfile.NamedTemporaryFile(suffix=".safetensors") as other:
+        other.write(shipped.replace(b"Smollm2 135M", b"Another 135M", 1))
+        other.flush()
+        start = Cluster(ranks=1)
+        started = start.checked_ctl("up", "-c", start.config, "--run-dir", start.run_dir, "--no-restart",
+                                    "--set", "model.controller=" + other.name)
+        start.checked_ctl("down", "--run-dir", start.run_dir)
+    said = started.stdout + started.stderr
+    assert started.returncode != 0 and "model.controller" in said and "Another 135M" in said, said
+
+
 def test_bad_numbers_name_their_field():
     refused({"policy": "magic"}, "ebb.policy", "recycled")
     refused({"policy": "tidal", "budget": 0}, "ebb.budget")
@@ -67,6 +104,10 @@ def test_bad_numbers_name_their_field():
     refused({"policy": "recycled", "window": 9}, "window", "recycled")
     refused({"policy": "streaming", "window": 9000}, "window", "8192")
     refused({"policy": "dense", "budget": 9}, "budget", "dense")
+    refused({"policy": "adore", "rebuild": 65}, "ebb.rebuild", "64")
+    refused({"policy": "adore", "rebuild_mode": "never"}, "ebb.rebuild_mode", "recompute, restore, auto")
+    refused({"policy": "adore", "budget": 8, "sinks": 8}, "budget: 8 must be at least 9")
+    refused({"policy": "tidal", "rebuild": 4}, "rebuild", "tidal")
 
 
 def test_a_stream_runs_past_the_context_and_nothing_else_does():

@@ -146,6 +146,7 @@ constexpr Coverage kTable[] = {
     {"worker/kept_activations.cpp", "tests/worker/tiered_test.cpp"},
     {"worker/kv_mover.cpp", "tests/worker/tiered_test.cpp"},
     {"worker/sequence_kv.cpp", "tests/worker/tiered_test.cpp"},
+    {"worker/decode_tokens.cpp", "tests/worker/adore_test.cpp"},
     {"worker/main.cpp", "tests/e2e/failures_test.py"},
 
     // The engine is asked for as a whole, above workers that are played by the test.

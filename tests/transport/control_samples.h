@@ -64,6 +64,8 @@ inline PolicyParams sample_policy() {
           true,
           1.5f,
           8,
+          true,
+          12,
           true};
 }
 
@@ -79,8 +81,9 @@ inline Unit sample_unit(UnitKind kind) {
       unit.open.max_tokens = 17;
       unit.open.decode_from = 3;
       unit.open.policy = sample_policy();
-      unit.open.sampling = {0.5f, 40, 0.9f, uint64_t{1} << 63, 5, true, {2, 0},
-                            0.05f, 0.9f, 1.1f, 0.5f, -0.5f, {{7, -100.0f}, {9, 2.5f}}, 3, 4};
+      unit.open.sampling = {
+          0.5f, 40,   0.9f,  uint64_t{1} << 63,         5, true, {2, 0}, 0.05f, 0.9f,
+          1.1f, 0.5f, -0.5f, {{7, -100.0f}, {9, 2.5f}}, 3, 4};
       unit.open.constraint = {ConstraintKind::kRegex, std::string("a\0b", 3)};
       unit.open.salt = std::string("ten\0ant", 7);
       unit.open.trace_selection = true;
@@ -101,7 +104,7 @@ inline Unit sample_unit(UnitKind kind) {
   return unit;
 }
 
-inline SequenceCounters sample_counters() { return {1, 2, 3, uint64_t{1} << 35, 5, 6, 7, 8}; }
+inline SequenceCounters sample_counters() { return {1, 2, 3, uint64_t{1} << 35, 5, 6, 7, 8, 9}; }
 
 inline SequenceMap sample_map() {
   SequenceMap map;

@@ -1,12 +1,16 @@
 // Batches in which every sequence has another policy and budget; exactness as a decider.
 #include "tests/worker/policy_fixture.h"
+#include "tests/worker/scorers.h"
 
 namespace ebb::worker::testing {
 namespace {
 
 class MixedTest : public PolicyFixture {
  protected:
-  MixedTest() { model_.layers = 5; }
+  MixedTest() {
+    model_.layers = 5;
+    scorer_ = std::make_shared<const ParityScorer>(model_.width);
+  }
   static std::vector<PolicyParams> policies() {
     PolicyParams streaming;
     streaming.kind = PolicyKind::kStreaming;
@@ -60,8 +64,14 @@ class MixedTest : public PolicyFixture {
     predicted.select_layers = {1};
     predicted.digest = control::DigestKind::kInt4;
     predicted.predict = true;
-    return {PolicyParams{}, streaming, faithful, corrected, layer,    united,
-            recycled,       strided,   composed, turning,   anchored, predicted};
+    PolicyParams adore;
+    adore.kind = PolicyKind::kAdore;
+    adore.budget = 18;
+    adore.sinks = adore.window = 0;
+    adore.rebuild = 2;
+    adore.kept = 21;
+    return {PolicyParams{}, streaming, faithful, corrected, layer, united,   recycled,
+            strided,        composed,  turning,  anchored,  adore, predicted};
   }
 };
 
@@ -144,6 +154,25 @@ TEST(Exactness, IsProvenanceLayerByLayer) {
   EXPECT_EQ(exactness.first_polluted(), 12u);
   exactness.add(13, 6);
   EXPECT_EQ(exactness.layers_of(12), 6u) << "what comes after a correction can be exact again";
+}
+
+TEST(Exactness, ATokenThatIsMadeAgainIsAsExactAsWhatItRead) {
+  Exactness exactness(4);
+  exactness.add(10, 4);
+  exactness.remake(6, 0);
+  EXPECT_EQ(exactness.layers_of(5), 4u);
+  EXPECT_EQ(exactness.layers_of(6), 1u);
+  EXPECT_EQ(exactness.layers_of(7), 4u) << "made before";
+  EXPECT_EQ(exactness.first_polluted(), 6u);
+  exactness.remake(8, 4);
+  EXPECT_EQ(exactness.layers_of(8), 2u) << "it read everything, of which token 6 is polluted";
+  exactness.add(11, 4);
+  EXPECT_EQ(exactness.layers_of(10), 2u);
+  exactness.remake(6, 4);
+  exactness.remake(8, 4);
+  exactness.remake(10, 4);
+  EXPECT_TRUE(exactness.exact({0, 11}, 4)) << "all of them over exact KV";
+  EXPECT_EQ(exactness.run_at(3), (TokenRange{0, 11}));
 }
 
 TEST(Exactness, LayerZeroNeedsNoAttention) {

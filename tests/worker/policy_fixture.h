@@ -36,7 +36,9 @@ inline double distance(const std::vector<double>& a, const std::vector<double>& 
 
 class PolicyFixture : public ::testing::Test {
  protected:
-  ebb::testing::TinyLlamaOptions model_;  ///< 2 layers, 4 query heads over 2 KV heads of 16
+  ebb::testing::TinyLlamaOptions model_;       ///< 2 layers, 4 query heads over 2 KV heads of 16
+  std::shared_ptr<const TokenScorer> scorer_;  ///< of groups that are made from here on
+  std::vector<uint32_t> windows_;              ///< instead of the model's
 
   static std::vector<TokenId> tokens(uint64_t seed, uint32_t count) {
     ebb::testing::TinyRandom random(seed);
@@ -61,6 +63,8 @@ class PolicyFixture : public ::testing::Test {
     s.profile.sinks = 4;
     s.profile.window = 8;
     s.rows_max = 64;
+    s.scorer = scorer_;
+    s.windows = windows_;
     made = std::make_unique<RankGroup>(s);
     return *made;
   }
@@ -129,6 +133,7 @@ class PolicyFixture : public ::testing::Test {
     for (size_t i = 0; i < a.size(); ++i) EXPECT_EQ(a[i].logprobs, b[i].logprobs) << "step " << i;
   }
   SeqId next_seq() { return SeqId{++last_seq_}; }
+  void drop_groups() { groups_.clear(); }
 
   control::SequenceMap map_;  ///< of the last run()
 

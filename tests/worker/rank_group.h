@@ -130,7 +130,8 @@ struct GroupSetup {
   Millis restore_deadline{3000};
   std::vector<uint32_t> windows;  ///< instead of the model's, by layer
   std::string kv_type = "bf16";
-  std::string vocabulary;      ///< packed token table, for constraints
+  std::string vocabulary;  ///< packed token table, for constraints
+  std::shared_ptr<const TokenScorer> scorer;
   uint64_t epochs_before = 0;  ///< a store remembers one layout per group and epoch
 };
 
@@ -167,6 +168,7 @@ class RankGroup {
       options.ranks = setup_.ranks;
       options.rows_max = setup_.rows_max;
       options.restore_deadline = setup_.restore_deadline;
+      options.scorer = setup_.scorer;
       auto engine = Engine::make(options, std::move(*backend), *files_, shape_, messenger_.get(),
                                  ranks_[rank]->metrics);
       EBB_CHECK(engine.has_value());

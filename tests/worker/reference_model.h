@@ -76,7 +76,14 @@ class ReferenceModel {
   bool left_out = false;
   /// Log-probabilities of the token after `token`.
   Vector step(TokenId token, const Reads& reads, bool slot_positions = false) {
-    const Position position = tokens();
+    return row(tokens(), token, reads, slot_positions);
+  }
+  /// The same for a token that is there already: its keys and values are made again. What it reads
+  /// lies before it.
+  Vector remake(Position position, TokenId token, const Reads& reads) {
+    return row(position, token, reads, false);
+  }
+  Vector row(Position position, TokenId token, const Reads& reads, bool slot_positions) {
     Vector x = embedding_[static_cast<size_t>(token)];
     for (uint32_t layer = 0; layer < shape_.layers; ++layer) {
       const Layer& w = layers_[layer];
@@ -166,8 +173,12 @@ class ReferenceModel {
       for (double x : turned(k, head, position)) key.push_back(stored(x));
     }
     for (double& x : v) x = stored(x);
-    keys_[layer].push_back(std::move(key));
-    values_[layer].push_back(std::move(v));
+    if (position == keys_[layer].size()) {
+      keys_[layer].emplace_back();
+      values_[layer].emplace_back();
+    }
+    keys_[layer][position] = std::move(key);
+    values_[layer][position] = std::move(v);
   }
   double stored(double x) const { return rounding_ == KvRounding::kBf16 ? to_bf16(x) : x; }
   uint32_t group() const { return shape_.heads_q / shape_.heads_kv; }

@@ -86,6 +86,28 @@ TEST(BandResidency, AReplayedStepGetsTheSameSlot) {
   EXPECT_EQ(*first, *again);
 }
 
+TEST(BandResidency, APoolOfChosenRowsLosesWhatItIsToldAndNothingElse) {
+  BandResidency band = filled(64);
+  const std::vector<Position> keep = {1, 5, 40, 63};
+  const auto moves = band.choose(8, keep, 2);
+  EXPECT_TRUE(band.chosen());
+  EXPECT_FALSE(band.hot()) << "no store has its rows";
+  EXPECT_EQ(moves.size(), 2u);
+  for (Position p = 0; p < 64; ++p) {
+    const bool kept = std::binary_search(keep.begin(), keep.end(), p);
+    EXPECT_EQ(band.slot(p) != kNoSlot, kept) << p;
+  }
+  ASSERT_TRUE(band.place(64, 3));
+  EXPECT_EQ(band.touch(std::vector<Position>{1, 7, 64}, 3), (std::vector<Position>{7}));
+  ASSERT_TRUE(band.admit(std::vector<Position>{7, 8, 9}, 3));
+  EXPECT_FALSE(band.place(65, 9)) << "however old the others are";
+  EXPECT_FALSE(band.admit(std::vector<Position>{10}, 9));
+  EXPECT_EQ(band.forget_others(std::vector<Position>{5, 7, 64}), 5u);
+  EXPECT_EQ(band.slot(63), kNoSlot);
+  EXPECT_NE(band.slot(64), kNoSlot);
+  EXPECT_TRUE(band.place(65, 9));
+}
+
 TEST(BandResidency, AgreesWithASimpleModelUnderRandomUse) {
   for (uint32_t seed = 1; seed <= 40; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));

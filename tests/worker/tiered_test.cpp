@@ -5,6 +5,7 @@
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_llama.h"
 #include "tests/worker/rank_group.h"
+#include "tests/worker/scorers.h"
 #include "tests/worker/store_process.h"
 
 namespace ebb::worker::testing {
@@ -45,6 +46,7 @@ class TieredTest : public ::testing::Test {
     s.rows_max = 128;
     s.store = store_.address();
     s.restore_deadline = Millis(2000);
+    s.scorer = std::make_shared<const ParityScorer>(96);
     return s;
   }
   control::OpenUnit open_unit(uint64_t seq) {
@@ -116,9 +118,15 @@ TEST_F(TieredTest, EveryPolicyThatMayBeReleasedGivesTheSameBits) {
   turning.stride = 0;
   turning.check_every = 3;
   turning.similarity = 0.8f;
+  control::PolicyParams adore;
+  adore.kind = control::PolicyKind::kAdore;
+  adore.budget = 70;
+  adore.sinks = adore.window = 0;
+  adore.rebuild = 5;
+  adore.restores = true;
   RankGroup group(setup(2));
   uint64_t seq = 0;
-  for (const auto& policy : {united, strided, turning}) {
+  for (const auto& policy : {united, strided, turning, adore}) {
     control::OpenUnit resident = open_unit(++seq), released = open_unit(++seq);
     resident.policy = released.policy = policy;
     group.open(resident);

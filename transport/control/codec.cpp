@@ -269,8 +269,8 @@ FormReply read(wire::FormReply::Reader from) {
 }
 
 // The wire's enumerations list the same names in the same order.
-static_assert(static_cast<uint16_t>(wire::PolicyKind::ANCHORED) ==
-              static_cast<uint16_t>(PolicyKind::kAnchored));
+static_assert(static_cast<uint16_t>(wire::PolicyKind::ADORE) ==
+              static_cast<uint16_t>(PolicyKind::kAdore));
 static_assert(static_cast<uint16_t>(wire::SetScope::QUERY_HEAD) ==
               static_cast<uint16_t>(SetScope::kQueryHead));
 
@@ -306,6 +306,8 @@ void write(const PolicyParams& from, wire::PolicyParams::Builder to) {
   to.setBoost(from.boost);
   to.setBoostSteps(from.boost_steps);
   to.setPredict(from.predict);
+  to.setRebuild(from.rebuild);
+  to.setRestores(from.restores);
 }
 
 PolicyParams read(wire::PolicyParams::Reader from) {
@@ -335,6 +337,8 @@ PolicyParams read(wire::PolicyParams::Reader from) {
   to.boost = from.getBoost();
   to.boost_steps = from.getBoostSteps();
   to.predict = from.getPredict();
+  to.rebuild = from.getRebuild();
+  to.restores = from.getRestores();
   return to;
 }
 

@@ -53,6 +53,7 @@ static void write(const SequenceCounters& from, wire::SequenceCounters::Builder 
   to.setHotHits(from.hot_hits);
   to.setDeviceBlocks(from.device_blocks);
   to.setDeviceBlocksMax(from.device_blocks_max);
+  to.setRebuiltTokens(from.rebuilt_tokens);
 }
 
 static SequenceCounters read(wire::SequenceCounters::Reader from) {
@@ -65,6 +66,7 @@ static SequenceCounters read(wire::SequenceCounters::Reader from) {
   to.hot_hits = from.getHotHits();
   to.device_blocks = from.getDeviceBlocks();
   to.device_blocks_max = from.getDeviceBlocksMax();
+  to.rebuilt_tokens = from.getRebuiltTokens();
   return to;
 }
 

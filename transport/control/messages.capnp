@@ -86,6 +86,7 @@ enum PolicyKind {
   recycled @3;
   composed @4;
   anchored @5;
+  adore @6;
 }
 
 enum DigestKind {
@@ -124,6 +125,8 @@ struct PolicyParams {
   boost @18 :Float32;
   boostSteps @19 :UInt32;
   predict @20 :Bool;
+  rebuild @21 :UInt32;
+  restores @22 :Bool;
 }
 
 struct TokenBias {
@@ -246,6 +249,7 @@ struct SequenceCounters {
   hotHits @5 :UInt64;
   deviceBlocks @6 :UInt64;
   deviceBlocksMax @7 :UInt64;
+  rebuiltTokens @8 :UInt64;
 }
 
 # Tokens and log-probabilities come from rank 0 only.

@@ -16,6 +16,8 @@ const char* policy_name(PolicyKind kind) {
       return "composed";
     case PolicyKind::kAnchored:
       return "anchored";
+    case PolicyKind::kAdore:
+      return "adore";
   }
   return "unknown";
 }

@@ -60,10 +60,18 @@ struct FormReply {
   friend bool operator==(const FormReply&, const FormReply&) = default;
 };
 
-enum class PolicyKind : uint8_t { kDense, kTidal, kStreaming, kRecycled, kComposed, kAnchored };
-constexpr PolicyKind kPolicyKinds[] = {PolicyKind::kDense,     PolicyKind::kTidal,
-                                       PolicyKind::kStreaming, PolicyKind::kRecycled,
-                                       PolicyKind::kComposed,  PolicyKind::kAnchored};
+enum class PolicyKind : uint8_t {
+  kDense,
+  kTidal,
+  kStreaming,
+  kRecycled,
+  kComposed,
+  kAnchored,
+  kAdore
+};
+constexpr PolicyKind kPolicyKinds[] = {
+    PolicyKind::kDense,    PolicyKind::kTidal,    PolicyKind::kStreaming, PolicyKind::kRecycled,
+    PolicyKind::kComposed, PolicyKind::kAnchored, PolicyKind::kAdore};
 const char* policy_name(PolicyKind kind);
 
 /// Who shares one set: all heads of all ranks, the query heads of one KV head, nobody.
@@ -89,8 +97,10 @@ struct PolicyParams {
   bool rank_union = false;              ///< LessIsMore's merge of the heads' lists (scope layer)
   std::vector<uint32_t> select_layers;  ///< ascending; empty: the profile's anchors
   uint32_t correct_every = 0;           ///< decode steps between KV corrections; 0: none
-  // streaming
-  uint32_t kept = 0;  ///< rows that stay on the device: sinks, window and one chunk of a bulk pass
+  // streaming, adore
+  /// Rows that stay on the device. streaming: sinks, window and one chunk of a bulk pass; adore:
+  /// once the bulk pass is over, budget, rebuild and the newest; 0: all.
+  uint32_t kept = 0;
   // recycled, composed
   uint32_t stride = 0;       ///< a full step every so many; 0: by similarity
   uint32_t check_every = 0;  ///< decode steps between checks of similarity; 0: never
@@ -105,6 +115,9 @@ struct PolicyParams {
   float boost = 0;           ///< e: scores of recently chosen tokens count (1 + e) times
   uint32_t boost_steps = 0;  ///< m: chosen in one of the last m steps
   bool predict = false;      ///< sets of a whole segment from predicted queries (PredQ)
+  // adore
+  uint32_t rebuild = 0;   ///< R: released tokens that come back in every step
+  bool restores = false;  ///< their KV is kept and comes back; false: computed again
   friend bool operator==(const PolicyParams&, const PolicyParams&) = default;
 };
 
@@ -231,6 +244,7 @@ struct SequenceCounters {
   uint64_t hot_hits = 0;           ///< selected records found on the device
   uint64_t device_blocks = 0;      ///< now
   uint64_t device_blocks_max = 0;  ///< high-water mark
+  uint64_t rebuilt_tokens = 0;     ///< released ones that came back (adore)
   friend bool operator==(const SequenceCounters&, const SequenceCounters&) = default;
 };
 

@@ -111,6 +111,18 @@ Result<void> check_recycled(const control::PolicyParams& params,
   return {};
 }
 
+Result<void> check_adore(const control::PolicyParams& params) {
+  const uint64_t forced = uint64_t{params.sinks} + std::max(params.window, uint32_t{1});
+  if (params.budget < forced) {
+    return invalid("policy adore: budget (" + number(params.budget) + ") must be at least " +
+                   number(forced) + ", sinks and window or the newest token");
+  }
+  const uint64_t pool = uint64_t{params.budget} + params.rebuild + 1;
+  if (params.restores ? params.kept == 0 : params.kept >= pool) return {};
+  return invalid("policy adore: kept (" + number(params.kept) + ") must be " +
+                 (params.restores ? "0" : "at least " + number(pool)));
+}
+
 }  // namespace
 
 TokenSet AttentionPolicy::compose(uint32_t, uint32_t, Chosen chosen) const {
@@ -159,6 +171,9 @@ Result<std::unique_ptr<AttentionPolicy>> make_policy(const models::SelectionProf
     case control::PolicyKind::kAnchored:
       EBB_TRY_VOID(check_anchored(profile, params, windows));
       return make_anchored_policy(with_anchors(profile, params.select_layers), params, windows);
+    case control::PolicyKind::kAdore:
+      EBB_TRY_VOID(check_adore(params));
+      return make_adore_policy(params);
   }
   return invalid("policy: unknown kind " + number(static_cast<uint64_t>(params.kind)));
 }

@@ -8,6 +8,7 @@
 //   at scores        selection()   where the plan says `selects`: which scores, cut how
 //                    compose()     what was chosen becomes the set
 //   after the step   after_step()  what of it is remembered; only of steps that succeeded
+// A policy that scores tokens before the step is asked for one plan of them all, plan_tokens().
 // A bulk pass reads everything, but for sinks_window(), and chooses where selects_after_bulk().
 //
 // Sliding windows are the model's, not the policy's: a layer never reads past its window, whatever
@@ -53,6 +54,7 @@ struct SelectionHistory {
   /// wanted.
   std::map<uint32_t, std::vector<uint32_t>> chosen_at;
   std::map<uint32_t, std::vector<float>> queries;  ///< [head_size], where the layer last chose
+  std::vector<Position> retained;                  ///< ascending; of policies that score tokens
 };
 
 /// Which step is planned.
@@ -67,6 +69,7 @@ struct LayerPlan {
     kAll,          ///< every token
     kSet,          ///< the set of layer `owner`
     kSinksWindow,  ///< sinks_window(), in slot positions
+    kTokens,       ///< what plan_tokens() said
   };
   Reads reads = Reads::kAll;
   bool selects = false;  ///< chooses a set from the scores over all tokens
@@ -108,6 +111,13 @@ struct SinksWindow {
   Position slot(Position position) const {
     return position < sinks + window ? position : sinks + window;
   }
+};
+
+/// One step's tokens, the same for all layers and heads; ascending.
+struct TokenPlan {
+  std::vector<Position> rebuilt;  ///< released tokens that come back
+  std::vector<Position> reads;    ///< retained and rebuilt ones, and the newest
+  std::vector<Position> keeps;    ///< what is retained after the step
 };
 
 /// Chosen positions by list, best first (kLayer: ascending, merged over all ranks).
@@ -157,6 +167,20 @@ class AttentionPolicy {
   virtual DigestKind digest() const { return DigestKind::kNone; }
   virtual bool wants_digests(uint32_t /*layer*/) const { return false; }
   virtual bool wants_sums(uint32_t /*layer*/) const { return false; }
+  /// True when plan_tokens() is to be asked before each step, and first_kept() after the bulk pass.
+  virtual bool scores_tokens() const { return false; }
+  /// `scores` [n]: of the tokens before the newest, n. `retained`: after the last step.
+  virtual TokenPlan plan_tokens(std::span<const float> /*scores*/,
+                                std::span<const Position> /*retained*/) const {
+    return {};
+  }
+  /// What is retained of a bulk pass over scores.size() tokens; the scores are for the token
+  /// behind.
+  virtual std::vector<Position> first_kept(std::span<const float> /*scores*/) const { return {}; }
+  /// Rows of a pool that holds what is retained, rebuilt and new; what leaves it is gone, and comes
+  /// back computed again. 0: every row stays, and comes back as it was.
+  virtual uint32_t token_pool() const { return 0; }
+
   /// Polluted tokens after which they are computed again, densely; 0: never.
   virtual uint32_t correct_every() const { return 0; }
 };
@@ -210,6 +234,11 @@ std::unique_ptr<AttentionPolicy> make_composed_policy(const models::SelectionPro
 std::unique_ptr<AttentionPolicy> make_anchored_policy(const models::SelectionProfile& profile,
                                                       const control::PolicyParams& params,
                                                       std::span<const uint32_t> windows);
+/// ADORE (arXiv:2407.02328): a controller scores every earlier token before the step. All layers
+/// and heads read the tokens that are retained, the best `rebuild` of those that were released, and
+/// the newest; of these the best `budget` are retained, the newest, sinks and window always. Of
+/// equal scores the later token's counts.
+std::unique_ptr<AttentionPolicy> make_adore_policy(const control::PolicyParams& params);
 
 /// The profile with `select_layers` for anchors, every layer below the first of them full.
 models::SelectionProfile with_anchors(models::SelectionProfile profile,

@@ -1,0 +1,69 @@
+// What stands in for a trained controller in tests: scores from a rule.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "base/check.h"
+#include "worker/attention/token_scores.h"
+
+namespace ebb::worker::testing {
+
+/// Scores by what the ids are, wherever they stand.
+class ParityScorer : public TokenScorer {
+ public:
+  explicit ParityScorer(uint32_t width) : width_(width) {}
+  uint32_t width() const override { return width_; }
+  std::unique_ptr<TokenScores> begin() const override { return std::make_unique<Scores>(); }
+
+ private:
+  class Scores : public TokenScores {
+   public:
+    uint32_t length() const override { return static_cast<uint32_t>(scores_.size()); }
+    void append(std::span<const TokenId> ids, std::span<const float>) override {
+      for (const TokenId id : ids) scores_.push_back(static_cast<float>(id % 7));
+    }
+    std::span<const float> at(Position position) override {
+      return std::span(scores_).first(position);
+    }
+
+   private:
+    std::vector<float> scores_;
+  };
+  uint32_t width_;
+};
+
+/// score(i, n) of token i for the token at n.
+using Rule = std::function<float(Position, Position)>;
+
+class OracleScorer : public TokenScorer {
+ public:
+  OracleScorer(uint32_t width, Rule rule) : width_(width), rule_(std::move(rule)) {}
+  uint32_t width() const override { return width_; }
+  std::unique_ptr<TokenScores> begin() const override { return std::make_unique<Scores>(rule_); }
+
+ private:
+  class Scores : public TokenScores {
+   public:
+    explicit Scores(Rule rule) : rule_(std::move(rule)) {}
+    uint32_t length() const override { return length_; }
+    void append(std::span<const TokenId> ids, std::span<const float>) override {
+      length_ += static_cast<uint32_t>(ids.size());
+    }
+    std::span<const float> at(Position position) override {
+      EBB_CHECK(position <= length_);
+      scores_.clear();
+      for (Position i = 0; i < position; ++i) scores_.push_back(rule_(i, position));
+      return scores_;
+    }
+
+   private:
+    Rule rule_;
+    uint32_t length_ = 0;
+    std::vector<float> scores_;
+  };
+  uint32_t width_;
+  Rule rule_;
+};
+
+}  // namespace ebb::worker::testing

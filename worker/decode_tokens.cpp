@@ -1,0 +1,176 @@
+// Policies that score tokens before the step (ADORE): which released tokens come back, as rows of
+// the same forward pass or as they were, what every row reads, and what stays afterwards.
+#include <algorithm>
+
+#include "base/check.h"
+#include "worker/decode_step.h"
+
+namespace ebb::worker {
+
+void read_tokens(StepContext& c, Sequence& sequence, Position end) {
+  const uint32_t width = c.model.shape().width;
+  for (Position at = sequence.scores->length(); at < end; at = sequence.scores->length()) {
+    const uint32_t count = std::min(c.model.rows_max(), end - at);
+    const auto ids = std::span<const TokenId>(sequence.tokens).subspan(at, count);
+    c.model.embed(ids);
+    std::vector<float> rows(uint64_t{count} * width);
+    c.backend.device->copy_to_host(rows.data(), c.model.d_x(), rows.size() * sizeof(float));
+    sequence.scores->append(ids, rows);
+  }
+}
+
+void drop_unretained(StepContext& c, Sequence& sequence) {
+  const uint32_t pool = sequence.token_rows();
+  if (pool == 0 || sequence.history.retained.size() == sequence.length) return;
+  sequence.counters.released_records +=
+      sequence.kv->keep_chosen(pool, sequence.history.retained, *c.step_clock);
+}
+
+/// Before anything of the step is computed: what scores need overwrites activations.
+Result<void> DecodeStep::plan_tokens() {
+  for (Member& member : members_) {
+    Sequence& sequence = *member.sequence;
+    if (!sequence.policy->scores_tokens()) continue;
+    read_tokens(c_, sequence, sequence.length);
+    member.tokens = sequence.policy->plan_tokens(sequence.scores->at(sequence.length),
+                                                 sequence.history.retained);
+    if (sequence.open.policy.restores) continue;
+    const auto i = static_cast<size_t>(&member - members_.data());
+    for (const Position p : member.tokens.rebuilt) {
+      rebuilt_.push_back({i, p, 0});
+      positions_.push_back(p);
+    }
+  }
+  if (!second_.empty()) second_.resize(positions_.size(), Position{0});
+  return check_same_plans();
+}
+
+/// Scores are computed on each rank by itself. Were they not the same bits everywhere (another
+/// controller, another processor), ranks would read different tokens: three numbers of 9 bits that
+/// the plans hash to, and their squares, say whether all are equal. Sums are exact up to 64 ranks.
+Result<void> DecodeStep::check_same_plans() {
+  uint32_t hash = 2166136261u;
+  bool any = false;
+  for (const Member& member : members_) {
+    if (!member.sequence->policy->scores_tokens()) continue;
+    any = true;
+    for (const auto* list : {&member.tokens.reads, &member.tokens.keeps}) {
+      for (const Position p : *list) hash = (hash ^ p) * 16777619u;
+    }
+  }
+  if (!any || c_.model.share().ranks == 1) return {};
+  std::vector<float> sums;
+  for (uint32_t shift : {0u, 9u, 18u}) {
+    const auto part = static_cast<float>((hash >> shift) % 512);
+    sums.push_back(part);
+    sums.push_back(part * part);
+  }
+  EBB_TRY_VOID(c_.model.sum_over_ranks(sums));
+  for (size_t i = 0; i < sums.size(); i += 2) {
+    const double sum = sums[i], squares = sums[i + 1];
+    if (c_.model.share().ranks * squares == sum * sum) continue;
+    for (Member& member : members_) {
+      if (!member.sequence->policy->scores_tokens()) continue;
+      fail(member, internal_error("token scores differ between ranks: do all workers have the same "
+                                  "controller (model.controller) and processor?"));
+    }
+    break;
+  }
+  return {};
+}
+
+/// Slots of what the step reads; one request for all that the store has to bring back, which
+/// travels while the first layers run.
+void DecodeStep::place_tokens() {
+  std::vector<RestoreWant> wants;
+  for (Member& member : members_) {
+    if (member.sequence->policy->scores_tokens()) place_tokens_of(member, wants);
+  }
+  if (!wants.empty()) pending_ = c_.mover.begin(std::move(wants));
+}
+
+/// A token that is computed again gets a slot in every pool.
+void DecodeStep::place_tokens_of(Member& member, std::vector<RestoreWant>& wants) {
+  Sequence& sequence = *member.sequence;
+  const uint32_t pool = sequence.token_rows();
+  if (pool > 0 && member.length() > sequence.open.policy.budget) {
+    auto room = sequence.kv->reserve(pool);  // for when this step lets go of its first token
+    if (!room) return fail(member, std::move(room).error());
+  }
+  for (uint32_t band = 0; band < member.readings.size() && !member.failed; ++band) {
+    BandResidency& residency = sequence.kv->residency(band);
+    if (residency.hot()) {
+      want_rows(member, band, 0, member.tokens.reads, wants);
+      continue;
+    }
+    const auto missing = residency.touch(member.tokens.reads, clock_);
+    if (!missing.empty()) {
+      auto admitted = residency.admit(missing, clock_);
+      if (!admitted) return fail(member, std::move(admitted).error());
+    }
+    member.readings[band].slots = sequence.kv->slots(band, member.tokens.reads);
+    member.readings[band].positions = member.tokens.reads;
+    member.readings[band].ready = true;
+  }
+}
+
+/// The slots that the row of the token at `position` reads in `layer`: what the step reads up to
+/// itself, as far as the layer's window reaches.
+std::span<const uint32_t> DecodeStep::token_slots(const Member& member, uint32_t layer,
+                                                  Position position) const {
+  const Reading& reading = member.readings[c_.layout.band_of(layer)];
+  const auto& all = reading.positions;
+  const auto seen = std::lower_bound(all.begin(), all.end(), c_.first_seen(layer, position + 1));
+  const auto end = std::upper_bound(all.begin(), all.end(), position);
+  return std::span(reading.slots)
+      .subspan(static_cast<size_t>(seen - all.begin()), static_cast<size_t>(end - seen));
+}
+
+void DecodeStep::append_rebuilt(uint32_t layer) {
+  const uint32_t band = c_.layout.band_of(layer);
+  for (size_t i = 0; i < rebuilt_.size(); ++i) {
+    const Member& member = members_[rebuilt_[i].member];
+    if (member.failed) continue;
+    const SequenceKv& kv = *member.sequence->kv;
+    append_row(kv.rows(layer), members_.size() + i, kv.residency(band).slot(rebuilt_[i].position));
+  }
+}
+
+void DecodeStep::attend_rebuilt(uint32_t layer) {
+  std::vector<kernels::AttendArgs> items;
+  for (size_t i = 0; i < rebuilt_.size(); ++i) {
+    Rebuilt& row = rebuilt_[i];
+    Member& member = members_[row.member];
+    if (member.failed) continue;
+    kernels::AttendArgs args = args_of_row(*member.sequence, layer, members_.size() + i);
+    args.d_q_alt = nullptr;
+    args.list = token_slots(member, layer, row.position);
+    args.count = static_cast<uint32_t>(args.list.size());
+    const uint32_t length = row.position + 1;
+    const bool dense = args.count == length - c_.first_seen(layer, length);
+    if (dense && row.dense_layers == layer) row.dense_layers = layer + 1;
+    count_bytes(member, uint64_t{args.count} * c_.shape.row_bytes());
+    items.push_back(args);
+  }
+  if (!items.empty()) c_.backend.ops->attend(c_.shape, items);
+}
+
+/// The step has succeeded: what became of the tokens that came back.
+void DecodeStep::record_tokens(Member& member) {
+  Sequence& sequence = *member.sequence;
+  if (!sequence.policy->scores_tokens()) return;
+  const auto i = static_cast<size_t>(&member - members_.data());
+  for (const Rebuilt& row : rebuilt_) {
+    if (row.member == i) sequence.exactness.remake(row.position, row.dense_layers);
+  }
+  sequence.counters.rebuilt_tokens += member.tokens.rebuilt.size();
+  sequence.counters.selected_tokens += member.tokens.reads.size();
+  if (sequence.open.trace_selection) {
+    TokenSet set;
+    set.lists.push_back(member.tokens.keeps);
+    trace_set(c_, 0, set, member.result);
+  }
+  member.made.retained = std::move(member.tokens.keeps);
+}
+
+}  // namespace ebb::worker
