@@ -115,7 +115,7 @@ The tidal cluster is still running. Three things to try:
   build/bin/ebbctl ask README.md "Summarize this document in one sentence."
   build/bin/ebbctl kv map
   curl -s http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' \\
-    -d '{"model": "default", "messages": [{"role": "user", "content": "Hello!"}]}'
+    -d '{"messages": [{"role": "user", "content": "Hello!"}]}'
 Stop it with: build/bin/ebbctl down --run-dir $run_dir
 TXT
 fi
