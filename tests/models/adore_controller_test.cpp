@@ -104,7 +104,7 @@ INSTANTIATE_TEST_SUITE_P(
                 f.tensor("gru.bias_ih").values[3] = std::numeric_limits<float>::infinity();
               },
               "tensor gru.bias_ih: has a value that is no number"}),
-    [](const auto& info) { return std::string(info.param.name); });
+    [](const auto& wrong) { return std::string(wrong.param.name); });
 
 TEST(AdoreControllerFile, CutAtAnyByteIsRefused) {
   const std::string whole = AdoreFile("a model", 3, 2).bytes();
