@@ -80,7 +80,7 @@ INSTANTIATE_TEST_SUITE_P(
               "model_name: missing"},
         Wrong{"WidthIsNoNumber", [](AdoreFile& f) { f.metadata["width"] = "4x"; },
               "width: \"4x\" is not in [1, 1024]"},
-        Wrong{"WidthIsEmpty", [](AdoreFile& f) { f.metadata["width"] = ""; }, "width: \"\""},
+        Wrong{"WidthIsEmpty", [](AdoreFile& f) { f.metadata["width"] = ""; }, "width: missing"},
         Wrong{"WidthIsHuge", [](AdoreFile& f) { f.metadata["width"] = "99999999999999999999999"; },
               "[1, 1024]"},
         Wrong{"HiddenIsZero", [](AdoreFile& f) { f.metadata["hidden"] = "0"; }, "[1, 65536]"},
