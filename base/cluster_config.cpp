@@ -184,7 +184,7 @@ void add_policy(std::vector<Key>& keys, PolicyConfig& p) {
                   0,
                   0,
                   "",
-                  {"dense", "tidal", "streaming", "recycled", "composed", "adore"}});
+                  {"dense", "tidal", "streaming", "recycled", "composed", "adore", "anchored"}});
   keys.push_back({"policy.budget", &p.budget,
                   "Tokens that a sparse layer attends to; 0: an eighth of the prompt, at least the "
                   "profile's minimum.",

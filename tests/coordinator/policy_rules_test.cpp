@@ -2,8 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/cluster_config.h"
 #include "coordinator/request_check.h"
 #include "tests/coordinator/engine_samples.h"
+#include "tests/support/temp_dir.h"
 
 namespace ebb::coordinator::test {
 namespace {
@@ -24,6 +26,15 @@ void expect_refused(GenerateRequest request, const std::string& says,
   ASSERT_FALSE(refused) << says;
   EXPECT_EQ(refused.error().code, Code::kInvalid);
   EXPECT_THAT(refused.error().message, HasSubstr(says));
+}
+
+TEST(PolicyRules, EveryPolicyMayBeTheConfigurationsDefault) {
+  ebb::test::TempDir dir;
+  const std::string path = dir.file("c.yaml", "version: 1\n");
+  for (const PolicyKind kind : control::kPolicyKinds) {
+    const auto loaded = load_cluster_config(path, {{"policy.name", control::policy_name(kind)}});
+    EXPECT_TRUE(loaded) << loaded.error().message;
+  }
 }
 
 TEST(PolicyRules, TheFaithfulVariantForcesNothingAndNamesItsLayers) {

@@ -14,7 +14,7 @@ POLICIES = [
     {"policy": "dense"},
     {"policy": "tidal", "budget": 150, "window": 64},
     {"policy": "tidal", "variant": "faithful", "budget": 96},
-    {"policy": "tidal", "variant": "lessismore", "budget": 120},
+    {"policy": "anchored", "budget": 120, "window": 40},
     {"policy": "tidal", "variant": "faithful", "scope": "kv_head", "budget": 64, "correct_every": 4},
     {"policy": "streaming", "window": 100},
     {"policy": "recycled", "budget": 128, "stride": 4},
@@ -95,6 +95,16 @@ def test_adore_needs_a_controller_of_its_own_model():
     assert started.returncode != 0 and "model.controller" in said and "Another 135M" in said, said
 
 
+def test_anchored_chooses_in_every_layer_from_the_third_on():
+    answer = answer_of({"policy": "anchored", "budget": 96, "window": 32, "trace": "selection"})
+    steps = answer["choices"][0]["ebb"]["trace"]
+    for step in steps[1:]:
+        assert [s["anchor"] for s in step] == list(range(2, 30)), step
+        assert all(len(s["positions"]) == 96 for s in step), step
+    united = answer_of({"policy": "tidal", "variant": "lessismore", "budget": 120, "trace": "selection"})
+    assert [s["anchor"] for s in united["choices"][0]["ebb"]["trace"][1]][:2] == [0, 2], united["usage"]
+
+
 def test_bad_numbers_name_their_field():
     refused({"policy": "magic"}, "ebb.policy", "recycled")
     refused({"policy": "tidal", "budget": 0}, "ebb.budget")
@@ -108,6 +118,10 @@ def test_bad_numbers_name_their_field():
     refused({"policy": "adore", "rebuild_mode": "never"}, "ebb.rebuild_mode", "recompute, restore, auto")
     refused({"policy": "adore", "budget": 8, "sinks": 8}, "budget: 8 must be at least 9")
     refused({"policy": "tidal", "rebuild": 4}, "rebuild", "tidal")
+    refused({"policy": "anchored", "digest": "h4"}, "ebb.digest", "none, int4, h3, h2")
+    refused({"policy": "anchored", "digest": "none", "predict": True}, "predict: needs a digest")
+    refused({"policy": "anchored", "hysteresis": [1]}, "ebb.hysteresis", "[e, m]")
+    refused({"policy": "tidal", "digest": "h3"}, "digest", "tidal")
 
 
 def test_a_stream_runs_past_the_context_and_nothing_else_does():
