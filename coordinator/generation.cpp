@@ -228,7 +228,7 @@ void Generation::submit(size_t index, uint64_t seed) {
   }
   const ApiContext& context = *setup_.context;
   GenerateRequest request =
-      engine_request(context, setup_.request, prompts_[index / setup_.request.n], seed);
+      engine_request(context.stop_tokens, setup_.request, prompts_[index / setup_.request.n], seed);
   request.request_id = setup_.request_id;
   request.sampling.prompt_logprobs = scores_prompt(index);
   auto submitted = context.engine.submit(std::move(request),

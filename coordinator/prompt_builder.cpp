@@ -155,8 +155,9 @@ std::optional<ApiError> build_prompts(const ApiContext& context, const OpenAiReq
   return {};
 }
 
-GenerateRequest engine_request(const ApiContext& context, const OpenAiRequest& request,
-                               const BuiltPrompt& prompt, uint64_t seed) {
+GenerateRequest engine_request(const std::vector<TokenId>& stop_tokens,
+                               const OpenAiRequest& request, const BuiltPrompt& prompt,
+                               uint64_t seed) {
   GenerateRequest out;
   out.prompt = prompt.tokens;
   out.max_tokens = prompt.max_tokens;
@@ -170,8 +171,8 @@ GenerateRequest engine_request(const ApiContext& context, const OpenAiRequest& r
   out.sampling.seed = seed;
   out.constraint = request.constraint;
   if (!request.ignore_eos) {
-    out.sampling.stop_tokens.insert(out.sampling.stop_tokens.end(), context.stop_tokens.begin(),
-                                    context.stop_tokens.end());
+    out.sampling.stop_tokens.insert(out.sampling.stop_tokens.end(), stop_tokens.begin(),
+                                    stop_tokens.end());
   }
   out.trace_selection = request.ebb.trace_selection;
   return out;

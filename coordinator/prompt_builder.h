@@ -21,8 +21,9 @@ struct BuiltPrompt {
 std::optional<ApiError> build_prompts(const ApiContext& context, const OpenAiRequest& request,
                                       std::vector<BuiltPrompt>& prompts);
 
-/// Choice `index` of one prompt, as the engine takes it. `seed` is of the whole request.
-GenerateRequest engine_request(const ApiContext& context, const OpenAiRequest& request,
-                               const BuiltPrompt& prompt, uint64_t seed);
+/// One prompt of a request, as the engine takes it. `stop_tokens`: the model's.
+GenerateRequest engine_request(const std::vector<TokenId>& stop_tokens,
+                               const OpenAiRequest& request, const BuiltPrompt& prompt,
+                               uint64_t seed);
 
 }  // namespace ebb::coordinator

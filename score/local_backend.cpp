@@ -4,6 +4,7 @@
 
 #include "coordinator/choice.h"
 #include "coordinator/openai_request.h"
+#include "coordinator/prompt_builder.h"
 #include "kernels/cpu/process_environment.h"
 #include "models/utf8.h"
 #include "score/local_group.h"
@@ -104,19 +105,10 @@ Result<coordinator::GenerateRequest> LocalBackend::request_of(const Task& task) 
   if (const auto error = coordinator::parse_openai_request(
           completion_body(model_.name, task), coordinator::Endpoint::kCompletions, limits, asked))
     return invalid(error->message);
-  coordinator::GenerateRequest request;
-  request.prompt = std::get<std::vector<TokenId>>(asked.prompts.front());
-  request.max_tokens = asked.max_tokens.value_or(0);
-  request.decode_from = asked.ebb.decode_from;
-  request.policy = asked.ebb.policy;
-  request.budget = asked.ebb.budget;
-  request.sinks = asked.ebb.sinks;
-  request.window = asked.ebb.window;
-  request.options = asked.ebb.options;
-  request.sampling = asked.sampling;
-  request.sampling.stop_tokens = model_.stop_tokens;
-  request.trace_selection = asked.ebb.trace_selection;
-  return request;
+  coordinator::BuiltPrompt prompt;
+  prompt.tokens = std::get<std::vector<TokenId>>(asked.prompts.front());
+  prompt.max_tokens = asked.max_tokens.value_or(0);
+  return coordinator::engine_request(model_.stop_tokens, asked, prompt, asked.sampling.seed);
 }
 
 /// Makes dense_ cover the task.
