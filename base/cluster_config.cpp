@@ -3,14 +3,14 @@
 // keys together.
 #include "base/cluster_config.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <set>
 
 #include "base/config_table.h"
 #include "base/log.h"
-
-extern char** environ;
 
 namespace ebb {
 namespace config {

@@ -33,30 +33,59 @@ elseif(EBB_SANITIZE STREQUAL "fuzzer")
   target_link_options(ebb_options INTERFACE -fsanitize=address,undefined)
 endif()
 
-# A first build is quicker with precompiled standard headers, but the compiler cache then misses in every other
-# checkout, and GCC 12 warns of what is not there: deploy/quickstart.sh turns it on where nothing was built yet.
-option(EBB_PCH "precompile the standard headers" OFF)
-function(ebb_precompile name sources)
-  list(LENGTH sources count)
-  if(EBB_PCH AND count GREATER 3)
-    target_precompile_headers(${name} PRIVATE
-      <algorithm> <array> <atomic> <chrono> <condition_variable> <cstdint> <cstring> <functional> <map> <memory>
-      <mutex> <optional> <set> <span> <string> <string_view> <thread> <unordered_map> <utility> <variant> <vector>)
-    target_compile_options(${name} PRIVATE -w)
+# Most of a build from nothing is reading headers and expanding templates, once per source: it takes half as long when
+# many sources compile as one file, and when what computes little, tests among it, is optimised little and carries no
+# debug information. After an edit that is the slower way, and a name that two sources of a batch come to keep to
+# themselves is an error until CMake runs again. deploy/quickstart.sh and tests/run.sh turn it on where nothing was
+# built yet.
+option(EBB_FIRST_BUILD "compile the sources of a target in a few batches, and fully optimise only what computes" OFF)
+set(EBB_BATCH_LINES 4000 CACHE STRING "lines of sources in a batch of EBB_FIRST_BUILD, about")
+set(EBB_COMPUTES_LITTLE
+  ebb_config ebb_http ebb_control ebb_control_wire ebb_coordinator_http ebb_coordinator_engine ebb_cli ebb_ctl_lib
+  ebb_score_lib)
+if(EBB_FIRST_BUILD)
+  find_package(Python3 REQUIRED COMPONENTS Interpreter)
+  string(REPLACE "-g1" "" CMAKE_CXX_FLAGS_RELWITHDEBINFO "${CMAKE_CXX_FLAGS_RELWITHDEBINFO}")
+endif()
+function(ebb_optimise_less name)
+  if(EBB_FIRST_BUILD)
+    target_compile_options(${name} PRIVATE -O1)
   endif()
+endfunction()
+function(ebb_batch name sources)
+  list(FILTER sources INCLUDE REGEX "^[^$].*\\.cpp$")
+  if(NOT EBB_FIRST_BUILD OR NOT sources)
+    return()
+  endif()
+  execute_process(
+    COMMAND ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/cmake/unity_batches.py ${EBB_BATCH_LINES} ${sources}
+    WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR} OUTPUT_VARIABLE batches COMMAND_ERROR_IS_FATAL ANY)
+  separate_arguments(batches UNIX_COMMAND "${batches}")
+  while(batches)
+    list(POP_FRONT batches source batch)
+    set_source_files_properties(${source} PROPERTIES UNITY_GROUP "${name}_${batch}")
+  endwhile()
+  set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
+  # A class of a source holds types of its unnamed namespace; the compiler takes the source for a header here.
+  target_compile_options(${name} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
 endfunction()
 
 function(ebb_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;USES;PRIVATE_USES" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
   target_link_libraries(${name} PUBLIC ebb_options ${ARG_USES} PRIVATE ${ARG_PRIVATE_USES})
-  ebb_precompile(${name} "${ARG_SOURCES}")
+  if(name IN_LIST EBB_COMPUTES_LITTLE)
+    ebb_optimise_less(${name})
+  endif()
+  ebb_batch(${name} "${ARG_SOURCES}")
 endfunction()
 
 function(ebb_executable name)
   cmake_parse_arguments(ARG "" "" "SOURCES;USES" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ebb_options ${ARG_USES})
+  ebb_optimise_less(${name})
+  ebb_batch(${name} "${ARG_SOURCES}")
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
 endfunction()
 
@@ -65,6 +94,8 @@ function(ebb_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ebb_options ebb_tree_paths ${ARG_USES}
                         GTest::gtest_main GTest::gmock)
+  ebb_optimise_less(${name})
+  ebb_batch(${name} "${ARG_SOURCES}")
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
   # One process per test binary: a test's start-up would cost more than most tests.
   add_test(NAME ${name} COMMAND ${name})

@@ -68,12 +68,8 @@ Result<std::unique_ptr<EngineImpl>> EngineImpl::start(const ClusterConfig& confi
                                                       const models::ModelShape& shape,
                                                       const models::SelectionProfile& profile,
                                                       Metrics& metrics, std::string vocabulary) {
-  if (profile.layers != shape.layers || profile.model_name != shape.name) {
-    return invalid("model.profile: " + profile.name + " is for the model \"" + profile.model_name +
-                   "\" of " + std::to_string(profile.layers) + " layers, but the model is \"" +
-                   shape.name + "\" of " + std::to_string(shape.layers) +
-                   "; ebb-score calibrate makes one for it, and without one it is served densely");
-  }
+  const auto fits = models::check_made_for(profile, shape.name, shape.layers);
+  if (!fits) return with_context("model.profile", fits.error());
   auto rules = EBB_TRY(make_rules(config, shape, profile));
   ClusterPlan plan;
   std::vector<Group> groups;

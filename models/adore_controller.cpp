@@ -133,4 +133,12 @@ Result<void> check_trained_for(const AdoreController& controller, const ModelSha
   return {};
 }
 
+Result<AdoreController> read_adore_controller_for(const std::string& path,
+                                                  const ModelShape& shape) {
+  auto controller = EBB_TRY(read_adore_controller(path));
+  auto fits = check_trained_for(controller, shape);
+  if (!fits) return with_context(path, fits.error());
+  return controller;
+}
+
 }  // namespace ebb::models

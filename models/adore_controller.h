@@ -39,5 +39,7 @@ struct AdoreController {
 Result<AdoreController> read_adore_controller(const std::string& path);
 /// Errors: kInvalid: it was trained for another model (names both).
 Result<void> check_trained_for(const AdoreController& controller, const ModelShape& shape);
+/// Both: the file is read and was trained for this model. Errors name the file.
+Result<AdoreController> read_adore_controller_for(const std::string& path, const ModelShape& shape);
 
 }  // namespace ebb::models

@@ -235,6 +235,15 @@ SelectionProfile dense_profile(uint32_t layers, const std::string& model_name) {
   return profile;
 }
 
+Result<void> check_made_for(const SelectionProfile& profile, const std::string& model_name,
+                            uint32_t layers) {
+  if (profile.layers == layers && profile.model_name == model_name) return {};
+  return invalid(profile.name + " is for the model \"" + profile.model_name + "\" of " +
+                 std::to_string(profile.layers) + " layers, but the model is \"" + model_name +
+                 "\" of " + std::to_string(layers) +
+                 "; ebb-score calibrate makes one for it, and without one it is served densely");
+}
+
 Result<SelectionProfile> parse_selection_profile(std::string_view yaml, const std::string& origin) {
   if (yaml.size() > kFileBytesMax)
     return invalid(origin + ": " + std::to_string(yaml.size()) + " bytes exceed the limit of " +

@@ -51,6 +51,9 @@ SelectionProfile dense_profile(uint32_t layers, const std::string& model_name);
 Result<SelectionProfile> parse_selection_profile(std::string_view yaml, const std::string& origin);
 /// The same from a file; kNotFound where there is none.
 Result<SelectionProfile> read_selection_profile(const std::string& path);
+/// Errors: kInvalid: it was made for another model (names both).
+Result<void> check_made_for(const SelectionProfile& profile, const std::string& model_name,
+                            uint32_t layers);
 /// YAML that parse_selection_profile reads back to the same value.
 std::string print_selection_profile(const SelectionProfile& profile);
 

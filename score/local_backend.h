@@ -14,6 +14,7 @@ namespace ebb::score {
 struct LocalBackendOptions {
   std::string model;           ///< file or folder
   std::string profile;         ///< selection profile; empty: none, dense only
+  std::string controller;      ///< of policy adore; empty: none, and no such policy
   uint32_t max_model_len = 0;  ///< tokens; 0: the model's own context
   uint32_t threads = 0;        ///< 0: all CPUs that the process may use
 };

@@ -9,6 +9,7 @@
 #include "coordinator/board.h"
 #include "models/rope.h"
 #include "worker/allowed_cpus.h"
+#include "worker/attention/gru_scores.h"
 
 namespace ebb::score {
 namespace {
@@ -38,11 +39,19 @@ Result<models::SelectionProfile> profile_of(const LocalBackendOptions& options,
   if (options.profile.empty()) return models::dense_profile(shape.layers, shape.name);
   auto profile = models::read_selection_profile(options.profile);
   if (!profile) return with_context("--profile", profile.error());
-  if (profile->layers != shape.layers) {
-    return invalid("--profile: is for " + std::to_string(profile->layers) +
-                   " layers, the model has " + std::to_string(shape.layers));
-  }
+  const auto fits = models::check_made_for(*profile, shape.name, shape.layers);
+  if (!fits) return with_context("--profile", fits.error());
   return profile;
+}
+
+/// Null: no controller is given.
+Result<std::shared_ptr<const worker::TokenScorer>> scorer_of(const LocalBackendOptions& options,
+                                                             const models::ModelShape& shape) {
+  if (options.controller.empty()) return std::shared_ptr<const worker::TokenScorer>();
+  const auto controller = models::read_adore_controller_for(expand_path(options.controller), shape);
+  if (!controller) return with_context("--controller", controller.error());
+  return std::shared_ptr<const worker::TokenScorer>(
+      std::make_shared<const worker::GruScorer>(*controller));
 }
 
 /// The last word on a sequence, and what came before it.
@@ -71,6 +80,7 @@ Result<LocalModel> open_local_model(const LocalBackendOptions& options) {
   model.shape = EBB_TRY(models::shape_for_context(model.files->shape(), options.max_model_len));
   model.shape = EBB_TRY(models::shape_with_kv_type(model.shape, ModelConfig{}.kv_type));
   model.profile = EBB_TRY(profile_of(options, model.shape));
+  model.scorer = EBB_TRY(scorer_of(options, model.shape));
   model.tokenizer = EBB_TRY(model.files->tokenizer());
   model.chat_template = EBB_TRY(model.files->chat_template());
   model.stop_tokens =
@@ -104,6 +114,7 @@ Result<void> LocalGroup::start_here(const LocalBackendOptions& options) {
   const models::ModelShape& shape = model_.shape;
   rules_.shape = shape;
   rules_.profile = model_.profile;
+  rules_.has_controller = model_.scorer != nullptr;
   rules_.max_model_len = options.max_model_len != 0 ? options.max_model_len : shape.context_length;
   rules_.chunk_tokens = config.coordinator.chunk_tokens;
   // 2. An arena that one sequence of the model's context fits in, with a quarter more for what
@@ -120,6 +131,7 @@ Result<void> LocalGroup::start_here(const LocalBackendOptions& options) {
   cpu.bulk_threads = cpu.decode_threads;
   worker::EngineOptions engine;
   engine.group = "g0";
+  engine.scorer = model_.scorer;
   engine.rows_max = std::max(config.coordinator.chunk_tokens, config.coordinator.max_num_seqs);
   auto backend = EBB_TRY(kernels::make_cpu_backend(cpu));
   engine_ = EBB_TRY(

@@ -22,12 +22,13 @@ struct LocalModel {
   std::unique_ptr<models::ModelFiles> files;
   models::ModelShape shape;
   models::SelectionProfile profile;
+  std::shared_ptr<const worker::TokenScorer> scorer;  ///< null: policy adore is not to be had
   std::unique_ptr<models::Tokenizer> tokenizer;
   std::unique_ptr<models::ChatTemplate> chat_template;  ///< null: the model has none
   std::vector<TokenId> stop_tokens;
   std::string name;  ///< as a service would call it
 };
-/// Errors: those of the model and the profile, with the option's name.
+/// Errors: those of the model, the profile and the controller, with the option's name.
 Result<LocalModel> open_local_model(const LocalBackendOptions& options);
 
 /// What a request came to.

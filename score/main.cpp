@@ -70,6 +70,7 @@ class CommandLine {
     command->add_option("--model", local_.model, "instead of a service: a model's file or folder")
         ->excludes(url);
     command->add_option("--profile", local_.profile, "with --model: selection profile");
+    command->add_option("--controller", local_.controller, "with --model: policy adore's");
     command->add_option("--max-model-len", local_.max_model_len, "with --model: tokens");
     command->add_option("--threads", local_.threads, "with --model (default: all CPUs)");
     in_folder(command);
@@ -84,8 +85,9 @@ class CommandLine {
 
   Result<std::unique_ptr<Backend>> make_backend() {
     if (!local_.model.empty()) return make_local_backend(local_);
-    if (!local_.profile.empty() || local_.max_model_len != 0 || local_.threads != 0)
-      return invalid("--profile, --max-model-len and --threads go with --model");
+    if (!local_.profile.empty() || !local_.controller.empty() || local_.max_model_len != 0 ||
+        local_.threads != 0)
+      return invalid("--profile, --controller, --max-model-len and --threads go with --model");
     const char* environment = std::getenv("EBB_URL");
     if (url_.empty()) url_ = environment != nullptr ? environment : cli::Service{}.api.text();
     return make_http_backend(EBB_TRY(cli::parse_url(url_)));

@@ -41,8 +41,15 @@ deploy/install_packages.sh
 say 'model'
 deploy/fetch_model.sh
 
+# What was never built is built in batches: CONTRIBUTING.md.
+configure() { # configure PRESET FOLDER
+  local first=()
+  [[ -e $2/CMakeCache.txt ]] || first=(-DEBB_FIRST_BUILD=ON)
+  cmake --preset "$1" "${first[@]}" --log-level=WARNING
+}
+
 say "configure ($preset)"
-cmake --preset "$preset" --log-level=WARNING
+configure "$preset" "$build"
 
 say 'build'
 cmake --build "$build"
@@ -50,7 +57,7 @@ cmake --build "$build"
 # Without clang this fails, and so does the run: fuzzing that did not happen must not look green.
 if [[ $preset == dev && (-z $label || $label == fuzz) ]]; then
   say 'fuzz targets'
-  cmake --preset fuzz --log-level=WARNING
+  configure fuzz build-fuzz
   cmake --build build-fuzz
 fi
 

@@ -65,10 +65,8 @@ Result<std::shared_ptr<const worker::TokenScorer>> load_scorer(
     const ebb::ClusterConfig& config, const ebb::models::ModelShape& shape) {
   const std::string path = ebb::effective_controller_path(config);
   if (path.empty()) return std::shared_ptr<const worker::TokenScorer>();
-  const auto controller = ebb::models::read_adore_controller(path);
+  const auto controller = ebb::models::read_adore_controller_for(path, shape);
   if (!controller) return ebb::with_context("model.controller", controller.error());
-  auto fits = ebb::models::check_trained_for(*controller, shape);
-  if (!fits) return ebb::with_context("model.controller: " + path, fits.error());
   return std::shared_ptr<const worker::TokenScorer>(
       std::make_shared<const worker::GruScorer>(*controller));
 }

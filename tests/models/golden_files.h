@@ -3,33 +3,27 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "models/gguf.h"
+#include "tests/support/real_model.h"
 #include "tests/support/tree_paths.h"
 
-namespace ebb::models::testing {
-
-inline std::string cache_dir() {
-  if (const char* cache = std::getenv("EBB_CACHE"); cache != nullptr && *cache != 0) return cache;
-  const char* home = std::getenv("HOME");
-  return std::string(home == nullptr ? "" : home) + "/.cache/ebb";
-}
-
-inline std::string real_model_path() {
-  return cache_dir() + "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
-}
+namespace ebb::testing {
 
 /// Null, and a failed test, when the file is not there: a golden test that skips proves nothing.
-inline std::unique_ptr<GgufFile> open_real_model() {
-  auto file = GgufFile::open(real_model_path());
+inline std::unique_ptr<models::GgufFile> open_real_model() {
+  const auto path = real_model_path();
+  if (!path) {
+    ADD_FAILURE() << kNoRealModel;
+    return nullptr;
+  }
+  auto file = models::GgufFile::open(*path);
   if (file) return *std::move(file);
-  ADD_FAILURE() << file.error().text()
-                << "\nThese tests need the default model: run deploy/fetch_model.sh";
+  ADD_FAILURE() << file.error().text();
   return nullptr;
 }
 
@@ -41,4 +35,4 @@ inline nlohmann::json read_golden(const std::string& name) {
   return golden;
 }
 
-}  // namespace ebb::models::testing
+}  // namespace ebb::testing

@@ -7,21 +7,21 @@
 
 #include "models/chat_template.h"
 
-namespace ebb::models::testing {
+namespace ebb::testing {
 
 /// Objects keep their order.
-inline jinja::Value template_value(const nlohmann::ordered_json& json) {
+inline models::jinja::Value template_value(const nlohmann::ordered_json& json) {
   if (json.is_boolean()) return json.get<bool>();
   if (json.is_number_integer()) return json.get<int64_t>();
   if (json.is_number()) return json.get<double>();
   if (json.is_string()) return json.get<std::string>();
   if (json.is_array()) {
-    jinja::List list;
+    models::jinja::List list;
     for (const auto& element : json) list.push_back(template_value(element));
     return list;
   }
   if (!json.is_object()) return {};
-  jinja::Dict dict;
+  models::jinja::Dict dict;
   for (const auto& [key, value] : json.items()) {
     dict.entries.emplace_back(key, template_value(value));
   }
@@ -29,10 +29,10 @@ inline jinja::Value template_value(const nlohmann::ordered_json& json) {
 }
 
 /// {"messages", "tools", "documents", "kwargs", "prompt", "continue"}: absent ones as the defaults.
-inline ChatInput chat_input(const nlohmann::ordered_json& json) {
-  ChatInput input;
+inline models::ChatInput chat_input(const nlohmann::ordered_json& json) {
+  models::ChatInput input;
   const auto value = [&](const char* key) {
-    return json.contains(key) ? template_value(json[key]) : jinja::Value();
+    return json.contains(key) ? template_value(json[key]) : models::jinja::Value();
   };
   for (const auto& message : json.value("messages", nlohmann::ordered_json::array())) {
     auto given = nlohmann::ordered_json::object();
@@ -44,7 +44,7 @@ inline ChatInput chat_input(const nlohmann::ordered_json& json) {
   input.tools = value("tools");
   if (!input.tools.truthy()) input.tools = {};
   input.documents = value("documents");
-  const jinja::Value variables = value("kwargs");
+  const models::jinja::Value variables = value("kwargs");
   if (variables.dict() != nullptr) input.variables = *variables.dict();
   input.continue_final_message = json.value("continue", false);
   input.add_generation_prompt = json.value("prompt", !input.continue_final_message);
@@ -64,4 +64,4 @@ inline std::tm local_time(const nlohmann::ordered_json& json) {
   return time;
 }
 
-}  // namespace ebb::models::testing
+}  // namespace ebb::testing

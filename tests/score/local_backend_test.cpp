@@ -9,6 +9,7 @@
 #include "score/perplexity.h"
 #include "score/recall.h"
 #include "tests/score/fake_backend.h"
+#include "tests/support/adore_file.h"
 #include "tests/support/tiny_llama.h"
 
 namespace ebb::score {
@@ -41,6 +42,7 @@ class LocalBackendTest : public ::testing::Test {
     model.layers = 4;
     testing::write_tiny_llama(dir_->path("tiny.gguf"), model);
     dir_->file("profile.yaml", kProfile);
+    testing::AdoreFile(model.name, model.width).write(dir_->path("controller.safetensors"));
     auto made = make_local_backend(options());
     ASSERT_TRUE(made.has_value()) << made.error().message;
     backend_ = *std::move(made);
@@ -50,7 +52,12 @@ class LocalBackendTest : public ::testing::Test {
     delete dir_;
   }
   static LocalBackendOptions options() {
-    return {dir_->path("tiny.gguf"), dir_->path("profile.yaml"), 0, 1};
+    LocalBackendOptions out;
+    out.model = dir_->path("tiny.gguf");
+    out.profile = dir_->path("profile.yaml");
+    out.controller = dir_->path("controller.safetensors");
+    out.threads = 1;
+    return out;
   }
   static Task task(const char* ebb, uint32_t tokens = 96, uint64_t decode_from = 80) {
     testing::TinyRandom random(3);
@@ -157,12 +164,33 @@ TEST_F(LocalBackendTest, RefusesAsTheServiceDoesAndGoesOn) {
   EXPECT_THAT(refused(R"({"policy":"dense","budget":8})"), HasSubstr("no such parameter"));
   EXPECT_THAT(refused(R"({"policy":"tidal","budgit":8})"), HasSubstr("ebb.budget"));
   EXPECT_EQ(run(task(R"({"policy":"dense"})")).forced.size(), 16u);
-  const auto nowhere = make_local_backend({dir_->path("nowhere.gguf"), "", 0, 1});
-  ASSERT_FALSE(nowhere);
-  EXPECT_THAT(nowhere.error().message, HasSubstr("--model"));
-  const auto profile = make_local_backend({dir_->path("tiny.gguf"), dir_->path("no.yaml"), 0, 1});
-  ASSERT_FALSE(profile);
-  EXPECT_THAT(profile.error().message, HasSubstr("--profile"));
+}
+
+TEST_F(LocalBackendTest, RefusesFilesThatAreNotThereOrForAnotherModel) {
+  const auto refused = [](std::string LocalBackendOptions::*file, const std::string& path) {
+    LocalBackendOptions wrong = options();
+    wrong.*file = path;
+    const auto made = make_local_backend(wrong);
+    return made ? "accepted" : made.error().message;
+  };
+  EXPECT_THAT(refused(&LocalBackendOptions::model, dir_->path("no.gguf")), HasSubstr("--model"));
+  EXPECT_THAT(refused(&LocalBackendOptions::profile, dir_->path("no.yaml")),
+              HasSubstr("--profile"));
+  EXPECT_THAT(refused(&LocalBackendOptions::controller, dir_->path("no.safetensors")),
+              HasSubstr("--controller"));
+  std::string other = kProfile;
+  other.replace(other.find("tiny llama"), 10, "tiny other");
+  EXPECT_THAT(refused(&LocalBackendOptions::profile, dir_->file("other.yaml", other)),
+              HasSubstr("is for the model \"tiny other\""));
+  testing::AdoreFile("tiny other", 64).write(dir_->path("other.safetensors"));
+  EXPECT_THAT(refused(&LocalBackendOptions::controller, dir_->path("other.safetensors")),
+              HasSubstr("is for model \"tiny other\""));
+}
+
+TEST_F(LocalBackendTest, AdoreWithRoomForEverythingScoresAsDense) {
+  const Answer dense = run(task(R"({"policy":"dense"})"));
+  EXPECT_EQ(run(task(R"({"policy":"adore","budget":1000})")).forced, dense.forced);
+  EXPECT_NE(run(task(R"({"policy":"adore","budget":16,"rebuild":2})")).forced, dense.forced);
 }
 
 TEST_F(LocalBackendTest, APerplexityRunHasItsCostsBesideIt) {

@@ -79,7 +79,7 @@ TEST(Bpe, APairMergesOneWayOnly) {
 
 TEST(Bpe, EqualsTheDefinitionOnRandomVocabulariesAndTexts) {
   for (uint32_t seed = 0; seed < 200; ++seed) {
-    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    SCOPED_TRACE(::testing::Message() << "seed " << seed);
     std::mt19937 random(seed);
     Table table;
     std::vector<TokenId> known = {'a', 'b', 'c'};

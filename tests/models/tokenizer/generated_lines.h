@@ -11,7 +11,7 @@
 #include "models/utf8.h"
 #include "tests/models/golden_files.h"
 
-namespace ebb::models::testing {
+namespace ebb::testing {
 
 /// splitmix64.
 class LineRandom {
@@ -76,7 +76,7 @@ class GeneratedLines {
     const auto& range = tables_["ranges"][random.below(tables_["ranges"].size())];
     const uint32_t first = range[0], last = range[1];
     for (uint64_t count = 1 + random.below(6); count > 0; --count) {
-      utf8_append(text, first + static_cast<char32_t>(random.below(last - first + 1)));
+      models::utf8_append(text, first + static_cast<char32_t>(random.below(last - first + 1)));
     }
   }
 
@@ -94,4 +94,4 @@ inline std::vector<TokenId> random_ids(uint64_t number, uint64_t vocabulary) {
   return ids;
 }
 
-}  // namespace ebb::models::testing
+}  // namespace ebb::testing
