@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "score/charts.h"
 #include "score/fetches.h"
@@ -24,7 +23,6 @@ Result<void> check(const HitsOptions& options, const ModelFacts& model) {
   EBB_TRY_VOID(check_range("--decode", options.decode, 2, kTraceMax));
   EBB_TRY_VOID(check_range("--context", options.context, model.prefix.size() + 2,
                            model.max_model_len - options.decode));
-  if (options.texts.empty()) return invalid("--text is missing: at least one file is needed");
   if (options.capacities.empty()) return invalid("--capacities is empty");
   for (const uint64_t capacity : options.capacities)
     EBB_TRY_VOID(check_range("--capacities", capacity, 1, kCapacityMax));
@@ -49,10 +47,7 @@ Json counts_json(const Answer& answer, const HitsOptions& options) {
 Cell make_cell(const Workplace& place, const HitsOptions& options, const ModelFacts& model,
                const TextFile& text, const PolicyText& policy) {
   Task task;
-  task.prompt = model.prefix;
-  task.prompt.insert(
-      task.prompt.end(), text.tokens.begin(),
-      text.tokens.begin() + static_cast<std::ptrdiff_t>(options.context - model.prefix.size()));
+  task.prompt = prompt_of(model, text, 0, options.context);
   task.decode_from = options.context - 1;
   task.max_tokens = static_cast<uint32_t>(options.decode);
   task.ebb = ebb_object(policy, options.context);
@@ -121,22 +116,11 @@ Result<cli::Exit> run_hits(const Workplace& place, const HitsOptions& options) {
   const auto policies = EBB_TRY(parse_policies(options.policies));
   const ModelFacts model = EBB_TRY(place.backend->model());
   EBB_TRY_VOID(check(options, model));
-  std::vector<TextFile> texts;
-  std::string names;
-  std::set<std::string> seen;
-  for (const std::string& path : options.texts) {
-    texts.push_back(EBB_TRY(read_text_file(*place.backend, path)));
-    const TextFile& text = texts.back();
-    if (text.tokens.size() < options.context)
-      return invalid("--text " + path + " has " + std::to_string(text.tokens.size()) +
-                     " tokens; --context is " + std::to_string(options.context));
-    if (!seen.insert(text.name).second)
-      return invalid("--text " + path + ": another file is called " + text.name + " too");
-    names += (names.empty() ? "" : ", ") + text.name + " (tokens " + text.fingerprint + ")";
-  }
+  const auto texts =
+      EBB_TRY(read_text_files(*place.backend, options.texts, options.context, "--context"));
   const Settings settings{{"command", "hits"},
                           {"model", model.id},
-                          {"--text", names},
+                          {"--text", list_text(texts)},
                           {"--policies", options.policies},
                           {"--capacities", list_text(options.capacities)},
                           {"--context", std::to_string(options.context)},

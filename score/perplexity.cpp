@@ -4,7 +4,6 @@
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "score/charts.h"
 #include "score/fetches.h"
@@ -25,7 +24,6 @@ constexpr uint64_t kTokensMax = 1 << 24;
 constexpr uint64_t kDivergenceMax = 2048;
 
 Result<void> check(const PerplexityOptions& options) {
-  if (options.texts.empty()) return invalid("--text is missing: at least one file is needed");
   EBB_TRY_VOID(check_range("--context", options.context, 1, kTokensMax));
   EBB_TRY_VOID(check_range("--decode", options.decode, 2, kTokensMax));
   EBB_TRY_VOID(check_range("--window", options.window, 0, kTokensMax));
@@ -50,13 +48,11 @@ Look look_of(const Backend& backend, const PerplexityOptions& options) {
 }
 
 /// Prefix and tokens [begin, begin + context + size + 1): the last is scored and not fed.
-Task window_task(const PerplexityOptions& options, const ModelFacts& model, const Tokens& text,
+Task window_task(const PerplexityOptions& options, const ModelFacts& model, const TextFile& text,
                  uint64_t begin, const std::string& ebb) {
   Task task;
-  task.prompt = model.prefix;
-  const auto from = text.begin() + static_cast<std::ptrdiff_t>(options.skip + begin);
-  const uint64_t count = options.context - model.prefix.size() + window_size(options, begin) + 1;
-  task.prompt.insert(task.prompt.end(), from, from + static_cast<std::ptrdiff_t>(count));
+  task.prompt = prompt_of(model, text, options.skip + begin,
+                          options.context + window_size(options, begin) + 1);
   task.decode_from = options.context;
   task.ebb = ebb;
   return task;
@@ -76,7 +72,7 @@ Cell make_cell(const Workplace& place, const PerplexityOptions& options, const M
   const bool recomputes = is_recompute(policy);
   const std::string ebb =
       recomputes ? R"({"policy":"dense"})" : ebb_object(policy, options.context);
-  Task task = window_task(options, model, text.tokens, begin, ebb);
+  Task task = window_task(options, model, text, begin, ebb);
   const Look look = look_of(*place.backend, options);
   task.divergence = look.divergence && !recomputes;
   task.trace = look.trace && !recomputes;
@@ -106,12 +102,9 @@ Cell make_cell(const Workplace& place, const PerplexityOptions& options, const M
 
 Settings settings_of(const PerplexityOptions& options, const ModelFacts& model,
                      const std::vector<TextFile>& texts) {
-  std::string names;
-  for (const TextFile& text : texts)
-    names += (names.empty() ? "" : ", ") + text.name + " (tokens " + text.fingerprint + ")";
   return {{"command", "perplexity"},
           {"model", model.id},
-          {"--text", names},
+          {"--text", list_text(texts)},
           {"--policies", options.policies},
           {"--context", std::to_string(options.context)},
           {"--decode", std::to_string(options.decode)},
@@ -130,20 +123,9 @@ Result<std::vector<TextFile>> read_texts(Backend& backend, const PerplexityOptio
   if (options.context <= model.prefix.size())
     return invalid("--context is " + std::to_string(options.context) + ", allowed: from " +
                    std::to_string(model.prefix.size() + 1));
-  std::vector<TextFile> texts;
-  std::set<std::string> names;
-  for (const std::string& path : options.texts) {
-    TextFile text = EBB_TRY(read_text_file(backend, path));
-    const uint64_t needed = options.skip + options.context + options.decode + 1;
-    if (text.tokens.size() < needed)
-      return invalid("--text " + path + " has " + std::to_string(text.tokens.size()) +
-                     " tokens; --skip + --context + --decode + 1 = " + std::to_string(needed) +
-                     " are needed");
-    if (!names.insert(text.name).second)
-      return invalid("--text " + path + ": another file is called " + text.name + " too");
-    texts.push_back(std::move(text));
-  }
-  return texts;
+  return read_text_files(backend, options.texts,
+                         options.skip + options.context + options.decode + 1,
+                         "--skip + --context + --decode + 1");
 }
 
 // Reports.

@@ -21,7 +21,6 @@ constexpr uint64_t kDecodeMax = 1 << 16;
 Result<void> check(const RecallOptions& options, const Backend& backend, const ModelFacts& model) {
   if (!backend.sees_inside())
     return unsupported("recall needs --model PATH: a service does not show its attention");
-  if (options.texts.empty()) return invalid("--text is missing: at least one file is needed");
   EBB_TRY_VOID(check_range("--decode", options.decode, 2, kDecodeMax));
   const uint64_t room =
       model.max_model_len > options.decode + 1 ? model.max_model_len - options.decode - 1 : 0;
@@ -39,10 +38,7 @@ std::map<uint32_t, std::vector<double>> by_layer(const Answer& answer) {
 Cell make_cell(const Workplace& place, const RecallOptions& options, const ModelFacts& model,
                const TextFile& text, const PolicyText& policy) {
   Task task;
-  task.prompt = model.prefix;
-  const uint64_t count = options.context - model.prefix.size() + options.decode + 1;
-  task.prompt.insert(task.prompt.end(), text.tokens.begin(),
-                     text.tokens.begin() + static_cast<std::ptrdiff_t>(count));
+  task.prompt = prompt_of(model, text, 0, options.context + options.decode + 1);
   task.decode_from = options.context;
   task.ebb = ebb_object(policy, options.context);
   task.recall = true;
@@ -64,22 +60,6 @@ Cell make_cell(const Workplace& place, const RecallOptions& options, const Model
         .dump();
   };
   return cell;
-}
-
-Result<std::vector<TextFile>> read_texts(Backend& backend, const RecallOptions& options) {
-  std::vector<TextFile> texts;
-  std::set<std::string> seen;
-  const uint64_t needed = options.context + options.decode + 1;
-  for (const std::string& path : options.texts) {
-    texts.push_back(EBB_TRY(read_text_file(backend, path)));
-    if (texts.back().tokens.size() < needed)
-      return invalid("--text " + path + " has " + std::to_string(texts.back().tokens.size()) +
-                     " tokens; --context + --decode + 1 = " + std::to_string(needed) +
-                     " are needed");
-    if (!seen.insert(texts.back().name).second)
-      return invalid("--text " + path + ": another file is called " + texts.back().name + " too");
-  }
-  return texts;
 }
 
 // Reports.
@@ -146,13 +126,12 @@ Result<cli::Exit> run_recall(const Workplace& place, const RecallOptions& option
   const auto policies = EBB_TRY(parse_policies(options.policies));
   const ModelFacts model = EBB_TRY(place.backend->model());
   EBB_TRY_VOID(check(options, *place.backend, model));
-  const auto texts = EBB_TRY(read_texts(*place.backend, options));
-  std::string names;
-  for (const TextFile& text : texts)
-    names += (names.empty() ? "" : ", ") + text.name + " (tokens " + text.fingerprint + ")";
+  const auto texts =
+      EBB_TRY(read_text_files(*place.backend, options.texts, options.context + options.decode + 1,
+                              "--context + --decode + 1"));
   const Settings settings{{"command", "recall"},
                           {"model", model.id},
-                          {"--text", names},
+                          {"--text", list_text(texts)},
                           {"--policies", options.policies},
                           {"--context", std::to_string(options.context)},
                           {"--decode", std::to_string(options.decode)}};

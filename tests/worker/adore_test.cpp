@@ -413,7 +413,8 @@ TEST_F(AdoreTest, SlidingWindowsCutWhatARowSees) {
     for (Position p : expected.rebuilt) model.remake(p, ids[p], cut(up_to(expected.reads, p), p));
     const Position newest = expected.reads.back();
     const Vector wanted = model.step(ids[newest], cut(expected.reads, newest));
-    EXPECT_LT(distance(steps[i].logprobs, wanted), kRounding) << i;
+    // Rows are rebuilt from rebuilt ones: their roundings to bf16 add up.
+    EXPECT_LT(distance(steps[i].logprobs, wanted), 2 * kRounding) << i;
   }
 }
 
