@@ -11,7 +11,8 @@ namespace {
 
 constexpr double kLeft = 70, kTop = 40, kPlotWidth = 460, kPlotHeight = 300;
 constexpr const char* kColours[] = {"#1b6ca8", "#d1495b", "#2e933c", "#8d5a97",
-                                    "#e09f3e", "#3a3a3a", "#00a6a6", "#8f2d56"};
+                                    "#e09f3e", "#3a3a3a", "#00a6a6", "#8f2d56",
+                                    "#6a994e", "#5e60ce", "#bc6c25", "#b5838d"};
 constexpr const char* kGrid = "#dddddd";
 
 std::string colour_of(size_t line) { return kColours[line % std::size(kColours)]; }
@@ -84,6 +85,20 @@ class LinePlot {
   double x_at(double x) const { return kLeft + kPlotWidth * x_.place(along(x)); }
   double y_at(double y) const { return kTop + kPlotHeight * (1 - y_.place(y)); }
 
+  /// Pixels that line `number` is moved aside, so that error bars at one x stand side by side.
+  double aside(size_t number) const {
+    std::vector<double> places;
+    for (const ChartLine& one : chart_.lines)
+      for (const ChartPoint& point : one.points) places.push_back(x_at(point.x));
+    if (places.empty()) return 0;
+    std::sort(places.begin(), places.end());
+    double room = 2 * (places.front() - kLeft);
+    for (size_t i = 1; i < places.size(); ++i)
+      if (places[i] - places[i - 1] > 1) room = std::min(room, places[i] - places[i - 1]);
+    const auto lines = static_cast<double>(chart_.lines.size());
+    return (static_cast<double>(number) - (lines - 1) / 2) * std::min(40.0, 0.6 * room / lines);
+  }
+
   void axes() {
     const double bottom = kTop + kPlotHeight;
     const double step = round_step(y_.high - y_.low);
@@ -112,9 +127,10 @@ class LinePlot {
   void line(size_t number) {
     const ChartLine& line = chart_.lines[number];
     const std::string colour = colour_of(number);
+    const double moved = aside(number);
     std::vector<SvgPoint> path;
     for (const ChartPoint& point : line.points) {
-      const double x = x_at(point.x);
+      const double x = x_at(point.x) + moved;
       path.push_back({x, y_at(point.y)});
       if (point.high > point.low) {
         svg_.line({x, y_at(point.low)}, {x, y_at(point.high)}, colour);

@@ -24,7 +24,8 @@ struct LineChart {
   std::vector<ChartLine> lines;
   std::optional<double> baseline;  ///< a horizontal line, such as dense
 };
-/// x is drawn by powers of two where all are positive. No point at all: axes and the title.
+/// x is drawn by powers of two where all are positive; lines are moved aside a little, so that
+/// error bars do not cover each other. No point at all: axes and the title.
 std::string draw(const LineChart& chart);
 
 struct HeatPanel {

@@ -3,6 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdio>
+#include <set>
+#include <sstream>
+
 #include "score/svg.h"
 
 namespace ebb::score {
@@ -67,6 +71,26 @@ TEST(LineChart, ShowsEveryPointWithItsErrorBar) {
   EXPECT_EQ(circles, 4u + 2u) << "points, and one for each name";
   for (const char* mark : {">128<", ">256<", ">512<", ">tidal<", ">a&lt;b<"})
     EXPECT_THAT(drawn, HasSubstr(mark));
+}
+
+TEST(LineChart, ErrorBarsAtOnePlaceStandSideBySideWithinThePlot) {
+  LineChart chart{"t", "x", "y", {}, {}};
+  for (int i = 0; i < 9; ++i)
+    chart.lines.push_back({"p" + std::to_string(i), {{128, 5, 3, 7}, {256, 5, 3, 7}}});
+  std::istringstream drawn(draw(chart));
+  std::set<double> places;  // of circles with radius 4: points
+  for (std::string line; std::getline(drawn, line);) {
+    double x = 0, y = 0, radius = 0;
+    const size_t at = line.find("<circle");
+    if (at == std::string::npos) continue;
+    ASSERT_EQ(
+        std::sscanf(line.c_str() + at, "<circle cx=\"%lf\" cy=\"%lf\" r=\"%lf\"", &x, &y, &radius),
+        3);
+    if (radius != 4) continue;
+    EXPECT_TRUE(x >= 70 && x <= 530) << x;
+    places.insert(x);
+  }
+  EXPECT_EQ(places.size(), 18u);
 }
 
 TEST(LineChart, ItsFigureStaysWithinThePicture) {
