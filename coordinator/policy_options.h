@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "models/digest_size.h"
 #include "transport/control/messages.h"
 
 namespace ebb::coordinator {
@@ -14,8 +15,8 @@ namespace ebb::coordinator {
 constexpr uint32_t kPolicyTokensMax = 1u << 24;  ///< budget, sinks, window; tokens of a stream
 constexpr uint32_t kPolicyStepsMax = 1u << 16;   ///< correct_every, stride, check_every
 constexpr uint32_t kPolicyPoolMax = 63;
-constexpr uint32_t kBoostMax = 1000;     ///< hysteresis
-constexpr uint32_t kLeftOutTokens = 64;  ///< what one pseudo-token stands for
+constexpr uint32_t kBoostMax = 1000;                        ///< hysteresis
+constexpr uint32_t kLeftOutTokens = models::kSumRunTokens;  ///< what one pseudo-token stands for
 constexpr uint32_t kPolicyRebuildMax = 64;
 constexpr uint32_t kUnionBudgetMax = 1u << 16;
 
