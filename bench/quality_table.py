@@ -50,10 +50,15 @@ def results(folder, measure):
     return found
 
 
-def hit_rate(result):
-    """Of K rows that a layer reads, those that a buffer has: K less the rows fetched."""
+def fetches(result):
+    """Rows that a layer fetches in a step, and of the K rows that it reads the share that the buffer has. Sets of
+    single heads read more than K rows together: no share is known of them."""
     fetched = result.get("fetched_per_layer_and_step")
-    return None if fetched is None else 1 - fetched[BUFFER] / result["rows"]
+    if fetched is None:
+        return "-", "-"
+    of_heads = result["policy"].startswith("recycled") or "faithful" in result["policy"]
+    rows = fetched[BUFFER]
+    return f"{rows:.{0 if rows >= 10 else 1}f}", "-" if of_heads else f"{1 - rows / result['rows']:.2f}"
 
 
 def signed(value, digits):
@@ -65,14 +70,14 @@ def row(policy, found):
     name, _, settings = policy.partition(":")
     kept = [s for s in settings.split(",") if s and not s.startswith("budget=")]
     budget = next((s[7:] for s in settings.split(",") if s.startswith("budget=")), "-")
-    hits = hit_rate(perplexity) if perplexity else None
+    fetched, hits = fetches(perplexity) if perplexity else ("-", "-")
     return [f"`{name}{':' if kept else ''}{','.join(kept)}`", budget,
             signed(100 * (perplexity["ratio"] - 1), 1) if perplexity else "-",
             f"{perplexity['divergence_millinats']:.0f}" if perplexity else "-",
             f"{needle['right']} of {needle['prompts']}" if needle else "-",
-            signed(-ruler["loss_mean"], 2) if ruler else "-",
-            signed(-longgen["loss_mean"], 2) if longgen else "-",
-            "-" if hits is None else f"{hits:.2f}",
+            f"{-ruler['loss_mean']:.2f}" if ruler else "-",
+            f"{-longgen['loss_mean']:.2f}" if longgen else "-",
+            fetched, hits,
             f"{100 * perplexity['cost']['kv_read_share']:.0f}" if perplexity else "-",
             f"{perplexity['cost']['decode_tokens_per_second']:.0f}" if perplexity else "-"]
 
@@ -89,7 +94,7 @@ def main():
             run(measure, options)
     found = {measure: results(options.out, measure) for measure in MEASURES}
     header = ["policy", "budget", "perplexity against dense, %", "KL, mnat", "needle", "RULER-style",
-              "long generation", "hit rate", "KV read %", "tokens/s"]
+              "long generation", f"rows fetched, buffer {BUFFER}", "hit rate", "KV read %", "tokens/s"]
     print("| " + " | ".join(header) + " |\n" + "|---" * len(header) + "|")
     order = options.policies.split(";")
     families = list(dict.fromkeys(p.replace("budget=", "\0").partition("\0")[0] for p in order))

@@ -41,8 +41,8 @@ endif()
 option(EBB_FIRST_BUILD "compile the sources of a target in a few batches, and fully optimise only what computes" OFF)
 set(EBB_BATCH_LINES 4000 CACHE STRING "lines of sources in a batch of EBB_FIRST_BUILD, about")
 set(EBB_COMPUTES_LITTLE
-  ebb_config ebb_http ebb_control ebb_control_wire ebb_coordinator_http ebb_coordinator_engine ebb_cli ebb_ctl_lib
-  ebb_score_lib)
+  ebb_config ebb_models ebb_http ebb_control ebb_control_wire ebb_collective ebb_kvclient ebb_kvstore_lib
+  ebb_coordinator_http ebb_coordinator_engine ebb_cli ebb_ctl_lib ebb_score_lib)
 if(EBB_FIRST_BUILD)
   find_package(Python3 REQUIRED COMPONENTS Interpreter)
   string(REPLACE "-g1" "" CMAKE_CXX_FLAGS_RELWITHDEBINFO "${CMAKE_CXX_FLAGS_RELWITHDEBINFO}")

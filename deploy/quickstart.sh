@@ -59,7 +59,7 @@ if [ -z "$model" ]; then
   fetch=$!
 fi
 first=()
-[ -e build/CMakeCache.txt ] || first=(-DEBB_FIRST_BUILD=ON)
+[ -e build/CMakeCache.txt ] || first=(-DEBB_FIRST_BUILD=ON -DEBB_KERNELS=native)
 cmake --preset dev "${first[@]}" > "$work/configure.log" 2>&1 || { tail -n 20 "$work/configure.log" >&2; exit 1; }
 cmake --build build --target ebb-coordinator ebb-worker ebb-kvstore ebbctl >&2
 if [ -z "$model" ]; then

@@ -152,7 +152,8 @@ class LinePlot {
   bool log_x_ = false;
 };
 
-constexpr double kField = 52, kFieldHeight = 26, kRowLabel = 150, kPanelGap = 56;
+constexpr double kField = 52, kFieldHeight = 26, kRowLabelMin = 150, kPanelGap = 56;
+constexpr double kCharacter = 6.5;  // of a row label, at most
 
 /// Red over yellow to green.
 std::string heat_colour(const std::optional<double>& value) {
@@ -169,17 +170,26 @@ std::string heat_colour(const std::optional<double>& value) {
   return text;
 }
 
+/// Where the fields begin: all row labels have room to their left.
+double fields_at(const HeatMap& map) {
+  size_t longest = 0;
+  for (const HeatPanel& panel : map.panels)
+    for (const std::string& row : panel.rows) longest = std::max(longest, row.size());
+  return std::max(kRowLabelMin, kCharacter * static_cast<double>(longest) + 16);
+}
+
 void draw_panel(Svg& svg, const HeatPanel& panel, const HeatMap& map, double top) {
+  const double left = fields_at(map);
   svg.text({20, top}, panel.title, SvgAnchor::kStart, 13);
   svg.text({20, top + 18}, map.row_label + " / " + map.column_label, SvgAnchor::kStart, 10, "#666");
   for (size_t c = 0; c < panel.columns.size(); ++c)
-    svg.text({kRowLabel + kField * (static_cast<double>(c) + 0.5), top + 18}, panel.columns[c],
+    svg.text({left + kField * (static_cast<double>(c) + 0.5), top + 18}, panel.columns[c],
              SvgAnchor::kMiddle, 11);
   for (size_t r = 0; r < panel.rows.size() && r < panel.values.size(); ++r) {
     const double y = top + 24 + kFieldHeight * static_cast<double>(r);
-    svg.text({kRowLabel - 6, y + 17}, panel.rows[r], SvgAnchor::kEnd, 11);
+    svg.text({left - 6, y + 17}, panel.rows[r], SvgAnchor::kEnd, 11);
     for (size_t c = 0; c < panel.columns.size() && c < panel.values[r].size(); ++c) {
-      const double x = kRowLabel + kField * static_cast<double>(c);
+      const double x = left + kField * static_cast<double>(c);
       const auto& value = panel.values[r][c];
       svg.rectangle({x, y}, {kField - 2, kFieldHeight - 2}, heat_colour(value));
       svg.text({x + kField / 2 - 1, y + 17}, value ? shown(std::round(*value * 100) / 100) : "-",
@@ -199,7 +209,7 @@ std::string draw(const HeatMap& map) {
     columns = std::max(columns, panel.columns.size());
     height += kPanelGap + kFieldHeight * static_cast<double>(panel.rows.size());
   }
-  Svg svg(std::max(420.0, kRowLabel + kField * static_cast<double>(columns) + 20), height);
+  Svg svg(std::max(420.0, fields_at(map) + kField * static_cast<double>(columns) + 20), height);
   svg.text({20, 24}, map.title, SvgAnchor::kStart, 15);
   double top = 56;
   for (const HeatPanel& panel : map.panels) {

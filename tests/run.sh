@@ -45,7 +45,7 @@ deploy/fetch_model.sh
 configure() { # configure PRESET FOLDER
   local first=()
   [[ -e $2/CMakeCache.txt ]] || first=(-DEBB_FIRST_BUILD=ON)
-  cmake --preset "$1" "${first[@]}" --log-level=WARNING
+  cmake --preset "$1" "${first[@]}" -DEBB_KERNELS=all --log-level=WARNING
 }
 
 say "configure ($preset)"
