@@ -68,7 +68,8 @@ def time_of_a_token(cluster, count, read):
     skip = min(read + thousand, len(times) // 2)  # the first tokens read less than a full window
     first = times[skip + thousand - 1] - times[skip]
     last = times[-1] - times[-thousand]
-    print(f"{len(times)} tokens decoded: {1000 * first / thousand:.2f} ms a token at {skip}, "
+    # A character of several tokens comes as one piece.
+    print(f"{count} tokens decoded in {len(times)} pieces of text: {1000 * first / thousand:.2f} ms a piece at {skip}, "
           f"{1000 * last / thousand:.2f} ms at the end, ratio {last / first:.3f}")
 
 
