@@ -42,14 +42,14 @@ say 'model'
 deploy/fetch_model.sh
 
 # What was never built is built in batches: CONTRIBUTING.md.
-configure() { # configure PRESET FOLDER
+configure() { # configure PRESET FOLDER [OPTION...]
   local first=()
   [[ -e $2/CMakeCache.txt ]] || first=(-DEBB_FIRST_BUILD=ON)
-  cmake --preset "$1" "${first[@]}" -DEBB_KERNELS=all --log-level=WARNING
+  cmake --preset "$1" "${first[@]}" "${@:3}" --log-level=WARNING
 }
 
 say "configure ($preset)"
-configure "$preset" "$build"
+configure "$preset" "$build" -DEBB_KERNELS=all
 
 say 'build'
 cmake --build "$build"
