@@ -274,7 +274,7 @@ class BeastFront final : public HttpFront {
   void stop() override {
     if (!api_) return;
     api_->stop_accepting();
-    admin_->stop_accepting();
+    if (admin_) admin_->stop_accepting();  // null: its address was in use when the front began
     context_->pool.stop();  // first: it may hold answers that only need to be written down
     api_->flush(Deadline::after(kFlush));
     api_.reset();

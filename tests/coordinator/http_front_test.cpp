@@ -145,6 +145,13 @@ TEST_F(FrontTest, NamesThePortThatIsInUse) {
   ASSERT_FALSE(second);
   EXPECT_THAT(second.error().message,
               HasSubstr("coordinator.http_address: address already in use: 127.0.0.1:"));
+  // The first server has started when the second one cannot.
+  config_.config.coordinator.http_address.port = 0;
+  config_.config.coordinator.metrics_address.port = front_->metrics_port();
+  second = HttpFront::start(config_, engine_, tokenizer_, nullptr, shape_, metrics_);
+  ASSERT_FALSE(second);
+  EXPECT_THAT(second.error().message,
+              HasSubstr("coordinator.metrics_address: address already in use: 127.0.0.1:"));
 }
 
 TEST_F(FrontTest, StatusHasStableKeys) {

@@ -135,12 +135,13 @@ def test_a_port_in_use():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        message = start_and_fail("ebb-coordinator", "-c", cluster().config, "--set",
-                                 f"coordinator.http_address=127.0.0.1:{port}", "--set",
-                                 "coordinator.control_address=127.0.0.1:0", "--set",
-                                 "coordinator.metrics_address=127.0.0.1:0", "--set",
-                                 "run_dir=" + os.path.join(cluster().folder, "other"))
-        assert "in use" in message and str(port) in message, message
+        for used in ("http", "control", "metrics"):
+            settings = []
+            for address in ("http", "control", "metrics"):
+                settings += ["--set", f"coordinator.{address}_address=127.0.0.1:{port if address == used else 0}"]
+            message = start_and_fail("ebb-coordinator", "-c", cluster().config, *settings, "--set",
+                                     "run_dir=" + os.path.join(cluster().folder, "other"))
+            assert "in use" in message and str(port) in message, (used, message)
 
 
 def test_an_address_for_everybody_is_refused_without_a_word_of_consent():
