@@ -11,6 +11,7 @@ failed. Needs only Python's standard library.
 import argparse
 import os
 import pathlib
+import random
 import shutil
 import socket
 import subprocess
@@ -47,27 +48,17 @@ stores:
 """
 
 
-def free_ports(count):
-    """Ports that nobody listens on now. All are held until all are found, so they differ."""
-    held = [socket.socket() for _ in range(count)]
-    for s in held:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in held]
-    for s in held:
-        s.close()
-    return ports
-
-
 def free_port_run(count):
-    """The first of `count` neighbouring free ports."""
+    """The first of `count` neighbouring ports that nobody listens on: below those that the system gives away itself, to
+    connections and to servers that ask for any port, so that none is taken before it is used."""
     for _ in range(100):
-        base = free_ports(1)[0]
+        base = random.randrange(12000, 32000)
         held = []
         try:
             for port in range(base, base + count):
                 held.append(socket.create_server(("127.0.0.1", port)))
             return base
-        except (OSError, OverflowError):
+        except OSError:
             continue
         finally:
             for s in held:
@@ -84,10 +75,10 @@ class Cluster:
         self.restart = restart
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ebb-e2e-"))
         names = ["http", "control", "metrics", "store_data", "store_control", "store_metrics"]
-        self.ports = dict(zip(names, free_ports(len(names))))
+        first = free_port_run(len(names) + ranks)
+        self.ports = {name: first + i for i, name in enumerate(names)}
         self.config = self.folder / "cluster.yaml"
-        self.config.write_text(CONFIG.format(root=ROOT, ranks=ranks, workers=free_port_run(ranks),
-                                             **self.ports))
+        self.config.write_text(CONFIG.format(root=ROOT, ranks=ranks, workers=first + len(names), **self.ports))
         self.run_dir = self.folder / "run"
         self.url = f"http://127.0.0.1:{self.ports['http']}"
         self.admin = f"http://127.0.0.1:{self.ports['metrics']}"
