@@ -61,10 +61,6 @@ def fetches(result):
     return f"{rows:.{0 if rows >= 10 else 1}f}", "-" if of_heads else f"{1 - rows / result['rows']:.2f}"
 
 
-def signed(value, digits):
-    return "-" if value is None else f"{value:+.{digits}f}"
-
-
 def row(policy, found):
     perplexity, needle, ruler, longgen = (found[m].get(policy) for m in MEASURES)
     name, _, settings = policy.partition(":")
@@ -72,7 +68,7 @@ def row(policy, found):
     budget = next((s[7:] for s in settings.split(",") if s.startswith("budget=")), "-")
     fetched, hits = fetches(perplexity) if perplexity else ("-", "-")
     return [f"`{name}{':' if kept else ''}{','.join(kept)}`", budget,
-            signed(100 * (perplexity["ratio"] - 1), 1) if perplexity else "-",
+            f"{100 * (perplexity['ratio'] - 1):+.1f}" if perplexity else "-",
             f"{perplexity['divergence_millinats']:.0f}" if perplexity else "-",
             f"{needle['right']} of {needle['prompts']}" if needle else "-",
             f"{-ruler['loss_mean']:.2f}" if ruler else "-",
@@ -96,12 +92,10 @@ def main():
     header = ["policy", "budget", "perplexity against dense, %", "KL, mnat", "needle", "RULER-style",
               "long generation", f"rows fetched, buffer {BUFFER}", "hit rate", "KV read %", "tokens/s"]
     print("| " + " | ".join(header) + " |\n" + "|---" * len(header) + "|")
-    order = options.policies.split(";")
-    families = list(dict.fromkeys(p.replace("budget=", "\0").partition("\0")[0] for p in order))
-    for family in families:
-        for policy in order:
-            if policy.replace("budget=", "\0").partition("\0")[0] == family:
-                print("| " + " | ".join(row(policy, found)) + " |")
+    rows = [row(policy, found) for policy in options.policies.split(";")]
+    first = {cells[0]: i for i, cells in reversed(list(enumerate(rows)))}  # budgets of a policy stand together
+    for cells in sorted(rows, key=lambda cells: first[cells[0]]):
+        print("| " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":
