@@ -300,7 +300,7 @@ TEST_P(Attend, BitsDependOnTheOrderOfEntriesNotOnTheirSlots) {
   }
 }
 
-EBB_ON_EVERY_ISA(Attend);
+EBB_ON_EVERY_SUBJECT(Attend);
 
 }  // namespace
 }  // namespace ebb::kernels
