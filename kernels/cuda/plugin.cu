@@ -44,7 +44,7 @@ Result<Backend> make_backend(const CudaOptions& options) {
   auto gemm = Gemm::make(*context, options.gemm_bf16 ? GemmInputs::kBf16 : GemmInputs::kTf32);
   backend.device = std::make_unique<CudaDevice>(context, info);
   backend.ops = std::make_unique<CudaOps>(context, *backend.device, std::move(gemm));
-  return backend;
+  return Result<Backend>(std::move(backend));
 }
 
 }  // namespace
