@@ -59,15 +59,15 @@ void Fiber::begin(const std::function<void()>* body) {
   fake_stack_ = nullptr;
   auto* top = reinterpret_cast<void**>(static_cast<std::byte*>(stack_) + kStackBytes);
   // What the first switch pops, lowest address first: r15, r14, r13, r12, rbx, rbp, where to
-  // return. Behind it one word, so that the stack is aligned as a function's first instruction
-  // wants it.
-  void** frame = top - 8;
+  // return. Behind it two words, so that the stack is aligned to 16 bytes before the start's call,
+  // as compiled code counts on where it stores vectors.
+  void** frame = top - 9;
   frame[0] = frame[1] = nullptr;
   frame[2] = reinterpret_cast<void*>(&Fiber::entry);
   frame[3] = this;
   frame[4] = frame[5] = nullptr;
   frame[6] = reinterpret_cast<void*>(&ebb_fiber_start);
-  frame[7] = nullptr;
+  frame[7] = frame[8] = nullptr;
   here_ = frame;
 }
 
