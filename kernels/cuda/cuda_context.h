@@ -57,11 +57,14 @@ class CudaContext {
     return upload(std::span<const T>(values));
   }
   const void* upload_bytes(const void* values, size_t bytes);
+  /// Host values to a place in device memory, in order; the values may change when this returns.
+  /// Small ones do not wait for the stream.
+  void copy_in(void* device, const void* values, size_t bytes);
 
   /// Device memory that the calling operation alone uses, until the next one of the same `use`:
   /// operations run in order, so no two need it at once. Grows, and waits for the stream when it
   /// does. Null after an error.
-  enum Use { kPartials, kScores, kWeights, kSmall, kUses };
+  enum Use { kPartials, kScores, kWeights, kSmall, kInputs, kWorkspace, kFrames, kSelection, kUses };
   void* scratch(Use use, size_t bytes);
   template <class T>
   T* scratch_of(Use use, size_t count) {
@@ -73,15 +76,30 @@ class CudaContext {
   /// Waits for the stream; keeps its error.
   void wait(const char* what);
 
+  /// From here to end_capture() what operations enqueue is recorded, not run. False: not possible
+  /// now. What cannot be recorded (waiting, growing scratch, values of the host) does nothing in
+  /// between, spoils the recording, and is no error.
+  bool begin_capture();
+  /// The recording; null where it was spoilt. The caller owns it.
+  cudaGraph_t end_capture();
+  /// Changes whenever device memory that a recording may name has been given back.
+  uint64_t generation() const { return generation_; }
+  void memory_given_back() { ++generation_; }
+
   RowMap row_map(const KvShape& shape, const KvRows& kv) {
-    return {kv.d_arena, upload(kv.blocks), shape.block_tokens, shape.row_bytes(),
-            shape.vector_bytes(), shape.element};
+    return {kv.d_arena,        upload(kv.blocks),    shape.block_tokens,
+            shape.row_bytes(), shape.vector_bytes(), shape.element};
   }
 
  private:
   explicit CudaContext(int device) : device_(device) {}
   Result<void> start();
   bool resize_stage(size_t bytes);
+  std::byte* stage(const void* values, size_t bytes);
+  bool spoils_capture() {
+    spoilt_ = spoilt_ || capturing_;
+    return capturing_;
+  }
 
   struct Room {
     void* data = nullptr;
@@ -98,6 +116,10 @@ class CudaContext {
   std::byte* d_stage_ = nullptr;
   size_t stage_bytes_ = 0;
   size_t stage_used_ = 0;
+  std::vector<std::pair<std::byte*, std::byte*>> retired_;  ///< rings that were too small
+  bool capturing_ = false;
+  bool spoilt_ = false;
+  uint64_t generation_ = 0;
   Room scratch_[kUses];
   Room pinned_;
 };

@@ -35,12 +35,7 @@ Result<Buffer> CudaDevice::allocate(size_t bytes, MemoryKind kind) {
 }
 
 void CudaDevice::copy_to_device(void* device, const void* host, size_t bytes) {
-  if (bytes == 0 || context_->failed()) return;
-  // The host's memory may be pageable and may change when this returns.
-  context_->check(
-      cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, context_->stream()),
-      "copying to the device");
-  context_->wait("copying to the device");
+  context_->copy_in(device, host, bytes);
 }
 
 void CudaDevice::copy_to_host(void* host, const void* device, size_t bytes) {
