@@ -1,0 +1,30 @@
+// Prefix sums over the threads of a block: the base of everything that compacts.
+#pragma once
+
+#include "kernels/cuda/primitives.cuh"
+
+namespace ebb::kernels::cuda {
+
+struct Scanned {
+  uint32_t before = 0;  ///< sum over the threads before this one
+  uint32_t total = 0;   ///< sum over all threads of the block
+};
+
+/// Over all threads of a block of whole warps, at most 1024, in the order of their numbers. `room`
+/// [32] is shared memory that nobody else uses until the next barrier.
+__device__ __forceinline__ Scanned block_scan(uint32_t x, uint32_t* room) {
+  uint32_t sum = x;  // up to this lane, itself included
+  for (unsigned step = 1; step < kWarp; step *= 2) {
+    const uint32_t other = __shfl_up_sync(kAllLanes, sum, step);
+    if (lane_id() >= step) sum += other;
+  }
+  __syncthreads();  // an earlier use of the room is over
+  if (lane_id() == kWarp - 1) room[warp_id()] = sum;
+  __syncthreads();
+  const unsigned warps = blockDim.x / kWarp;
+  const uint32_t of_warp = lane_id() < warps ? room[lane_id()] : 0;
+  const uint32_t before = warp_sum(lane_id() < warp_id() ? of_warp : 0u);
+  return {before + sum - x, warp_sum(of_warp)};
+}
+
+}  // namespace ebb::kernels::cuda
