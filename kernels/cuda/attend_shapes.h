@@ -1,0 +1,63 @@
+// How attention is cut up: pure functions of the call and the device, tested without one.
+//
+// Decode: a block attends to one chunk of the entries of one row, for some query heads of one KV
+// head. Chunks are part of the numerics: they depend on how many entries a row sees, on the model
+// and on the device, never on what else is in the call, so a sequence's bits do not depend on its
+// company.
+#pragma once
+
+#include <cstdint>
+
+namespace ebb::kernels::cuda {
+
+/// Entries that a warp takes at a time: one a lane.
+constexpr uint32_t kGroupEntries = 32;
+constexpr uint32_t kDecodeWarps = 4;
+/// Elements of a K or V vector that one lane holds: 16 bytes of bf16.
+constexpr uint32_t kSliceElements = 8;
+
+/// Where row `row` of block `block` begins in the arena, in bytes.
+constexpr uint64_t row_offset(uint32_t block, uint32_t row, uint32_t block_tokens,
+                              uint32_t row_bytes) {
+  return (uint64_t{block} * block_tokens + row) * row_bytes;
+}
+
+/// Entries [begin, end) that row `row` of `rows` consecutive ones sees, the last of them standing
+/// at slot count - 1 (AttendArgs).
+struct RowEntries {
+  uint32_t begin = 0;
+  uint32_t end = 0;
+  uint32_t count() const { return end - begin; }
+};
+RowEntries row_entries(uint32_t count, uint32_t rows, uint32_t row, uint32_t window);
+
+struct Chunks {
+  uint32_t entries = 0;  ///< of each but the last
+  uint32_t count = 1;    ///< at least 1, with nothing in it where a row sees nothing
+};
+
+/// Chunks of one row of decode attention over `entries`.
+Chunks decode_chunks(uint32_t entries, uint32_t heads_kv, uint32_t multiprocessors);
+
+/// What a decode kernel is made for.
+struct DecodeKind {
+  uint32_t lanes = 8;  ///< that share a vector: 8, 16 or 32
+  uint32_t heads = 1;  ///< query heads of a block: 1, 2, 4 or 8
+  bool whole = true;   ///< heads are made of whole slices: 16-byte loads
+  bool operator==(const DecodeKind&) const = default;
+};
+
+/// `heads_together`: query heads that share K, V and list.
+DecodeKind decode_kind(uint32_t head_size, uint32_t heads_together);
+
+/// Bytes of shared memory of a decode block.
+uint64_t decode_shared_bytes(const DecodeKind& kind, uint32_t head_size);
+
+/// Bytes of partial states (of one launch) that scratch memory is asked for at most, as long as one
+/// row alone needs less.
+constexpr uint64_t kStateBytesMax = uint64_t{256} << 20;
+
+/// One row's partial states, in bytes: head_size + 2 floats for each head and chunk.
+uint64_t state_bytes(uint32_t heads_q, uint32_t chunks, uint32_t head_size);
+
+}  // namespace ebb::kernels::cuda
