@@ -12,6 +12,7 @@
 
 #include "kernels/cuda/dequantise.cuh"
 #include "kernels/cuda/matmul_shapes.h"
+#include "kernels/cuda/with_format.h"
 
 namespace ebb::kernels::cuda {
 namespace {

@@ -11,6 +11,7 @@
 #include "kernels/cuda/matmul_few.h"
 #include "kernels/cuda/matmul_shapes.h"
 #include "kernels/cuda/matmul_tensor.h"
+#include "kernels/cuda/with_format.h"
 #include "kernels/weight_check.h"
 
 namespace ebb::kernels::cuda {
