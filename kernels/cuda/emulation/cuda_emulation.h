@@ -82,7 +82,9 @@ void run(dim3 grid, unsigned threads, size_t shared_bytes, void* stream,
          std::function<void()> thread);
 
 /// The next `calls` calls of the runtime function of this name pass; the one after fails with
-/// `error`. A device that is lost fails every call from then on (as after an Xid). For tests.
+/// `error`. A device that is lost fails every call from then on (as after an Xid); "lost" counts
+/// launches. For tests; for those that start processes, EBB_EMULATION_FAIL="cudaMalloc:3:2,lost:500:719"
+/// and EBB_EMULATION_MACHINE="driver=12020,devices=1,memory=1000000" (environment.h).
 void fail_call(const std::string& function, unsigned calls, int error);
 void lose_device(int error);
 /// Everything works again; allocations stay.
