@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "worker/group_collective.h"
 
 namespace ebb::worker {
 
@@ -108,8 +109,8 @@ Result<control::FormReply> Engine::form(const control::FormGroup& group,
   wanted.listen_host = options_.listen_host;
   wanted.call_deadline = options_.collective_deadline;
   wanted.form_by = Deadline::after(options_.collective_deadline);
-  std::shared_ptr<collective::Collective> made =
-      EBB_TRY(collective::make_collective(wanted, std::move(rendezvous)));
+  std::shared_ptr<collective::Collective> made = EBB_TRY(
+      make_group_collective(wanted, std::move(rendezvous), options_.plugin, *backend_.device));
   {
     std::lock_guard lock(abort_mutex_);
     collective_ = made;

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/metrics.h"
+#include "kernels/cuda/plugin.h"
 #include "models/model_files.h"
 #include "transport/collective/collective.h"
 #include "transport/data/messenger.h"
@@ -23,7 +24,8 @@ struct EngineOptions {
   uint32_t ranks = 1;
   uint32_t rows_max = 512;  ///< of one bulk unit and of one decode step
   std::string listen_host = "127.0.0.1";
-  std::shared_ptr<const TokenScorer> scorer;  ///< null: policies that score tokens are refused
+  const kernels::CudaPlugin* plugin = nullptr;  ///< whose backend it is; null: the CPU's
+  std::shared_ptr<const TokenScorer> scorer;    ///< null: policies that score tokens are refused
   Millis restore_deadline{3000};
   Millis exchange_deadline{3000};
   Millis collective_deadline{15000};

@@ -116,7 +116,7 @@ Result<void> serve(const ebb::ClusterConfig& config, const Flags& flags) {
   ebb::Metrics metrics;
   const auto files = EBB_TRY(ebb::models::ModelFiles::open(ebb::effective_model_path(config)));
   const ebb::models::ModelShape shape = EBB_TRY(shape_to_serve(*files, config.model));
-  const auto setup = EBB_TRY(engine_options(config, shape, group, flags.rank));
+  auto setup = EBB_TRY(engine_options(config, shape, group, flags.rank));
 
   ebb::data::MessengerOptions data;
   data.name = "data";
@@ -133,6 +133,7 @@ Result<void> serve(const ebb::ClusterConfig& config, const Flags& flags) {
     auto chosen = worker::choose_backend(config.worker, group.tensor_parallel_size, flags.rank);
     if (chosen) {
       note = chosen->note;
+      setup.plugin = chosen->plugin;
       made = worker::Engine::make(setup, std::move(chosen->backend), *files, shape, messenger.get(),
                                   metrics);
     } else {
@@ -231,7 +232,8 @@ int main(int argc, char** argv) {
   app.add_option("--set", flags.set, "Override one config key: key=value (repeatable)");
   app.add_flag("--print-config", flags.print_config,
                "Print effective values with their origins, and exit");
-  app.add_flag("--devices", flags.devices, "Print what the CUDA backend finds here (JSON), and exit");
+  app.add_flag("--devices", flags.devices,
+               "Print what the CUDA backend finds here (JSON), and exit");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

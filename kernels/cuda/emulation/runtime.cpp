@@ -178,6 +178,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device) {
   if (device >= world().machine.devices) return remember(cudaErrorInvalidDevice);
   *p = {};
   std::snprintf(p->name, sizeof p->name, "emulated");
+  p->uuid.bytes[0] = static_cast<char>(device + 1);
   p->totalGlobalMem = world().machine.memory;
   p->sharedMemPerBlock = 48 << 10;
   p->sharedMemPerBlockOptin = 227 << 10;

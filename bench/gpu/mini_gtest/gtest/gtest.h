@@ -46,6 +46,9 @@ class Test {
   virtual void SetUp() {}
   virtual void TearDown() {}
   virtual void TestBody() = 0;
+  static void RecordProperty(const std::string& name, const std::string& value) {
+    std::printf("%s: %s\n", name.c_str(), value.c_str());
+  }
 };
 
 namespace internal {
