@@ -1,4 +1,4 @@
-// In place of nccl_library.cpp, where the build has no nccl.h.
+// In place of nccl_library.cu, where the build has no nccl.h.
 #include "kernels/cuda/nccl_calls.h"
 
 namespace ebb::kernels::cuda {

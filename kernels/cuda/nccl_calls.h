@@ -1,5 +1,5 @@
 // What our collective asks of NCCL, in words that need no header of NCCL's: so that its deadlines
-// are tested without a GPU, and that only nccl_library.cpp knows the library.
+// are tested without a GPU, and that only nccl_library.cu knows the library.
 #pragma once
 
 #include <cstdint>

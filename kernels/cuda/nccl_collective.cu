@@ -3,6 +3,7 @@
 
 #include <condition_variable>
 #include <cstring>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -66,10 +67,9 @@ class NcclCollective final : public collective::Collective {
   void abort(const std::string& why) override;
 
  private:
-  template <class Start>
-  Result<void> call(const char* name, Start&& start);
-  template <class Ask>
-  Result<void> poll(const char* name, TimePoint by, Ask&& ask);
+  using Ask = std::function<NcclAnswer()>;
+  Result<void> call(const char* name, const Ask& start);
+  Result<void> poll(const char* name, TimePoint by, const Ask& ask);
   Result<void> await_work(const char* name, TimePoint by);
   Result<void> die(Error why);
   Result<std::byte*> room(uint64_t bytes);
@@ -114,8 +114,7 @@ void NcclCollective::pause(TimePoint began) {
 }
 
 /// Asks until the answer is not "in progress", the deadline has passed, or somebody aborts.
-template <class Ask>
-Result<void> NcclCollective::poll(const char* name, TimePoint by, Ask&& ask) {
+Result<void> NcclCollective::poll(const char* name, TimePoint by, const Ask& ask) {
   const TimePoint began = Clock::now();
   for (;;) {
     {
@@ -152,8 +151,7 @@ Result<void> NcclCollective::await_work(const char* name, TimePoint by) {
   });
 }
 
-template <class Start>
-Result<void> NcclCollective::call(const char* name, Start&& start) {
+Result<void> NcclCollective::call(const char* name, const Ask& start) {
   {
     const std::lock_guard lock(mutex_);
     if (dead_ && ended_) return *dead_;
@@ -176,7 +174,8 @@ Result<void> NcclCollective::form(const Rendezvous& rendezvous) {
     if (made.state != NcclAnswer::kDone) return die(unavailable("NCCL: no id: " + made.why));
     EBB_TRY_VOID(rendezvous.put(key, id_text(id)));
   } else {
-    id = EBB_TRY(id_of(EBB_TRY(rendezvous.get(key, options_.form_by))));
+    const std::string text = EBB_TRY(rendezvous.get(key, options_.form_by));
+    id = EBB_TRY(id_of(text));
   }
   context_->check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "making an event");
   if (context_->failed()) return context_->error();

@@ -96,7 +96,7 @@ constexpr Coverage kTable[] = {
     {"kernels/cuda/plugin.cu", "tests/worker/backend_choice_test.cpp"},
     {"kernels/cuda/probe.cu", "tests/e2e/cuda_test.py"},
     // Without the library there is nothing to ask: what it would be asked is.
-    {"kernels/cuda/nccl_library.cpp", "tests/kernels/nccl_collective_test.cpp"},
+    {"kernels/cuda/nccl_library.cu", "tests/kernels/nccl_collective_test.cpp"},
     {"kernels/cuda/nccl_absent.cpp", "tests/worker/cuda_test.cpp"},
     {"kernels/cuda/emulation/environment.cpp", "tests/kernels/emulation_environment_test.cpp"},
     {"kernels/cuda/emulation/blocks.cpp", "tests/kernels/elementwise_test.cpp"},

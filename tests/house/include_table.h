@@ -80,7 +80,7 @@ inline const std::vector<VendorRule>& vendor_rules() {
       {"cuda_fp16.h", {"kernels/cuda/runtime.h"}},
       {"cuda_bf16.h", {"kernels/cuda/runtime.h"}},
       {"cublasLt.h", {"kernels/cuda/cublas_lt.cu"}},
-      {"nccl.h", {"kernels/cuda/nccl_library.cpp"}},
+      {"nccl.h", {"kernels/cuda/nccl_library.cu"}},
       {"rocksdb/", {"kvstore/ssd_tier", "kvstore/rocks"}},
       {"oneapi/dnnl/", {"kernels/cpu/"}},
       {"omp.h", {"kernels/cpu/"}},

@@ -59,12 +59,12 @@ class LoadedNccl final : public NcclCalls {
   NcclAnswer make_id(NcclId& id) override {
     ncclUniqueId made;
     const NcclAnswer answer = answer_of(library_.get_unique_id(&made));
-    if (answer.state == NcclAnswer::kDone) std::memcpy(&id, &made, sizeof id);
+    if (answer.state == NcclAnswer::kDone) std::memcpy(id.bytes, &made, sizeof id.bytes);
     return answer;
   }
   NcclAnswer begin(const NcclId& id, uint32_t size, uint32_t rank) override {
     ncclUniqueId given;
-    std::memcpy(&given, &id, sizeof given);
+    std::memcpy(&given, id.bytes, sizeof given);
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
     return answer_of(library_.init(&communicator_, static_cast<int>(size), given,
