@@ -23,7 +23,7 @@ using ::testing::HasSubstr;
 
 constexpr uint32_t kVocabulary = 288;
 constexpr uint32_t kPrompt = 96;
-constexpr uint32_t kSteps = 4;
+constexpr uint32_t kSteps = 3;
 constexpr double kMargin = 0.05;  ///< of log-probability: below it, rounding may choose
 constexpr double kRounding = 2e-2;
 constexpr int kLaunchFailure = 719;
@@ -34,12 +34,12 @@ class CudaWorkerTest : public ::testing::Test {
  protected:
   CudaWorkerTest() {
     ebb::testing::TinyLlamaOptions options;
-    options.layers = 4;
+    options.layers = 3;
     options.width = 64;
     options.heads_q = 4;
     options.heads_kv = 2;
-    options.head_size = 32;
-    options.ffn_width = 96;
+    options.head_size = 16;
+    options.ffn_width = 64;
     options.vocabulary = kVocabulary;
     model_ = dir_.path("tiny.gguf");
     ebb::testing::write_tiny_llama(model_, options);
@@ -53,7 +53,7 @@ class CudaWorkerTest : public ::testing::Test {
     s.device_kv_bytes = 4 << 20;
     s.profile.name = "tiny";
     s.profile.model_name = "tiny llama";
-    s.profile.layers = 4;
+    s.profile.layers = 3;
     s.profile.anchors = {0, 1};
     s.profile.budget_min = 32;
     s.profile.sinks = 4;
@@ -169,7 +169,7 @@ TEST_F(CudaWorkerTest, ReleasedRowsComeBackFromTheStore) {
 }
 
 TEST_F(CudaWorkerTest, ADeviceThatIsLostEndsTheUnitAndSaysSo) {
-  for (const unsigned launches : {0u, 3u, 17u, 40u}) {
+  for (const unsigned launches : {0u, 17u}) {
     ebb::emulation::heal();
     RankGroup group(setup(1, true));
     group.open(open_unit(1, policy(control::PolicyKind::kTidal, 32)));
