@@ -10,7 +10,9 @@
 namespace ebb::kernels::cuda {
 namespace {
 
-constexpr size_t kStageBytes = size_t{4} << 20;
+/// Half a decode step of restored rows fits in.
+constexpr size_t kStageBytes = size_t{16} << 20;
+static_assert(kStageBytes >= 8 * CudaContext::kRoomBytes, "rooms do not make the ring grow");
 constexpr size_t kAlign = 256;
 
 size_t rounded(size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
@@ -120,7 +122,7 @@ bool CudaContext::resize_stage(size_t bytes) {
 
 /// The values in the pinned half of the ring; null after an error, and in a recording, which would
 /// find other values there when it is played.
-std::byte* CudaContext::stage(const void* values, size_t bytes) {
+std::byte* CudaContext::stage_room(size_t bytes) {
   if (failed() || spoils_capture()) return nullptr;
   const size_t need = rounded(std::max<size_t>(bytes, 1));
   // What one operation uploads must not overwrite itself: a ring of at least eight of the largest.
@@ -132,7 +134,12 @@ std::byte* CudaContext::stage(const void* values, size_t bytes) {
   }
   std::byte* at = stage_ + stage_used_;
   stage_used_ += need;
-  if (bytes > 0) std::memcpy(at, values, bytes);
+  return at;
+}
+
+std::byte* CudaContext::stage(const void* values, size_t bytes) {
+  std::byte* at = stage_room(bytes);
+  if (at != nullptr && bytes > 0) std::memcpy(at, values, bytes);
   return at;
 }
 

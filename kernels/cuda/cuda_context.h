@@ -57,6 +57,10 @@ class CudaContext {
     return upload(std::span<const T>(values));
   }
   const void* upload_bytes(const void* values, size_t bytes);
+  /// The same memory for what the caller writes itself, at most kRoomBytes: pinned, read by the
+  /// kernels that are enqueued next. Null after an error.
+  std::byte* upload_room(size_t bytes) { return stage_room(bytes); }
+  static constexpr size_t kRoomBytes = size_t{1} << 20;
   /// Host values to a place in device memory, in order; the values may change when this returns.
   /// Small ones do not wait for the stream.
   void copy_in(void* device, const void* values, size_t bytes);
@@ -64,7 +68,17 @@ class CudaContext {
   /// Device memory that the calling operation alone uses, until the next one of the same `use`:
   /// operations run in order, so no two need it at once. Grows, and waits for the stream when it
   /// does. Null after an error.
-  enum Use { kPartials, kScores, kWeights, kSmall, kInputs, kWorkspace, kFrames, kSelection, kUses };
+  enum Use {
+    kPartials,
+    kScores,
+    kWeights,
+    kSmall,
+    kInputs,
+    kWorkspace,
+    kFrames,
+    kSelection,
+    kUses
+  };
   void* scratch(Use use, size_t bytes);
   template <class T>
   T* scratch_of(Use use, size_t count) {
@@ -95,6 +109,7 @@ class CudaContext {
   explicit CudaContext(int device) : device_(device) {}
   Result<void> start();
   bool resize_stage(size_t bytes);
+  std::byte* stage_room(size_t bytes);
   std::byte* stage(const void* values, size_t bytes);
   bool spoils_capture() {
     spoilt_ = spoilt_ || capturing_;

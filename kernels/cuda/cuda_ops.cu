@@ -11,10 +11,14 @@
 namespace ebb::kernels::cuda {
 
 CudaOps::CudaOps(std::shared_ptr<CudaContext> context, Device& device, std::unique_ptr<Gemm> gemm)
-    : context_(std::move(context)), device_(device), gemm_(std::move(gemm)) {}
+    : context_(std::move(context)), device_(device), gemm_(std::move(gemm)), replay_(*context_) {}
 
 /// One stream does both; how many rows there are chooses the kernels.
 void CudaOps::set_phase(Phase) {}
+
+void CudaOps::replayable(uint64_t key, const std::function<void()>& body) {
+  replay_.run(key, body);
+}
 
 Result<std::unique_ptr<Weight>> CudaOps::load_weight(const WeightSource& source) {
   return CudaWeight::make(*context_, device_, source);

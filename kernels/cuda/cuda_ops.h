@@ -7,6 +7,7 @@
 #include "kernels/cuda/cuda_context.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/gemm.h"
+#include "kernels/cuda/replay.h"
 
 namespace ebb::kernels::cuda {
 
@@ -16,6 +17,7 @@ class CudaOps final : public Ops {
   CudaOps(std::shared_ptr<CudaContext> context, Device& device, std::unique_ptr<Gemm> gemm);
 
   void set_phase(Phase phase) override;
+  void replayable(uint64_t key, const std::function<void()>& body) override;
   Result<std::unique_ptr<Weight>> load_weight(const WeightSource& source) override;
   Result<void> prepare_rope(const RopeArgs& args) override;
   void embed(const Weight& table, std::span<const TokenId> ids, float* d_out) override;
@@ -62,6 +64,7 @@ class CudaOps final : public Ops {
   Device& device_;
   std::unique_ptr<Gemm> gemm_;
   Rope rope_;
+  Replay replay_;  ///< goes before what its recordings name
 };
 
 }  // namespace ebb::kernels::cuda

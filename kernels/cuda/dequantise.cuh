@@ -1,6 +1,8 @@
 // What the stored blocks of kernels/weight_format.h stand for, eight neighbouring elements at a
-// time: the unit in which every kernel here reads weights. Products and differences are formed and
-// rounded one by one, in the reference's order, so that a value is the same f32 everywhere.
+// time: the unit in which every kernel here reads weights. Codes come with the scale and the
+// minimum of their run: where values themselves are wanted (embeddings, panels) each is formed and
+// rounded in the reference's order, so that it is the same f32; products of few rows take both out
+// of the sum.
 //
 // Rows of a weight on the device begin at multiples of kRowAlign and are filled up with zeros to
 // it: a unit may be loaded whole, with loads as wide as a format's blocks are aligned.
@@ -15,9 +17,14 @@ constexpr uint32_t kUnit = 8;
 /// Bytes; a unit of f32, the widest.
 constexpr uint32_t kRowAlign = 32;
 
+/// Eight numbers at[i], which stand for the values scale * at[i] + minimum.
 struct Unit {
   float at[kUnit];
+  float scale = 1;
+  float minimum = 0;
 };
+/// Which of the two a format has. Of a plain one at[i] is the value.
+enum class Meaning : uint8_t { kPlain, kScaled, kAffine };
 
 /// Eight bytes at an address that is a multiple of `Align`.
 template <unsigned Align>
@@ -58,6 +65,7 @@ struct Dequantiser;
 
 template <>
 struct Dequantiser<WeightFormat::kF32> {
+  static constexpr Meaning kMeaning = Meaning::kPlain;
   static __device__ __forceinline__ Unit unit(const std::byte* block, unsigned) {
     const auto* from = reinterpret_cast<const float4*>(block);
     const float4 a = from[0], b = from[1];
@@ -67,6 +75,7 @@ struct Dequantiser<WeightFormat::kF32> {
 
 template <>
 struct Dequantiser<WeightFormat::kF16> {
+  static constexpr Meaning kMeaning = Meaning::kPlain;
   static __device__ __forceinline__ Unit unit(const std::byte* block, unsigned) {
     const uint4 bits = *reinterpret_cast<const uint4*>(block);
     const unsigned pairs[4] = {bits.x, bits.y, bits.z, bits.w};
@@ -82,6 +91,7 @@ struct Dequantiser<WeightFormat::kF16> {
 
 template <>
 struct Dequantiser<WeightFormat::kBF16> {
+  static constexpr Meaning kMeaning = Meaning::kPlain;
   static __device__ __forceinline__ Unit unit(const std::byte* block, unsigned) {
     const uint4 bits = *reinterpret_cast<const uint4*>(block);
     const unsigned pairs[4] = {bits.x, bits.y, bits.z, bits.w};
@@ -97,15 +107,16 @@ struct Dequantiser<WeightFormat::kBF16> {
 
 template <>
 struct Dequantiser<WeightFormat::kQ8_0> {
+  static constexpr Meaning kMeaning = Meaning::kScaled;
   static __device__ __forceinline__ Unit unit(const std::byte* block, unsigned u) {
-    const float d = load_half(block);
     uint2 codes = load_eight<2>(block + 2 + u * kUnit);
     codes.x ^= 0x80808080u;
     codes.y ^= 0x80808080u;
     Unit w;
+    w.scale = load_half(block);
 #pragma unroll
     for (unsigned i = 0; i < kUnit; ++i) {
-      w.at[i] = __fmul_rn(d, code_value(byte_of(codes, i), 128));
+      w.at[i] = code_value(byte_of(codes, i), 128);
     }
     return w;
   }
@@ -120,16 +131,16 @@ __device__ __forceinline__ uint2 nibbles_of_32(const std::byte* nibbles, unsigne
   return codes;
 }
 
-/// d * (q - Offset), with d at the start of a block and the nibbles behind it.
 template <>
 struct Dequantiser<WeightFormat::kQ4_0> {
+  static constexpr Meaning kMeaning = Meaning::kScaled;
   static __device__ __forceinline__ Unit unit(const std::byte* block, unsigned u) {
-    const float d = load_half(block);
     const uint2 codes = nibbles_of_32<2>(block + 2, u);
     Unit w;
+    w.scale = load_half(block);
 #pragma unroll
     for (unsigned i = 0; i < kUnit; ++i) {
-      w.at[i] = __fmul_rn(d, code_value(byte_of(codes, i), 8));
+      w.at[i] = code_value(byte_of(codes, i), 8);
     }
     return w;
   }
@@ -137,13 +148,15 @@ struct Dequantiser<WeightFormat::kQ4_0> {
 
 template <>
 struct Dequantiser<WeightFormat::kQ4_1> {
+  static constexpr Meaning kMeaning = Meaning::kAffine;
   static __device__ __forceinline__ Unit unit(const std::byte* block, unsigned u) {
-    const float d = load_half(block), m = load_half(block + 2);
     const uint2 codes = nibbles_of_32<4>(block + 4, u);
     Unit w;
+    w.scale = load_half(block);
+    w.minimum = load_half(block + 2);
 #pragma unroll
     for (unsigned i = 0; i < kUnit; ++i) {
-      w.at[i] = __fadd_rn(__fmul_rn(d, code_value(byte_of(codes, i), 0)), m);
+      w.at[i] = code_value(byte_of(codes, i), 0);
     }
     return w;
   }
@@ -151,14 +164,15 @@ struct Dequantiser<WeightFormat::kQ4_1> {
 
 template <>
 struct Dequantiser<WeightFormat::kQ5_0> {
+  static constexpr Meaning kMeaning = Meaning::kScaled;
   static __device__ __forceinline__ Unit unit(const std::byte* block, unsigned u) {
-    const float d = load_half(block);
     const uint2 codes = nibbles_of_32<2>(block + 6, u);
     const unsigned fifth = load_byte(block + 2 + u);
     Unit w;
+    w.scale = load_half(block);
 #pragma unroll
     for (unsigned i = 0; i < kUnit; ++i) {
-      w.at[i] = __fmul_rn(d, code_value(byte_of(codes, i) | (fifth >> i & 1u) << 4, 16));
+      w.at[i] = code_value(byte_of(codes, i) | (fifth >> i & 1u) << 4, 16);
     }
     return w;
   }
@@ -166,15 +180,16 @@ struct Dequantiser<WeightFormat::kQ5_0> {
 
 template <>
 struct Dequantiser<WeightFormat::kQ5_1> {
+  static constexpr Meaning kMeaning = Meaning::kAffine;
   static __device__ __forceinline__ Unit unit(const std::byte* block, unsigned u) {
-    const float d = load_half(block), m = load_half(block + 2);
     const uint2 codes = nibbles_of_32<8>(block + 8, u);
     const unsigned fifth = load_byte(block + 4 + u);
     Unit w;
+    w.scale = load_half(block);
+    w.minimum = load_half(block + 2);
 #pragma unroll
     for (unsigned i = 0; i < kUnit; ++i) {
-      w.at[i] =
-          __fadd_rn(__fmul_rn(d, code_value(byte_of(codes, i) | (fifth >> i & 1u) << 4, 0)), m);
+      w.at[i] = code_value(byte_of(codes, i) | (fifth >> i & 1u) << 4, 0);
     }
     return w;
   }
@@ -197,12 +212,13 @@ __device__ __forceinline__ float iq4_value(unsigned q) {
 
 template <>
 struct Dequantiser<WeightFormat::kIQ4_NL> {
+  static constexpr Meaning kMeaning = Meaning::kScaled;
   static __device__ __forceinline__ Unit unit(const std::byte* block, unsigned u) {
-    const float d = load_half(block);
     const uint2 codes = nibbles_of_32<2>(block + 2, u);
     Unit w;
+    w.scale = load_half(block);
 #pragma unroll
-    for (unsigned i = 0; i < kUnit; ++i) w.at[i] = __fmul_rn(d, iq4_value(byte_of(codes, i)));
+    for (unsigned i = 0; i < kUnit; ++i) w.at[i] = iq4_value(byte_of(codes, i));
     return w;
   }
 };
@@ -228,15 +244,16 @@ __device__ __forceinline__ uint2 bits_of_256(const std::byte* bits, unsigned u) 
 
 template <>
 struct Dequantiser<WeightFormat::kQ2_K> {
+  static constexpr Meaning kMeaning = Meaning::kAffine;
   static __device__ __forceinline__ Unit unit(const std::byte* block, unsigned u) {
     const unsigned run = load_byte(block + u / 2);
-    const float scale = __fmul_rn(load_half(block + 80), code_value(run & 15u, 0));
-    const float minimum = __fmul_rn(load_half(block + 82), code_value(run >> 4, 0));
     const uint2 codes = pairs_of_256<4>(block + 16, u);
     Unit w;
+    w.scale = __fmul_rn(load_half(block + 80), code_value(run & 15u, 0));
+    w.minimum = -__fmul_rn(load_half(block + 82), code_value(run >> 4, 0));
 #pragma unroll
     for (unsigned i = 0; i < kUnit; ++i) {
-      w.at[i] = __fadd_rn(__fmul_rn(scale, code_value(byte_of(codes, i), 0)), -minimum);
+      w.at[i] = code_value(byte_of(codes, i), 0);
     }
     return w;
   }
@@ -244,18 +261,19 @@ struct Dequantiser<WeightFormat::kQ2_K> {
 
 template <>
 struct Dequantiser<WeightFormat::kQ3_K> {
+  static constexpr Meaning kMeaning = Meaning::kScaled;
   static __device__ __forceinline__ Unit unit(const std::byte* block, unsigned u) {
     const unsigned run = u / 2;
     const std::byte* scales = block + 96;
     const unsigned low = load_byte(scales + run % 8) >> (run < 8 ? 0 : 4) & 15u;
     const unsigned high = load_byte(scales + 8 + run % 4) >> (run / 4 * 2) & 3u;
-    const float scale = __fmul_rn(load_half(block + 108), code_value(low | high << 4, 32));
     const uint2 codes = pairs_of_256<2>(block + 32, u);
     const uint2 third = bits_of_256<2>(block, u);
     Unit w;
+    w.scale = __fmul_rn(load_half(block + 108), code_value(low | high << 4, 32));
 #pragma unroll
     for (unsigned i = 0; i < kUnit; ++i) {
-      w.at[i] = __fmul_rn(scale, code_value(byte_of(codes, i) | byte_of(third, i) << 2, 4));
+      w.at[i] = code_value(byte_of(codes, i) | byte_of(third, i) << 2, 4);
     }
     return w;
   }
@@ -286,13 +304,16 @@ __device__ __forceinline__ uint2 nibbles_of_256(const std::byte* nibbles, unsign
 
 template <>
 struct Dequantiser<WeightFormat::kQ4_K> {
+  static constexpr Meaning kMeaning = Meaning::kAffine;
   static __device__ __forceinline__ Unit unit(const std::byte* block, unsigned u) {
     const float2 run = scale_and_minimum(block, u / 4);
     const uint2 codes = nibbles_of_256(block + 16, u);
     Unit w;
+    w.scale = run.x;
+    w.minimum = -run.y;
 #pragma unroll
     for (unsigned i = 0; i < kUnit; ++i) {
-      w.at[i] = __fadd_rn(__fmul_rn(run.x, code_value(byte_of(codes, i), 0)), -run.y);
+      w.at[i] = code_value(byte_of(codes, i), 0);
     }
     return w;
   }
@@ -300,15 +321,18 @@ struct Dequantiser<WeightFormat::kQ4_K> {
 
 template <>
 struct Dequantiser<WeightFormat::kQ5_K> {
+  static constexpr Meaning kMeaning = Meaning::kAffine;
   static __device__ __forceinline__ Unit unit(const std::byte* block, unsigned u) {
     const float2 run = scale_and_minimum(block, u / 4);
     const uint2 codes = nibbles_of_256(block + 48, u);
     const uint2 fifth = bits_of_256<8>(block + 16, u);
     Unit w;
+    w.scale = run.x;
+    w.minimum = -run.y;
 #pragma unroll
     for (unsigned i = 0; i < kUnit; ++i) {
       const unsigned q = byte_of(codes, i) | byte_of(fifth, i) << 4;
-      w.at[i] = __fadd_rn(__fmul_rn(run.x, code_value(q, 0)), -run.y);
+      w.at[i] = code_value(q, 0);
     }
     return w;
   }
@@ -316,19 +340,20 @@ struct Dequantiser<WeightFormat::kQ5_K> {
 
 template <>
 struct Dequantiser<WeightFormat::kQ6_K> {
+  static constexpr Meaning kMeaning = Meaning::kScaled;
   static __device__ __forceinline__ Unit unit(const std::byte* block, unsigned u) {
     const unsigned s = load_byte(block + 192 + u / 2) ^ 0x80u;
-    const float scale = __fmul_rn(load_half(block + 208), code_value(s, 128));
     uint2 codes = load_eight<2>(block + u / 16 * 64 + u % 8 * kUnit);
     const unsigned shift = u % 16 < 8 ? 0 : 4;
     codes.x = codes.x >> shift & 0x0f0f0f0fu;
     codes.y = codes.y >> shift & 0x0f0f0f0fu;
     const uint2 upper = pairs_of_256<2>(block + 128, u);
     Unit w;
+    w.scale = __fmul_rn(load_half(block + 208), code_value(s, 128));
 #pragma unroll
     for (unsigned i = 0; i < kUnit; ++i) {
       const unsigned q = byte_of(codes, i) | byte_of(upper, i) << 4;
-      w.at[i] = __fmul_rn(scale, code_value(q, 32));
+      w.at[i] = code_value(q, 32);
     }
     return w;
   }
@@ -347,6 +372,18 @@ template <WeightFormat F>
 __device__ __forceinline__ Unit unit_of_row(const std::byte* row, uint32_t u) {
   return Dequantiser<F>::unit(row + uint64_t{u / kBlockUnits<F>} * kBlockBytes<F>,
                               u % kBlockUnits<F>);
+}
+
+/// Value i of a unit, formed as the reference forms it.
+template <WeightFormat F>
+__device__ __forceinline__ float value_of_unit(const Unit& w, unsigned i) {
+  if constexpr (Dequantiser<F>::kMeaning == Meaning::kPlain) {
+    return w.at[i];
+  } else if constexpr (Dequantiser<F>::kMeaning == Meaning::kScaled) {
+    return __fmul_rn(w.scale, w.at[i]);
+  } else {
+    return __fadd_rn(__fmul_rn(w.scale, w.at[i]), w.minimum);
+  }
 }
 
 template <WeightFormat F>

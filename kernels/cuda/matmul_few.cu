@@ -35,6 +35,29 @@ __device__ __forceinline__ Unit load_x(const float* from, uint32_t left, bool wi
   return x;
 }
 
+__device__ __forceinline__ float dot(float sum, const Unit& x, const Unit& w) {
+#pragma unroll
+  for (uint32_t i = 0; i < kUnit; ++i) sum = fmaf(x.at[i], w.at[i], sum);
+  return sum;
+}
+
+/// sum + x . w over one unit. `total`: the sum of the eight x, where the format has a minimum.
+template <WeightFormat F>
+__device__ __forceinline__ float add_unit(float sum, const Unit& x, float total, const Unit& w) {
+  if constexpr (Dequantiser<F>::kMeaning == Meaning::kPlain) {
+    return dot(sum, x, w);
+  } else if constexpr (Dequantiser<F>::kMeaning == Meaning::kScaled) {
+    return fmaf(w.scale, dot(0, x, w), sum);
+  } else {
+    return fmaf(w.scale, dot(0, x, w), fmaf(w.minimum, total, sum));
+  }
+}
+
+__device__ __forceinline__ float total_of(const Unit& x) {
+  return __fadd_rn(__fadd_rn(__fadd_rn(x.at[0], x.at[1]), __fadd_rn(x.at[2], x.at[3])),
+                   __fadd_rn(__fadd_rn(x.at[4], x.at[5]), __fadd_rn(x.at[6], x.at[7])));
+}
+
 /// The sums of this lane: R outputs from `first` on, `Rows` rows.
 template <WeightFormat F, uint32_t Rows, uint32_t R>
 __device__ __forceinline__ void sum_units(const FewArgs& a, uint64_t first, uint32_t part,
@@ -52,11 +75,9 @@ __device__ __forceinline__ void sum_units(const FewArgs& a, uint64_t first, uint
       // Rows that are not there are computed like the last one, and not written.
       const float* from = a.p.d_x + uint64_t{min(m, a.p.rows - 1)} * a.p.columns + u * kUnit;
       const Unit x = load_x(from, a.p.columns - u * kUnit, a.wide);
+      const float total = Dequantiser<F>::kMeaning == Meaning::kAffine ? total_of(x) : 0.0f;
 #pragma unroll
-      for (uint32_t r = 0; r < R; ++r) {
-#pragma unroll
-        for (uint32_t i = 0; i < kUnit; ++i) sum[r][m] = fmaf(x.at[i], w[r].at[i], sum[r][m]);
-      }
+      for (uint32_t r = 0; r < R; ++r) sum[r][m] = add_unit<F>(sum[r][m], x, total, w[r]);
     }
   }
 }

@@ -29,6 +29,14 @@ uint32_t few_blocks(uint64_t outputs, uint32_t outputs_per_warp, uint32_t warps_
   return static_cast<uint32_t>(std::clamp<uint64_t>(blocks, 1, 0x7fffffff));
 }
 
+Route product_route(uint32_t rows, bool direct, bool tensor) {
+  constexpr uint32_t kPasses = 4, kTensorRowsMax = 64;
+  if (rows <= kFewRows) return Route::kFew;
+  if (direct) return Route::kGemm;
+  if (tensor && rows <= kTensorRowsMax) return Route::kTensor;
+  return rows <= kPasses * kFewRows ? Route::kFew : Route::kGemm;
+}
+
 uint64_t panel_outputs(uint64_t outputs, uint64_t columns, uint32_t element_bytes) {
   constexpr uint64_t kPanelBytes = uint64_t{32} << 20, kWhole = 128;
   const uint64_t row_bytes = std::max<uint64_t>(columns, 1) * element_bytes;

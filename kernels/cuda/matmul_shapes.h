@@ -28,10 +28,11 @@ constexpr uint32_t few_outputs_per_warp(uint32_t rows) { return rows <= 2 ? 4 : 
 /// Blocks of the kernel for few rows. At most 2^31 - 1 even for the largest weight.
 uint32_t few_blocks(uint64_t outputs, uint32_t outputs_per_warp, uint32_t warps_per_output);
 
-/// Up to how many rows the kernel for few rows is used, eight at a time. `direct`: a Gemm takes the
-/// weight as it is. Where it must be dequantised first that costs about as much as reading a
-/// quantised weight a dozen times; four passes are well below it.
-constexpr uint32_t few_rows_max(bool direct) { return direct ? kFewRows : 4 * kFewRows; }
+enum class Route : uint8_t { kFew, kTensor, kGemm };
+/// Which kernels multiply `rows` rows. `direct`: a Gemm takes the weight as it is; where it must be
+/// dequantised first, that costs about as much as reading a quantised weight a dozen times, and
+/// four passes of the kernel for few rows are well below it. `tensor`: multiply_tensor takes it.
+Route product_route(uint32_t rows, bool direct, bool tensor);
 
 /// Outputs that are dequantised into scratch at once: at most 32 MiB of them, so that the product
 /// finds them in the L2 cache of the larger devices; at least one.

@@ -17,6 +17,10 @@ struct RowsShape {
 constexpr uint32_t kRowBlocksMax = 1024;
 RowsShape rows_shape(uint32_t rows, uint32_t length, uint32_t multiprocessors);
 
+/// Rows up to here are chosen from by one block each: 16 entries a thread and pass, which takes
+/// less time than the launches that many blocks would need.
+constexpr uint32_t kShortRow = 16384;
+
 /// Survivors that one block of the ranking orders.
 constexpr uint32_t kRankEach = 32;
 /// Blocks of the ranking of `k` survivors; its work is their square.

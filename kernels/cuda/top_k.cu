@@ -2,7 +2,8 @@
 // whose bits above are the k-th best's; the block that is last to count finds the bucket of the
 // k-th best. One pass counts what is better than it and what is equal, so that each block of the
 // next knows where its survivors go: they lie in the order of their positions, however many blocks
-// there are, and of equals the first are kept. Scores are read five times, 4 B each, from L2.
+// there are, and of equals the first are kept. Scores are read five times, 4 B each, from L2. Short
+// rows go the same way within one block each, which costs less than five launches.
 #include "kernels/cuda/top_k.h"
 
 #include <algorithm>
@@ -19,6 +20,7 @@ namespace {
 constexpr uint32_t kPasses = 3;
 constexpr uint32_t kBuckets = 2048;  // of the widest pass
 constexpr uint32_t kThreads = 256;
+constexpr uint32_t kShortThreads = 1024;
 /// Above this many the host orders them: the device's work is their square.
 constexpr uint32_t kRankMax = 4096;
 
@@ -65,20 +67,53 @@ __device__ __forceinline__ Run run_of(const TopKRow& row) {
   return {at(blockIdx.x), at(blockIdx.x + 1)};
 }
 
-/// Of the buckets from the highest down, the one in which the `remaining`th key lies.
-__device__ void find_bucket(RowState& state, uint32_t pass, uint32_t remaining, uint32_t* room) {
-  constexpr uint32_t kEach = kBuckets / kThreads;
-  // Other blocks' sums: read past this multiprocessor's own cache.
-  const volatile uint32_t* histogram = state.histogram[pass];
-  const uint32_t highest = kBuckets - 1 - threadIdx.x * kEach;
+/// Of the buckets from the highest down, the one in which the `remaining`th key lies: the thread
+/// that finds it adds its bits to `prefix`, and writes to `left` how many are wanted within.
+__device__ void find_bucket(const volatile uint32_t* histogram, uint32_t bits, uint32_t remaining,
+                            uint32_t* prefix, uint32_t* left, uint32_t* room) {
+  const uint32_t each = kBuckets / blockDim.x;
+  const uint32_t highest = kBuckets - 1 - threadIdx.x * each;
   uint32_t own = 0;
-  for (uint32_t i = 0; i < kEach; ++i) own += histogram[highest - i];
+  for (uint32_t i = 0; i < each; ++i) own += histogram[highest - i];
   uint32_t before = block_scan(own, room).before;
   if (before >= remaining || before + own < remaining) return;
   uint32_t bucket = highest;
   while (before + histogram[bucket] < remaining) before += histogram[bucket--];
-  state.prefix = state.prefix << pass_bits(pass) | bucket;
-  state.remaining = remaining - before;
+  *prefix = *prefix << bits | bucket;
+  *left = remaining - before;
+}
+
+/// Keys of a run whose upper bits are `prefix`, counted by the next `pass_bits`.
+__device__ void count_keys(const TopKRow& row, const Run& run, uint32_t pass, uint32_t prefix,
+                           uint32_t* histogram) {
+  for (uint32_t i = threadIdx.x; i < kBuckets; i += blockDim.x) histogram[i] = 0;
+  __syncthreads();
+  const uint32_t shift = pass_shift(pass), bits = pass_bits(pass);
+  for (uint32_t i = run.begin + threadIdx.x; i < run.end; i += blockDim.x) {
+    const uint32_t upper = key_of(row.d_scores[i]) >> shift;
+    if (pass > 0 && upper >> bits != prefix) continue;
+    atomicAdd(&histogram[upper & ((1u << bits) - 1)], 1u);
+  }
+  __syncthreads();
+}
+
+/// Survivors of a run to their places, in order of positions. Before the run there are `better`
+/// keys above the k-th best and `equal` ones like it, of which the first `kept` are taken.
+__device__ void collect_run(const TopKRow& row, const Run& run, uint32_t least, uint32_t kept,
+                            uint2 before, uint64_t* out, uint32_t* room) {
+  for (uint32_t first = run.begin; first < run.end; first += blockDim.x) {
+    const uint32_t i = first + threadIdx.x;
+    const uint32_t key = i < run.end ? key_of(row.d_scores[i]) : 0;
+    const bool is_better = i < run.end && key > least;
+    const bool is_equal = i < run.end && key == least;
+    const ScannedFlags in_tile = block_scan_flags(is_better, is_equal, room);
+    const uint32_t equal_before = before.y + in_tile.second_before;
+    if (is_better || (is_equal && equal_before < kept)) {
+      out[before.x + in_tile.first_before + min(equal_before, kept)] = uint64_t{key} << 32 | ~i;
+    }
+    before.x += in_tile.first_total;
+    before.y += in_tile.second_total;
+  }
 }
 
 /// Block (x, y): run x of row y.
@@ -89,18 +124,8 @@ __global__ void count_pass_kernel(SelectArgs a, uint32_t pass) {
   const TopKRow row = a.rows[blockIdx.y];
   RowState& state = a.states[blockIdx.y];
   if (wanted(row) == 0) return;
-  const uint32_t prefix = state.prefix;
   const uint32_t remaining = pass == 0 ? wanted(row) : state.remaining;
-  for (uint32_t i = threadIdx.x; i < kBuckets; i += kThreads) histogram[i] = 0;
-  __syncthreads();
-  const Run run = run_of(row);
-  const uint32_t shift = pass_shift(pass), bits = pass_bits(pass);
-  for (uint32_t i = run.begin + threadIdx.x; i < run.end; i += kThreads) {
-    const uint32_t upper = key_of(row.d_scores[i]) >> shift;
-    if (pass > 0 && upper >> bits != prefix) continue;
-    atomicAdd(&histogram[upper & ((1u << bits) - 1)], 1u);
-  }
-  __syncthreads();
+  count_keys(row, run_of(row), pass, state.prefix, histogram);
   for (uint32_t i = threadIdx.x; i < kBuckets; i += kThreads) {
     if (histogram[i] > 0) atomicAdd(&state.histogram[pass][i], histogram[i]);
   }
@@ -110,7 +135,8 @@ __global__ void count_pass_kernel(SelectArgs a, uint32_t pass) {
   __syncthreads();
   if (is_last == 0) return;
   __threadfence();
-  find_bucket(state, pass, remaining, room);
+  find_bucket(state.histogram[pass], pass_bits(pass), remaining, &state.prefix, &state.remaining,
+              room);
 }
 
 __global__ void count_survivors_kernel(SelectArgs a) {
@@ -138,7 +164,6 @@ __global__ void collect_kernel(SelectArgs a) {
   const TopKRow row = a.rows[blockIdx.y];
   if (wanted(row) == 0) return;
   const RowState& state = a.states[blockIdx.y];
-  const uint32_t least = state.prefix, kept = state.remaining;
   const uint2* counts = a.counts + uint64_t{blockIdx.y} * gridDim.x;
   uint32_t better = 0, equal = 0;
   for (uint32_t b = threadIdx.x; b < blockIdx.x; b += kThreads) {
@@ -147,23 +172,31 @@ __global__ void collect_kernel(SelectArgs a) {
   }
   better = block_sum(better, room);
   equal = block_sum(equal, room);
-  uint64_t* out = a.survivors + uint64_t{blockIdx.y} * a.survivors_max;
-  const Run run = run_of(row);
-  for (uint32_t first = run.begin; first < run.end; first += kThreads) {
-    const uint32_t i = first + threadIdx.x;
-    const uint32_t key = i < run.end ? key_of(row.d_scores[i]) : 0;
-    const bool is_better = i < run.end && key > least;
-    const bool is_equal = i < run.end && key == least;
-    // Both counts in one word: at most 1024 of each in a block.
-    const Scanned in_tile = block_scan((is_better ? 1u : 0u) | (is_equal ? 1u << 16 : 0u), room);
-    const uint32_t better_before = better + (in_tile.before & 0xffff);
-    const uint32_t equal_before = equal + (in_tile.before >> 16);
-    if (is_better || (is_equal && equal_before < kept)) {
-      out[better_before + min(equal_before, kept)] = uint64_t{key} << 32 | ~i;
-    }
-    better += in_tile.total & 0xffff;
-    equal += in_tile.total >> 16;
+  collect_run(row, run_of(row), state.prefix, state.remaining, make_uint2(better, equal),
+              a.survivors + uint64_t{blockIdx.y} * a.survivors_max, room);
+}
+
+/// All of it in one block, for rows that one can read quickly: block x has row x.
+__global__ void collect_short_kernel(SelectArgs a) {
+  __shared__ uint32_t histogram[kBuckets];
+  __shared__ uint32_t room[kWarp];
+  __shared__ uint32_t prefix, remaining;
+  const TopKRow row = a.rows[blockIdx.x];
+  if (wanted(row) == 0) return;
+  if (threadIdx.x == 0) {
+    prefix = 0;
+    remaining = wanted(row);
   }
+  const Run run = {row.begin, row.end};
+  __syncthreads();
+  for (uint32_t pass = 0; pass < kPasses; ++pass) {
+    const uint32_t before = remaining;
+    count_keys(row, run, pass, prefix, histogram);
+    find_bucket(histogram, pass_bits(pass), before, &prefix, &remaining, room);
+    __syncthreads();
+  }
+  collect_run(row, run, prefix, remaining, make_uint2(0, 0),
+              a.survivors + uint64_t{blockIdx.x} * a.survivors_max, room);
 }
 
 /// A survivor's place is the number of greater ones: no two are alike. Block x of a row places
@@ -196,24 +229,37 @@ __global__ void rank_kernel(SelectArgs a) {
   row.d_out[place] = {position, row.d_scores[position]};
 }
 
+/// Memory of one call; states null where there is none to be had.
+SelectArgs make_args(CudaContext& context, const TopKRows& rows, uint32_t blocks) {
+  SelectArgs args{};
+  args.rows = rows.d_rows;
+  args.survivors_max = std::min(rows.k_max, rows.length_max);
+  const uint64_t counts_bytes = uint64_t{rows.rows} * blocks * sizeof(uint2);
+  const uint64_t survivors_bytes = uint64_t{rows.rows} * args.survivors_max * sizeof(uint64_t);
+  auto* memory = static_cast<std::byte*>(
+      context.scratch(CudaContext::kSelection,
+                      counts_bytes + survivors_bytes + uint64_t{rows.rows} * sizeof(RowState)));
+  if (memory == nullptr) return args;
+  args.counts = reinterpret_cast<uint2*>(memory);
+  args.survivors = reinterpret_cast<uint64_t*>(memory + counts_bytes);
+  args.states = reinterpret_cast<RowState*>(memory + counts_bytes + survivors_bytes);
+  return args;
+}
+
 /// Up to the survivors in order of positions.
 SelectArgs collect(CudaContext& context, const TopKRows& rows) {
   const RowsShape shape = rows_shape(rows.rows, rows.length_max, context.multiprocessors());
   static_assert(kThreads == RowsShape().threads);
+  const SelectArgs args = make_args(context, rows, shape.blocks);
+  if (args.states == nullptr) return args;
+  if (rows.length_max <= kShortRow) {
+    launch(context.shape(rows.rows, kShortThreads), &collect_short_kernel, args);
+    context.check_launch("top_k");
+    return args;
+  }
   const dim3 grid(shape.blocks, rows.rows);
-  SelectArgs args{};
-  args.rows = rows.d_rows;
-  args.survivors_max = std::min(rows.k_max, rows.length_max);
-  const uint64_t states_bytes = uint64_t{rows.rows} * sizeof(RowState);
-  const uint64_t counts_bytes = uint64_t{rows.rows} * shape.blocks * sizeof(uint2);
-  const uint64_t survivors_bytes = uint64_t{rows.rows} * args.survivors_max * sizeof(uint64_t);
-  auto* memory = static_cast<std::byte*>(
-      context.scratch(CudaContext::kSelection, counts_bytes + survivors_bytes + states_bytes));
-  if (context.failed()) return args;
-  args.counts = reinterpret_cast<uint2*>(memory);
-  args.survivors = reinterpret_cast<uint64_t*>(memory + counts_bytes);
-  args.states = reinterpret_cast<RowState*>(memory + counts_bytes + survivors_bytes);
-  context.check(cudaMemsetAsync(args.states, 0, states_bytes, context.stream()), "top_k");
+  context.check(cudaMemsetAsync(args.states, 0, rows.rows * sizeof(RowState), context.stream()),
+                "top_k");
   for (uint32_t pass = 0; pass < kPasses; ++pass) {
     launch(context.shape(grid, shape.threads), &count_pass_kernel, args, pass);
   }
@@ -261,7 +307,7 @@ void top_k_rows(CudaContext& context, const TopKRows& rows) {
   EBB_CHECK(rows.rows <= 65535);
   if (rows.rows == 0 || rows.length_max == 0 || rows.k_max == 0 || context.failed()) return;
   const SelectArgs args = collect(context, rows);
-  if (!context.failed()) rank(context, rows, args);
+  if (args.states != nullptr) rank(context, rows, args);
 }
 
 std::vector<Scored> top_k(CudaContext& context, const float* d_scores, uint32_t begin, uint32_t end,
@@ -277,7 +323,7 @@ std::vector<Scored> top_k(CudaContext& context, const float* d_scores, uint32_t 
   rows.k_max = count;
   if (context.failed()) return {};
   const SelectArgs args = collect(context, rows);
-  if (context.failed()) return {};
+  if (args.states == nullptr) return {};
   if (count > kRankMax) return ordered(download(context, args.survivors, count));
   rank(context, rows, args);
   return download(context, row.d_out, count);

@@ -10,6 +10,7 @@
 #include "kernels/cuda/launch_shapes.h"
 #include "kernels/cuda/matmul_few.h"
 #include "kernels/cuda/matmul_shapes.h"
+#include "kernels/cuda/matmul_tensor.h"
 #include "kernels/weight_check.h"
 
 namespace ebb::kernels::cuda {
@@ -43,7 +44,7 @@ __global__ void dequantise_kernel(DequantiseArgs a) {
     const uint32_t left = a.columns - u * kUnit;
 #pragma unroll
     for (uint32_t e = 0; e < kUnit; ++e) {
-      if (e < left) store(to + e, w.at[e]);
+      if (e < left) store(to + e, value_of_unit<F>(w, e));
     }
   }
 }
@@ -72,24 +73,37 @@ DequantiseArgs args_of(const std::byte* d_w, uint64_t pitch, uint64_t columns, v
 }
 
 /// The source's rows to d_to, `pitch` bytes apart, with zeros between them. The source is pageable,
-/// so it goes through pinned memory, in pieces so large that there are few of them.
+/// so it goes through pinned memory, in pieces so large that there are few of them; while one is on
+/// its way the next is read.
 void upload_rows(CudaContext& context, const WeightSource& source, uint64_t pitch,
                  std::byte* d_to) {
   constexpr uint64_t kPiece = uint64_t{16} << 20;
   const uint64_t row_bytes = weight_row_bytes(source.format, source.columns);
   const uint64_t piece_rows = std::clamp<uint64_t>(kPiece / pitch, 1, source.rows);
-  for (uint64_t first = 0; first < source.rows && !context.failed(); first += piece_rows) {
+  const uint64_t piece = piece_rows * pitch;
+  auto* stage =
+      static_cast<std::byte*>(context.pinned(piece < source.rows * pitch ? 2 * piece : piece));
+  cudaEvent_t sent[2] = {};
+  for (cudaEvent_t& event : sent) {
+    context.check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event");
+  }
+  uint64_t turn = 0;
+  for (uint64_t first = 0; first < source.rows && !context.failed(); first += piece_rows, ++turn) {
     const uint64_t rows = std::min(piece_rows, source.rows - first);
-    auto* stage = static_cast<std::byte*>(context.pinned(rows * pitch));
-    if (stage == nullptr) return;
+    std::byte* half = stage + turn % 2 * piece;
+    if (turn >= 2) context.check(cudaEventSynchronize(sent[turn % 2]), "uploading a weight");
     for (uint64_t r = 0; r < rows; ++r) {
-      std::memcpy(stage + r * pitch, source.data + (first + r) * source.row_stride, row_bytes);
-      std::memset(stage + r * pitch + row_bytes, 0, pitch - row_bytes);
+      std::memcpy(half + r * pitch, source.data + (first + r) * source.row_stride, row_bytes);
+      std::memset(half + r * pitch + row_bytes, 0, pitch - row_bytes);
     }
-    context.check(cudaMemcpyAsync(d_to + first * pitch, stage, rows * pitch, cudaMemcpyHostToDevice,
+    context.check(cudaMemcpyAsync(d_to + first * pitch, half, rows * pitch, cudaMemcpyHostToDevice,
                                   context.stream()),
                   "uploading a weight");
-    context.wait("uploading a weight");
+    context.check(cudaEventRecord(sent[turn % 2], context.stream()), "uploading a weight");
+  }
+  context.wait("uploading a weight");
+  for (cudaEvent_t event : sent) {
+    if (event != nullptr) (void)cudaEventDestroy(event);
   }
 }
 
@@ -138,48 +152,45 @@ void embed(CudaContext& context, const CudaWeight& table, std::span<const TokenI
 
 namespace {
 
-void multiply_in_passes(CudaContext& context, const float* d_x, uint32_t rows, const CudaWeight& w,
-                        float* d_out, uint64_t out_stride) {
+FewProduct product_of(const CudaWeight& w, const float* d_x, uint32_t rows, float* d_out,
+                      uint64_t out_stride) {
   FewProduct product;
+  product.d_x = d_x;
+  product.rows = rows;
   product.d_w = w.d_data();
   product.format = w.format();
   product.pitch = w.pitch();
   product.outputs = w.rows();
   product.columns = static_cast<uint32_t>(w.columns());
+  product.d_out = d_out;
   product.out_stride = out_stride;
-  for (uint32_t done = 0; done < rows; done += kFewRows) {
-    product.d_x = d_x + done * w.columns();
-    product.rows = std::min(rows - done, kFewRows);
-    product.d_out = d_out + done * out_stride;
-    multiply_few(context, product);
+  return product;
+}
+
+/// `multiply` of at most `rows_max` rows at a time.
+template <class Multiply>
+void in_passes(const FewProduct& all, uint32_t rows_max, Multiply multiply) {
+  for (uint32_t done = 0; done < all.rows; done += rows_max) {
+    FewProduct pass = all;
+    pass.rows = std::min(all.rows - done, rows_max);
+    pass.d_x += uint64_t{done} * all.columns;
+    pass.d_out += done * all.out_stride;
+    multiply(pass);
   }
 }
 
-}  // namespace
-
-void matmul(CudaContext& context, Gemm& gemm, const float* d_x, uint32_t rows, const CudaWeight& w,
-            float* d_out, uint64_t out_stride) {
+void multiply_panels(CudaContext& context, Gemm& gemm, const CudaWeight& w, Gemm::Product product) {
   const WeightFormat taken = gemm.weight_format();
-  const bool direct = w.format() == taken;
-  if (rows <= few_rows_max(direct)) {
-    return multiply_in_passes(context, d_x, rows, w, d_out, out_stride);
-  }
   const uint32_t element = weight_block(taken).bytes;
-  Gemm::Product product;
-  product.d_x = d_x;
-  product.rows = rows;
-  product.d_w = w.d_data();
-  product.w_stride = direct ? w.pitch() / element : w.columns();
-  product.outputs = w.rows();
-  product.columns = w.columns();
-  product.d_out = d_out;
-  product.out_stride = out_stride;
-  if (direct) return gemm.multiply(context, product);
   const uint64_t panel = panel_outputs(w.rows(), w.columns(), element);
+  void* scratch = context.scratch(CudaContext::kWeights, panel * w.columns() * element);
+  if (scratch == nullptr) return;
+  float* d_out = product.d_out;
+  product.d_w = scratch;
+  product.w_stride = w.columns();
   for (uint64_t first = 0; first < w.rows(); first += panel) {
     product.outputs = std::min(panel, w.rows() - first);
-    void* scratch = context.scratch(CudaContext::kWeights, panel * w.columns() * element);
-    if (scratch == nullptr) return;
+    product.d_out = d_out + first;
     const DequantiseArgs args =
         args_of(w.d_data() + first * w.pitch(), w.pitch(), w.columns(), scratch);
     if (taken == WeightFormat::kBF16) {
@@ -187,10 +198,34 @@ void matmul(CudaContext& context, Gemm& gemm, const float* d_x, uint32_t rows, c
     } else {
       dequantise<float>(context, w.format(), args, product.outputs);
     }
-    product.d_w = scratch;
-    product.d_out = d_out + first;
     gemm.multiply(context, product);
   }
+}
+
+}  // namespace
+
+void matmul(CudaContext& context, Gemm& gemm, const float* d_x, uint32_t rows, const CudaWeight& w,
+            float* d_out, uint64_t out_stride) {
+  const bool direct = w.format() == gemm.weight_format();
+  const FewProduct few = product_of(w, d_x, rows, d_out, out_stride);
+  const Route route = product_route(rows, direct, fits_tensor(few));
+  if (route == Route::kFew) {
+    return in_passes(few, kFewRows, [&](const FewProduct& p) { multiply_few(context, p); });
+  }
+  if (route == Route::kTensor) {
+    return in_passes(few, kTensorRows, [&](const FewProduct& p) { multiply_tensor(context, p); });
+  }
+  Gemm::Product product;
+  product.d_x = d_x;
+  product.rows = rows;
+  product.d_w = w.d_data();
+  product.w_stride = w.pitch() / weight_block(w.format()).bytes;
+  product.outputs = w.rows();
+  product.columns = w.columns();
+  product.d_out = d_out;
+  product.out_stride = out_stride;
+  if (direct) return gemm.multiply(context, product);
+  multiply_panels(context, gemm, w, product);
 }
 
 }  // namespace ebb::kernels::cuda
