@@ -121,17 +121,19 @@ void add_group(std::vector<Key>& keys, const std::string& at, GroupConfig& g) {
 }
 
 void add_worker(std::vector<Key>& keys, WorkerConfig& w) {
-  keys.push_back({"worker.backend",
-                  &w.backend,
-                  "What computes: cpu; cuda, a GPU, or the worker ends and says why; auto: a GPU where "
-                  "there is one that can be used, else cpu, decided once at start (docs/cuda.md).",
-                  0,
-                  0,
-                  "",
-                  {"cpu", "cuda", "auto"}});
-  keys.push_back({"worker.devices", &w.devices,
-                  "CUDA device of each rank, separated by commas (0,0: two ranks on one GPU); empty: "
-                  "rank r takes device r."});
+  keys.push_back(
+      {"worker.backend",
+       &w.backend,
+       "What computes: cpu; cuda, a GPU, or the worker ends and says why; auto: a GPU where "
+       "there is one that can be used, else cpu, decided once at start (docs/cuda.md).",
+       0,
+       0,
+       "",
+       {"cpu", "cuda", "auto"}});
+  keys.push_back(
+      {"worker.devices", &w.devices,
+       "CUDA device of each rank, separated by commas (0,0: two ranks on one GPU); empty: "
+       "rank r takes device r."});
   keys.push_back({"worker.metrics_host", &w.metrics_host,
                   "Host on which a worker's metrics and health listen."});
   keys.push_back({"worker.metrics_port_base", &w.metrics_port_base,
@@ -260,8 +262,8 @@ int item_of(const std::string& key, const std::string& list) {
 
 /// Variables that are not configuration keys.
 bool is_other_variable(const std::string& name) {
-  static const std::set<std::string> kOthers{"EBB_CACHE", "EBB_CPU_ISA", "EBB_URL",
-                                             "EBB_ADMIN_URL", "EBB_CUDA_PLUGIN"};
+  static const std::set<std::string> kOthers{"EBB_CACHE", "EBB_CPU_ISA", "EBB_URL", "EBB_ADMIN_URL",
+                                             "EBB_CUDA_PLUGIN"};
   return kOthers.contains(name);
 }
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What anyone with a GPU runs first. Builds kernels/ with nvcc, holds every kernel against the reference, looks for
 # memory errors and races, and measures: each figure as a share of the copy bandwidth of the same run.
-# Needs a CUDA toolkit, CMake, a C++ compiler and Python 3; uses GoogleTest, compute-sanitizer and PyTorch where they are.
+# Needs a CUDA toolkit, CMake, a C++ compiler and Python 3; uses GoogleTest, compute-sanitizer and PyTorch where they
+# are.
 #
 #   bench/gpu_check.sh [--part PART] [--out FOLDER] [--arch LIST] [--emulated]
 #     --part PART     build, parity, sanitizer, bench, peers, or table; without it: all that are not done yet, in order
@@ -67,7 +68,8 @@ part_build() {
     { tail -n 30 "$out/configure.log" >&2; return 1; }
   grep -E 'CUDA backend|tests by' "$out/configure.log" || true
   say 'build: compile'
-  cmake --build "$build" --parallel "${EBB_GPU_JOBS:-$(nproc)}" --target ebb_gpu_test ebb_gpu_bench > "$out/build.log" 2>&1 ||
+  cmake --build "$build" --parallel "${EBB_GPU_JOBS:-$(nproc)}" --target ebb_gpu_test ebb_gpu_bench \
+    > "$out/build.log" 2>&1 ||
     { grep -E 'error|Error' "$out/build.log" | head -n 30 >&2; return 1; }
   finish build "done in $SECONDS s, for ${arch:-emulated}"
 }
@@ -136,7 +138,9 @@ part_peers() {
 }
 
 part_table() {
-  python3 "$root/bench/gpu/write_table.py" --out "$out" --commit "$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown)"
+  local commit
+  commit=$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown)
+  python3 "$root/bench/gpu/write_table.py" --out "$out" --commit "$commit"
 }
 
 parts=(build parity sanitizer bench peers)

@@ -26,7 +26,8 @@ readonly limit=$((60 << 20))
 readonly programs=(ebb-coordinator ebb-worker ebb-kvstore ebbctl)
 # glibc belongs to the system: its loader is part of the kernel's contract with programs. The driver's libraries belong
 # to the driver.
-readonly not_ours='^(ld-linux.*|libc|libm|libdl|libpthread|librt|libresolv|libutil|libanl|libmvec|libnss_.*|libcuda|libnvidia-.*)\.so'
+readonly glibc='ld-linux.*|libc|libm|libdl|libpthread|librt|libresolv|libutil|libanl|libmvec|libnss_.*'
+readonly not_ours="^($glibc|libcuda|libnvidia-.*)\\.so"
 
 version=$(sed -n 's/^project(ebb VERSION \([0-9.]*\).*/\1/p' "$root/CMakeLists.txt")
 name=ebb-$version-$(uname -m)

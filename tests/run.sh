@@ -48,8 +48,8 @@ configure() { # configure PRESET FOLDER [OPTION...]
   cmake --preset "$1" "${first[@]}" "${@:3}" --log-level=WARNING
 }
 
-# nvcc needs no GPU. Where there is none, the CUDA kernels run emulated all the same, but nothing shows that they compile
-# for a device: the last line says so.
+# nvcc needs no GPU. Where there is none, the CUDA kernels run emulated all the same, but nothing shows that they
+# compile for a device: the last line says so.
 if [[ -z ${CUDACXX:-} ]] && ! command -v nvcc > /dev/null && [[ -x /usr/local/cuda/bin/nvcc ]]; then
   export CUDACXX=/usr/local/cuda/bin/nvcc
 fi
@@ -74,6 +74,7 @@ arguments=(--test-dir "$build" --parallel 2 --output-on-failure --no-tests=error
 status=0
 ctest "${arguments[@]}" || status=$?
 if [[ -z $nvcc ]]; then
-  printf '\nNOT DONE: no nvcc on PATH or in /usr/local/cuda/bin: libebb_cuda.so was not compiled; its kernels ran emulated.\n'
+  printf '\nNOT DONE: there is no nvcc on PATH or in /usr/local/cuda/bin, so libebb_cuda.so was not compiled;'
+  printf ' its kernels ran emulated.\n'
 fi
 exit "$status"

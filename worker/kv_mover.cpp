@@ -33,8 +33,8 @@ struct PutInFlight {
   std::atomic<int> state{kWaiting};
 };
 
-KvMover::KvMover(const models::KvLayout& layout, const kernels::KvShape& shape, kernels::Backend& backend,
-                 Options options)
+KvMover::KvMover(const models::KvLayout& layout, const kernels::KvShape& shape,
+                 kernels::Backend& backend, Options options)
     : layout_(layout),
       shape_(shape),
       backend_(backend),
@@ -72,8 +72,9 @@ GranuleKey KvMover::key(Sequence& sequence, uint32_t band, Position first) const
   return key;
 }
 
-Result<std::vector<std::byte>> KvMover::seal_granules(Sequence& sequence, uint32_t band, Position begin,
-                                              Position end, std::vector<GranuleInfo>& infos) {
+Result<std::vector<std::byte>> KvMover::seal_granules(Sequence& sequence, uint32_t band,
+                                                      Position begin, Position end,
+                                                      std::vector<GranuleInfo>& infos) {
   const uint32_t g = layout_.granule_tokens;
   const LayerRange layers = layout_.bands[band];
   const uint32_t payload = layout_.record_bytes(options_.rank, band);
@@ -115,8 +116,7 @@ std::vector<PutItem> items_of(const std::vector<GranuleInfo>& infos,
 
 Result<void> KvMover::put_range(Sequence& sequence, uint32_t band, Position begin, Position end) {
   std::vector<GranuleInfo> infos;
-  const std::vector<std::byte> body =
-      EBB_TRY(seal_granules(sequence, band, begin, end, infos));
+  const std::vector<std::byte> body = EBB_TRY(seal_granules(sequence, band, begin, end, infos));
   const auto reply = EBB_TRY(wait_for<PutReply>([&](auto done) {
     client_->put(sequence.id(), items_of(infos, body), Deadline::after(options_.deadline), done);
   }));
@@ -308,9 +308,9 @@ std::vector<std::pair<Sequence*, Error>> KvMover::finish(Restore& restore) {
     const LayerRange layers = layout_.bands[want.band];
     for (uint32_t layer = layers.begin; layer < layers.end; ++layer) {
       backend_.ops->scatter_rows(shape_, want.sequence->kv->rows(layer), slots,
-                        frames + sizeof(kvstore::RecordHead) +
-                            uint64_t{layer - layers.begin} * shape_.row_bytes(),
-                        frame);
+                                 frames + sizeof(kvstore::RecordHead) +
+                                     uint64_t{layer - layers.begin} * shape_.row_bytes(),
+                                 frame);
     }
     control::SequenceCounters& counters = want.sequence->counters;
     counters.restored_host_records += from_host;

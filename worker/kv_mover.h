@@ -85,7 +85,8 @@ class KvMover {
   Result<void> put_range(Sequence& sequence, uint32_t band, Position begin, Position end);
   /// Errors: those of a device that is lost: its rows must not be sealed as if they were good.
   Result<std::vector<std::byte>> seal_granules(Sequence& sequence, uint32_t band, Position begin,
-                                       Position end, std::vector<kvstore::GranuleInfo>& infos);
+                                               Position end,
+                                               std::vector<kvstore::GranuleInfo>& infos);
 
   const models::KvLayout& layout_;
   kernels::KvShape shape_;

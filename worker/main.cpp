@@ -109,6 +109,42 @@ Result<ebb::models::ModelShape> shape_to_serve(const ebb::models::ModelFiles& fi
   return ebb::models::shape_with_kv_type(shape, model.kv_type);
 }
 
+struct EngineParts {
+  const ebb::models::ModelShape& shape;
+  ebb::data::Messenger* messenger;
+  ebb::Metrics& metrics;
+};
+struct MadeEngine {
+  std::unique_ptr<worker::Engine> engine;
+  std::string device;  ///< what computes, and with `auto` why it is not a GPU
+};
+
+/// The engine is made and used on its own loop, so that the device, and the compute threads below
+/// it, belong to one thread.
+Result<MadeEngine> make_engine(ebb::TaskLoop& loop, const ebb::ClusterConfig& config,
+                               worker::EngineOptions setup, const ebb::models::ModelFiles& files,
+                               EngineParts parts) {
+  Result<MadeEngine> made = ebb::internal_error("engine loop is gone");
+  std::promise<void> done;
+  loop.post([&] {
+    made = [&]() -> Result<MadeEngine> {
+      auto chosen = EBB_TRY(worker::choose_backend(config.worker, setup.ranks, setup.rank));
+      setup.plugin = chosen.plugin;
+      MadeEngine one;
+      one.engine = EBB_TRY(worker::Engine::make(setup, std::move(chosen.backend), files,
+                                                parts.shape, parts.messenger, parts.metrics));
+      one.device = one.engine->device_name();
+      if (chosen.note.empty()) return one;
+      ebb::log_warn("worker", "worker.backend auto: the CPU computes", {{"why", chosen.note}});
+      one.device += "; no GPU: " + chosen.note;
+      return one;
+    }();
+    done.set_value();
+  });
+  done.get_future().wait();
+  return made;
+}
+
 /// Everything between a loaded config and the end of the process.
 Result<void> serve(const ebb::ClusterConfig& config, const Flags& flags) {
   const ebb::GroupConfig& group = *EBB_TRY(find_group(config, flags));
@@ -116,38 +152,17 @@ Result<void> serve(const ebb::ClusterConfig& config, const Flags& flags) {
   ebb::Metrics metrics;
   const auto files = EBB_TRY(ebb::models::ModelFiles::open(ebb::effective_model_path(config)));
   const ebb::models::ModelShape shape = EBB_TRY(shape_to_serve(*files, config.model));
-  auto setup = EBB_TRY(engine_options(config, shape, group, flags.rank));
+  const auto setup = EBB_TRY(engine_options(config, shape, group, flags.rank));
 
   ebb::data::MessengerOptions data;
   data.name = "data";
   data.cluster_token = config.cluster_token;
   const auto messenger = EBB_TRY(ebb::data::Messenger::start(data));
 
-  // The engine is made and used on its own loop, so that the compute threads below it belong to one
-  // thread.
   ebb::TaskLoop engine_loop("engine");
-  Result<std::unique_ptr<worker::Engine>> made = ebb::internal_error("engine loop is gone");
-  std::promise<void> done;
-  std::string note;
-  engine_loop.post([&] {
-    auto chosen = worker::choose_backend(config.worker, group.tensor_parallel_size, flags.rank);
-    if (chosen) {
-      note = chosen->note;
-      setup.plugin = chosen->plugin;
-      made = worker::Engine::make(setup, std::move(chosen->backend), *files, shape, messenger.get(),
-                                  metrics);
-    } else {
-      made = std::move(chosen).error();
-    }
-    done.set_value();
-  });
-  done.get_future().wait();
-  auto engine = EBB_TRY(std::move(made));
-  std::string device = engine->device_name();
-  if (!note.empty()) {
-    ebb::log_warn("worker", "worker.backend auto: the CPU computes", {{"why", note}});
-    device += "; no GPU: " + note;
-  }
+  auto made =
+      EBB_TRY(make_engine(engine_loop, config, setup, *files, {shape, messenger.get(), metrics}));
+  auto& engine = made.engine;
 
   worker::Session::Options options;
   options.coordinator = config.coordinator.control_address;
@@ -157,7 +172,7 @@ Result<void> serve(const ebb::ClusterConfig& config, const Flags& flags) {
   options.hello.rank = flags.rank;
   options.hello.pid = static_cast<uint64_t>(getpid());
   options.hello.model_digest = shape.digest;
-  options.hello.backend = device;
+  options.hello.backend = made.device;
   worker::Session session(options, *engine, engine_loop);
 
   const ebb::HostPort address{config.worker.metrics_host,
@@ -175,7 +190,7 @@ Result<void> serve(const ebb::ClusterConfig& config, const Flags& flags) {
     sigwait(&set, &signal);
     if (signal != SIGUSR2) session.stop();
   });
-  ebb::log_info("worker", "started", {{"node", node}, {"device", device}});
+  ebb::log_info("worker", "started", {{"node", node}, {"device", made.device}});
   Result<void> ended = session.run();
   pthread_kill(signals.native_handle(), SIGUSR2);
   signals.join();

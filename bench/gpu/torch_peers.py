@@ -55,7 +55,8 @@ def tensor(*shape, dtype=torch.bfloat16):
 
 
 def dense(report, batch, tokens):
-    q, k, v = tensor(batch, HEADS_Q, 1, SIZE), tensor(batch, HEADS_KV, tokens, SIZE), tensor(batch, HEADS_KV, tokens, SIZE)
+    q = tensor(batch, HEADS_Q, 1, SIZE)
+    k, v = tensor(batch, HEADS_KV, tokens, SIZE), tensor(batch, HEADS_KV, tokens, SIZE)
     report.add("dense decode", f"B={batch}, {tokens} tokens, contiguous",
                lambda: F.scaled_dot_product_attention(q, k, v, enable_gqa=True), 2.0 * k.numel() * k.element_size())
 

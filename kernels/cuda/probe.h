@@ -1,6 +1,7 @@
 // What this machine has for the plugin to run on, and why it has not.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The table of bench/gpu_check.sh from canned results: what is whole is in it, what was cut off or never done is said."""
+"""The table of bench/gpu_check.sh from canned results: what is whole is in it, what was cut off or not done is said."""
 import json
 import pathlib
 import subprocess
@@ -31,8 +31,8 @@ class TableTest(unittest.TestCase):
         (self.out / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def table(self):
-        done = subprocess.run([sys.executable, ROOT / "bench/gpu/write_table.py", "--out", self.out, "--commit", "abc1234"],
-                              capture_output=True, text=True, check=True)
+        command = [sys.executable, ROOT / "bench/gpu/write_table.py", "--out", self.out, "--commit", "abc1234"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
         self.assertEqual(done.stdout.strip(), (self.out / "gpu_check.md").read_text().strip())
         return done.stdout, json.loads((self.out / "gpu_check.json").read_text()), done.stderr
 

@@ -103,15 +103,16 @@ def test_a_device_that_is_lost_ends_the_worker_and_the_group_says_so():
         with random_cluster("cuda") as cluster:
             answers = []
             for _ in range(40):
-                status, body = cluster.request("POST", "/v1/completions",
-                                               {"prompt": PROMPT, "max_tokens": 8, "temperature": 0, "ignore_eos": True})
+                status, body = cluster.request("POST", "/v1/completions", {
+                    "prompt": PROMPT, "max_tokens": 8, "temperature": 0, "ignore_eos": True})
                 if status != 200:
                     break
                 answers.append(body["choices"][0]["text"])
             assert status >= 500, "the device was never lost"
             assert len(set(answers)) <= 1, f"a wrong token before the end: {answers}"
             assert "device is lost" in str(body), body
-            cluster.wait_until("the worker has left", lambda: not cluster.status()["groups"][0]["ranks"][0]["joined"], 30)
+            cluster.wait_until("the worker has left",
+                               lambda: not cluster.status()["groups"][0]["ranks"][0]["joined"], 30)
             state = cluster.status()["groups"][0]["state"]
             assert "lost" in state, state
 

@@ -28,9 +28,9 @@ class Collective {
   virtual uint32_t rank() const = 0;
   virtual uint32_t size() const = 0;
   virtual FloatMemory float_memory() const { return FloatMemory::kHost; }
-  /// Sums over ranks, in place; every rank gets the same bits. Floats, in float_memory(): kDevice is
-  /// the memory of the backend that the collective was made for, and the sum comes after what was
-  /// enqueued there before.
+  /// Sums over ranks, in place; every rank gets the same bits. Floats, in float_memory(): kDevice
+  /// is the memory of the backend that the collective was made for, and the sum comes after what
+  /// was enqueued there before.
   virtual Result<void> all_reduce_sum(float* inout, uint64_t count) = 0;
   virtual Result<void> broadcast(std::span<std::byte> inout, uint32_t root) = 0;
   /// On rank 0 `all` [size * mine.size()] receives every rank's bytes in rank order; elsewhere it

@@ -3,7 +3,7 @@
 #include <chrono>
 #include <memory>
 
-#include "gtest/gtest.h"
+#include <gtest/gtest.h>
 
 namespace {
 
