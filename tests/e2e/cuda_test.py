@@ -94,7 +94,7 @@ def test_no_driver_an_old_one_and_a_wrong_architecture():
 
 
 def test_memory_that_is_full_names_what_was_asked_and_what_is_free():
-    start_fails(["bytes asked", "are free"], EBB_EMULATION_MACHINE="memory=400000")
+    start_fails(["bytes asked", "are free"], EBB_EMULATION_MACHINE="memory=4600000")
 
 
 def test_a_device_that_is_lost_ends_the_worker_and_the_group_says_so():
