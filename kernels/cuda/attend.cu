@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "kernels/cuda/attend_decode.h"
+#include "kernels/cuda/attend_tiles.h"
 #include "kernels/cuda/launch_shapes.h"
 
 namespace ebb::kernels::cuda {
@@ -144,14 +145,16 @@ void attend(CudaContext& context, const KvShape& shape, std::span<const AttendAr
   EBB_CHECK(shape.heads_kv > 0 && shape.heads_q % shape.heads_kv == 0);
   RowLaunches launches(context, shape);
   for (const AttendArgs& item : items) {
-    for (uint32_t row = 0; row < item.rows; ++row) launches.add(item, row);
+    if (item.list.empty() && takes_tiles(item.rows, shape.element == KvElement::kBF16)) {
+      attend_tiles(context, shape, item);
+      // Tiles leave no logits behind: the last row is scored once more.
+      if (item.d_logits != nullptr) launches.add(item, item.rows - 1, true);
+    } else {
+      for (uint32_t row = 0; row < item.rows; ++row) launches.add(item, row);
+    }
     blank_before_window(context, shape, item);
   }
   launches.flush();
-}
-
-void attend_left_out(CudaContext&, const KvShape&, std::span<const LeftOutArgs>) {
-  EBB_CHECK(false);
 }
 
 }  // namespace ebb::kernels::cuda

@@ -108,7 +108,7 @@ class WarpAttention {
 
   __device__ void group(uint32_t first, const Entry& mine) {
     const uint32_t e = first + lane_id();
-    float logits[kHeads];
+    float logits[kHeads] = {};
     // At most once in a range does a group need both queries.
     for (unsigned alternative = first < range_.alt_end ? 1 : 0;; alternative = 0) {
       hold_queries(alternative == 1);

@@ -125,7 +125,7 @@ __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(DecodeArgs a) {
   const uint32_t head = kv_head * a.group + first_of_group;
   CoreRange range{};
   range.begin = work.chunk * row.chunk_entries;
-  range.end = min(row.entries, range.begin + row.chunk_entries);
+  range.end = range.begin + min(row.entries - range.begin, row.chunk_entries);
   range.q = row.q + uint64_t{head} * a.head_size;
   range.q_alt = row.q_alt + uint64_t{head} * a.head_size;
   range.alt_end = row.alt_end;

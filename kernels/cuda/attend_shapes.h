@@ -27,9 +27,13 @@ constexpr uint64_t row_offset(uint32_t block, uint32_t row, uint32_t block_token
 struct RowEntries {
   uint32_t begin = 0;
   uint32_t end = 0;
-  uint32_t count() const { return end - begin; }
+  constexpr uint32_t count() const { return end - begin; }
 };
-RowEntries row_entries(uint32_t count, uint32_t rows, uint32_t row, uint32_t window);
+constexpr RowEntries row_entries(uint32_t count, uint32_t rows, uint32_t row, uint32_t window) {
+  const int64_t bound = int64_t{count} - rows + 1 + row;
+  const uint32_t end = bound > 0 ? static_cast<uint32_t>(bound) : 0;
+  return {window > 0 && window < end ? end - window : 0, end};
+}
 
 struct Chunks {
   uint32_t entries = 0;  ///< of each but the last
@@ -59,5 +63,31 @@ constexpr uint64_t kStateBytesMax = uint64_t{256} << 20;
 
 /// One row's partial states, in bytes: head_size + 2 floats for each head and chunk.
 uint64_t state_bytes(uint32_t heads_q, uint32_t chunks, uint32_t head_size);
+
+/// Bulk: a block attends to one chunk of entries for a tile of query vectors of one KV head. A
+/// vector is a row's query head; the heads of a group and then the rows follow each other, so that
+/// few rows fill a tile too.
+constexpr uint32_t kTileVectors = 64;
+
+struct TileKind {
+  uint32_t columns = 64;  ///< a head's elements and zeros after them: 64, 80, 96, 128 or 256
+  uint32_t entries = 64;  ///< K and V vectors in shared memory at a time
+};
+constexpr uint32_t tile_entries(uint32_t columns) { return columns <= 128 ? 64 : 32; }
+TileKind tile_kind(uint32_t head_size);
+/// Of a block: queries in two parts, K and V twice, rows 16 bytes longer than they need to be.
+constexpr uint64_t tile_shared_bytes(uint32_t columns) {
+  return (uint64_t{2} * kTileVectors + 4 * tile_entries(columns)) * (columns + 8) * 2;
+}
+
+/// Whether rows of one item are worth a tile rather than one by one.
+bool takes_tiles(uint32_t rows, bool bf16);
+
+struct TileChunks {
+  uint32_t tiles = 1;
+  uint32_t chunks = 1;  ///< of every tile's entries; more than 1 where there are few tiles
+};
+TileChunks tile_chunks(uint32_t rows, uint32_t group, uint32_t count, uint32_t heads_kv,
+                       uint32_t multiprocessors);
 
 }  // namespace ebb::kernels::cuda

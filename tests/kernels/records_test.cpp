@@ -19,6 +19,7 @@ class Records : public ::testing::Test {
       sequences_.push_back(random_sequence(random_, shape, slots));
       rows_.push_back({m_.upload_bytes(sequences_.back().arena), sequences_.back().blocks});
     }
+    EXPECT_TRUE(m_.device().synchronize());  // the context has a stream of its own
     for (RecordName& name : names_) {
       for (uint32_t& word : name) word = static_cast<uint32_t>(random_());
     }
