@@ -14,8 +14,9 @@ Result<Buffer> CudaDevice::allocate(size_t bytes, MemoryKind kind) {
           data, bytes, [](void*, void* owned, size_t) { (void)cudaFreeHost(owned); }, this);
     }
     (void)cudaGetLastError();
-    return exhausted("cuda device " + std::to_string(context_->device()) + ": no pinned memory for " +
-                     std::to_string(bytes) + " bytes: " + describe(error));
+    return exhausted("cuda device " + std::to_string(context_->device()) +
+                     ": no pinned memory for " + std::to_string(bytes) +
+                     " bytes: " + describe(error));
   }
   const cudaError_t error = cudaMalloc(&data, size);
   if (error == cudaSuccess) {
@@ -40,17 +41,15 @@ void CudaDevice::copy_to_device(void* device, const void* host, size_t bytes) {
 
 void CudaDevice::copy_to_host(void* host, const void* device, size_t bytes) {
   if (bytes == 0 || context_->failed()) return;
-  context_->check(
-      cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, context_->stream()),
-      "copying to the host");
+  context_->check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, context_->stream()),
+                  "copying to the host");
   context_->wait("copying to the host");
 }
 
 void CudaDevice::copy_on_device(void* to, const void* from, size_t bytes) {
   if (bytes == 0 || context_->failed()) return;
-  context_->check(
-      cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, context_->stream()),
-      "copying on the device");
+  context_->check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, context_->stream()),
+                  "copying on the device");
 }
 
 Result<void> CudaDevice::synchronize() {

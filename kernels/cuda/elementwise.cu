@@ -1,5 +1,5 @@
-// See elementwise.h. A norm has one warp to a vector; the others have one thread to an element, with a
-// grid that strides over what is more than it.
+// See elementwise.h. A norm has one warp to a vector; the others have one thread to an element,
+// with a grid that strides over what is more than it.
 #include "kernels/cuda/elementwise.h"
 
 #include "base/check.h"

@@ -1,4 +1,5 @@
-// Operations whose elements, or whose rows, do not know of each other. Each enqueues on the context's stream.
+// Operations whose elements, or whose rows, do not know of each other. Each enqueues on the
+// context's stream.
 #pragma once
 
 #include "kernels/cuda/cuda_context.h"

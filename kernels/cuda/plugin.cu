@@ -3,6 +3,7 @@
 
 #include "kernels/cuda/cuda_device.h"
 #include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/nccl_collective.h"
 #include "kernels/cuda/probe.h"
 
 namespace ebb::kernels::cuda {
@@ -40,11 +41,25 @@ Result<Backend> make_backend(const CudaOptions& options) {
   info.name = "cuda " + std::to_string(options.device) + " (" + chosen.name + ")";
   info.isa = "sm_" + std::to_string(chosen.capability);
   info.memory_bytes = chosen.memory_bytes;
+  info.identity = chosen.identity;
   Backend backend;
   auto gemm = Gemm::make(*context, options.gemm_bf16 ? GemmInputs::kBf16 : GemmInputs::kTf32);
   backend.device = std::make_unique<CudaDevice>(context, info);
   backend.ops = std::make_unique<CudaOps>(context, *backend.device, std::move(gemm));
   return Result<Backend>(std::move(backend));
+}
+
+std::string why_no_collective() {
+  const auto nccl = load_nccl();
+  return nccl ? "" : nccl.error().message;
+}
+
+Result<std::unique_ptr<collective::Collective>> make_collective(
+    Device& device, const collective::CollectiveOptions& options,
+    const collective::Rendezvous& rendezvous) {
+  auto nccl = EBB_TRY(load_nccl());
+  return make_nccl_collective(static_cast<CudaDevice&>(device).context(), std::move(nccl), options,
+                              rendezvous);
 }
 
 }  // namespace
@@ -55,6 +70,8 @@ extern "C" const ebb::kernels::CudaPlugin* ebb_cuda_backend_v1() {
     ebb::kernels::CudaPlugin p;
     p.probe = &ebb::kernels::cuda::probe_for_user;
     p.make_backend = &ebb::kernels::cuda::make_backend;
+    p.why_no_collective = &ebb::kernels::cuda::why_no_collective;
+    p.make_collective = &ebb::kernels::cuda::make_collective;
     return p;
   }();
   return &plugin;

@@ -31,6 +31,16 @@ std::string why_no_devices(cudaError_t error, const Found& found) {
   return "the NVIDIA driver does not start: " + describe(error);
 }
 
+std::string identity_of(const cudaDeviceProp& properties) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  for (const char byte : properties.uuid.bytes) {
+    text += kDigits[static_cast<unsigned char>(byte) >> 4];
+    text += kDigits[static_cast<unsigned char>(byte) & 15];
+  }
+  return text;
+}
+
 /// Touches the device for the first time: code for its architecture is loaded, or is missing.
 __global__ void touch_kernel(int* out) { *out = 1; }
 
@@ -53,7 +63,7 @@ Found probe() {
     cudaDeviceProp properties = {};
     if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
     found.devices.push_back({i, properties.name, properties.totalGlobalMem,
-                             properties.major * 10 + properties.minor});
+                             properties.major * 10 + properties.minor, identity_of(properties)});
   }
   return found;
 }

@@ -1,6 +1,7 @@
 // What this machine has for the plugin to run on, and why it has not.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -12,7 +13,8 @@ struct FoundDevice {
   int number = 0;
   std::string name;
   uint64_t memory_bytes = 0;
-  int capability = 0;  ///< 90: compute capability 9.0
+  int capability = 0;    ///< 90: compute capability 9.0
+  std::string identity;  ///< of this GPU among all, in hexadecimal
 };
 
 struct Found {

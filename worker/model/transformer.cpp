@@ -60,7 +60,9 @@ Result<void> Transformer::allocate() {
       if (cut->weight->columns() > own) padded = std::max(padded, cut->weight->columns());
     }
   }
-  zeros_.resize(padded);
+  const std::vector<float> zeros(padded);
+  EBB_TRY_VOID(floats(zeros_, padded));
+  backend_.device->copy_to_device(zeros_.data(), zeros.data(), padded * sizeof(float));
   EBB_TRY_VOID(floats(padded_, rows * padded));
   EBB_TRY_VOID(floats(part_, rows * shape_.width + 1));
   EBB_TRY_VOID(
@@ -184,9 +186,9 @@ const float* Transformer::inputs_of(const InputCut& cut, const float* d_x, uint3
   kernels::Device& device = *backend_.device;
   for (uint64_t row = 0; row < rows; ++row) {
     float* to = padded_.floats() + row * width;
-    device.copy_to_device(to, zeros_.data(), cut.lead * sizeof(float));
+    device.copy_on_device(to, zeros_.data(), cut.lead * sizeof(float));
     device.copy_on_device(to + cut.lead, d_x + row * columns, columns * sizeof(float));
-    device.copy_to_device(to + cut.lead + columns, zeros_.data(), tail * sizeof(float));
+    device.copy_on_device(to + cut.lead + columns, zeros_.data(), tail * sizeof(float));
   }
   return padded_.floats();
 }
@@ -197,15 +199,41 @@ Result<uint32_t> Transformer::add_over_ranks(uint32_t rows, uint32_t errors) {
   return total;
 }
 
+Result<void> Transformer::sum_on_device(float* d_values, uint64_t count) {
+  kernels::Device& device = *backend_.device;
+  EBB_TRY_VOID(device.synchronize());
+  const bool in_place = collective_->float_memory() == collective::FloatMemory::kDevice ||
+                        device.info().host_reachable;
+  if (in_place) return collective_->all_reduce_sum(d_values, count);
+  staged_.resize(std::max<size_t>(staged_.size(), count));
+  device.copy_to_host(staged_.data(), d_values, count * sizeof(float));
+  EBB_TRY_VOID(device.synchronize());  // what a lost device gave must not reach the others
+  EBB_TRY_VOID(collective_->all_reduce_sum(staged_.data(), count));
+  device.copy_to_device(d_values, staged_.data(), count * sizeof(float));
+  return {};
+}
+
+Result<void> Transformer::sum_over_ranks(std::span<float> values) {
+  if (collective_ == nullptr || collective_->size() == 1) return {};
+  if (collective_->float_memory() == collective::FloatMemory::kHost) {
+    return collective_->all_reduce_sum(values.data(), values.size());
+  }
+  EBB_CHECK(values.size_bytes() <= part_.size());
+  backend_.device->copy_to_device(part_.data(), values.data(), values.size_bytes());
+  EBB_TRY_VOID(sum_on_device(part_.floats(), values.size()));
+  backend_.device->copy_to_host(values.data(), part_.data(), values.size_bytes());
+  return backend_.device->synchronize();
+}
+
 Result<uint32_t> Transformer::all_reduce_rows(float* d_rows, uint32_t rows, uint32_t errors) {
   if (collective_ == nullptr || collective_->size() == 1) return errors;
   const uint64_t count = uint64_t{rows} * shape_.width;
   const float mine = static_cast<float>(errors);
   backend_.device->copy_to_device(d_rows + count, &mine, sizeof mine);
-  EBB_TRY_VOID(backend_.device->synchronize());
-  EBB_TRY_VOID(collective_->all_reduce_sum(d_rows, count + 1));
+  EBB_TRY_VOID(sum_on_device(d_rows, count + 1));
   float total = 0;
   backend_.device->copy_to_host(&total, d_rows + count, sizeof total);
+  EBB_TRY_VOID(backend_.device->synchronize());
   return static_cast<uint32_t>(total);
 }
 
@@ -221,13 +249,8 @@ Result<void> Transformer::gather_rows(uint32_t rows,
 Result<uint32_t> Transformer::agree(uint32_t errors) {
   if (collective_ == nullptr || collective_->size() == 1) return errors;
   float total = static_cast<float>(errors);
-  EBB_TRY_VOID(collective_->all_reduce_sum(&total, 1));
+  EBB_TRY_VOID(sum_over_ranks(std::span(&total, 1)));
   return static_cast<uint32_t>(total);
-}
-
-Result<void> Transformer::sum_over_ranks(std::span<float> values) {
-  if (collective_ == nullptr || collective_->size() == 1) return {};
-  return collective_->all_reduce_sum(values.data(), values.size());
 }
 
 Result<void> Transformer::broadcast_tokens(std::span<TokenId> tokens) {
@@ -249,9 +272,11 @@ Result<std::vector<float>> Transformer::logits(uint32_t first, uint32_t count) {
     if (share_.ranks == 1) {
       backend_.device->copy_to_host(out.data() + uint64_t{done} * shape_.vocabulary, logits_.data(),
                                     rows * mine * sizeof(float));
+      EBB_TRY_VOID(backend_.device->synchronize());  // no token from a device that is lost
     } else {
       std::vector<float> sent(rows * widest), all(root ? share_.ranks * rows * widest : 0);
       backend_.device->copy_to_host(sent.data(), logits_.data(), rows * mine * sizeof(float));
+      EBB_TRY_VOID(backend_.device->synchronize());
       EBB_TRY_VOID(collective_->gather(std::as_bytes(std::span(sent)),
                                        std::as_writable_bytes(std::span(all))));
       for (uint32_t r = 0; root && r < share_.ranks; ++r) {

@@ -78,6 +78,8 @@ class Transformer {
   Result<void> broadcast_tokens(std::span<TokenId> tokens);
 
  private:
+  /// Over ranks, in place. Errors: also those of a device that is lost.
+  Result<void> sum_on_device(float* d_values, uint64_t count);
   /// Sums [rows, width] over ranks in place, with the error count behind it.
   Result<uint32_t> all_reduce_rows(float* d_rows, uint32_t rows, uint32_t errors);
   Transformer(const models::ModelShape& shape, const RankShare& share, kernels::Backend& backend,
@@ -108,7 +110,8 @@ class Transformer {
   kernels::Buffer gate_up_;    ///< [rows, 2 * ffn]
   kernels::Buffer act_;        ///< [rows, ffn]
   kernels::Buffer padded_;     ///< [rows, the widest input that needs zeros around it]
-  std::vector<float> zeros_;
+  kernels::Buffer zeros_;      ///< as long as its rows
+  std::vector<float> staged_;  ///< a copy of what is summed, where the host cannot reach it
   kernels::Buffer part_;    ///< [rows, width] and one element: what is summed over ranks
   kernels::Buffer logits_;  ///< [kLogitRows, vocabulary share]
 };

@@ -1,12 +1,13 @@
-// CUDA's language and the part of its runtime that the kernels use, on a CPU: so that every kernel of
-// kernels/cuda runs in tests on machines without a GPU. Not a backend for users: it is slow, and it
-// says nothing about speed.
+// CUDA's language and the part of its runtime that the kernels use, on a CPU: so that every kernel
+// of kernels/cuda runs in tests on machines without a GPU. Not a backend for users: it is slow,
+// and it says nothing about speed.
 //
-// A block is run to its end before the next; each of its threads is a fiber. Threads run in an order
-// that is shuffled anew between barriers, so that a missing __syncthreads() or __syncwarp() shows as
-// results that depend on EBB_EMULATION_SEED. Barriers that not all threads reach, warp functions
-// whose lanes disagree and reads beyond what the launch reserved as shared memory end the process
-// with a sentence. Streams run at once; a stream that is captured keeps its launches for its graph.
+// A block is run to its end before the next; each of its threads is a fiber. Threads run in an
+// order that is shuffled anew between barriers, so that a missing __syncthreads() or __syncwarp()
+// shows as results that depend on EBB_EMULATION_SEED. Barriers that not all threads reach, warp
+// functions whose lanes disagree and reads beyond what the launch reserved as shared memory end
+// the process with a sentence. Streams run at once; a stream that is captured keeps its launches
+// for its graph.
 //
 // Of the language it knows: __global__, __device__, __shared__ (static), launches through
 // kernels/cuda/runtime.h, warp functions over a mask, atomics, float2/float4/uint4, half and
@@ -82,7 +83,10 @@ void run(dim3 grid, unsigned threads, size_t shared_bytes, void* stream,
          std::function<void()> thread);
 
 /// The next `calls` calls of the runtime function of this name pass; the one after fails with
-/// `error`. A device that is lost fails every call from then on (as after an Xid). For tests.
+/// `error`. A device that is lost fails every call from then on (as after an Xid); "lost" counts
+/// launches. For tests; for those that start processes,
+/// EBB_EMULATION_FAIL="cudaMalloc:3:2,lost:500:719" and
+/// EBB_EMULATION_MACHINE="driver=12020,devices=1,memory=1000000" (environment.h).
 void fail_call(const std::string& function, unsigned calls, int error);
 void lose_device(int error);
 /// Everything works again; allocations stay.

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/cuda/emulation/cuda_emulation.h"
+#include "kernels/cuda/emulation/environment.h"
 #include "kernels/cuda/emulation/graphs.h"
 
 using Work = std::function<void()>;
@@ -35,10 +36,31 @@ struct World {
   uint64_t launches = 0;
 };
 World& world() {
-  static World w;
-  return w;
+  static World* const w = [] {
+    auto* fresh = new World;  // never freed: devices are given back after static objects are gone
+    fresh->machine = machine_of_environment();
+    for (const PlannedFailure& f : failures_of_environment()) {
+      fresh->failures[f.function] = {f.calls, f.error};
+    }
+    return fresh;
+  }();
+  return *w;
 }
 thread_local int g_last_error = 0;
+constexpr int kRuntimeVersion = 13000;
+
+/// Counts down what was planned for `function`; its error when its time has come.
+int due(World& w, const char* function) {
+  const auto found = w.failures.find(function);
+  if (found == w.failures.end()) return 0;
+  if (found->second.first > 0) {
+    --found->second.first;
+    return 0;
+  }
+  const int error = found->second.second;
+  w.failures.erase(found);
+  return error;
+}
 
 cudaError_t remember(int error) {
   if (error != 0) g_last_error = error;
@@ -50,17 +72,13 @@ int planned(const char* function) {
   World& w = world();
   const std::lock_guard lock(w.mutex);
   if (w.lost != 0) return w.lost;
-  if (w.machine.driver_version == 0) return cudaErrorInsufficientDriver;
+  if (w.machine.driver_version < kRuntimeVersion) return cudaErrorInsufficientDriver;
   if (w.machine.devices == 0) return cudaErrorNoDevice;
-  const auto found = w.failures.find(function);
-  if (found == w.failures.end()) return 0;
-  if (found->second.first > 0) {
-    --found->second.first;
-    return 0;
+  if (std::strcmp(function, "launch") == 0) {
+    w.lost = due(w, "lost");
+    if (w.lost != 0) return w.lost;
   }
-  const int error = found->second.second;
-  w.failures.erase(found);
-  return error;
+  return due(w, function);
 }
 
 cudaError_t enqueue(const char* function, cudaStream_t stream, Work work) {
@@ -160,6 +178,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device) {
   if (device >= world().machine.devices) return remember(cudaErrorInvalidDevice);
   *p = {};
   std::snprintf(p->name, sizeof p->name, "emulated");
+  p->uuid.bytes[0] = static_cast<char>(device + 1);
   p->totalGlobalMem = world().machine.memory;
   p->sharedMemPerBlock = 48 << 10;
   p->sharedMemPerBlockOptin = 227 << 10;
@@ -178,7 +197,7 @@ cudaError_t cudaDriverGetVersion(int* version) {
   return cudaSuccess;
 }
 cudaError_t cudaRuntimeGetVersion(int* version) {
-  *version = 13000;
+  *version = ebb::emulation::kRuntimeVersion;
   return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
