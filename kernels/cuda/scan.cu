@@ -177,35 +177,49 @@ struct Tile {
   const std::byte* records[kTile];  ///< of the tile's tokens
 };
 
-/// Logits of a tile's tokens [first, first + count) for the rows of a round, into tile.logits.
+/// One step: logits of its records to the tile. `token` is this lane's, of those of the tile.
+template <DigestFormat F, uint32_t Q>
+__device__ __forceinline__ void scan_step(const ScanKernelArgs& a, const Lane<F, Q>& lane,
+                                          const QueryTerms* terms, const UnitWords<F>& words,
+                                          bool exists, uint32_t token, float* logits) {
+  int sums[Q];
+  lane.multiply(words, sums);
+  const Kept kept = share_sums<Q>(sums, a.shape.lanes);
+  if (!kept.owner || !exists) return;
+  const float scale = words.scale(), zero = words.zero();
+#pragma unroll
+  for (uint32_t i = 0; i < Q; ++i) {
+    if (i >= kept.left) break;
+    const uint32_t row = lane.head * Q + kept.first + i;
+    const QueryTerms& t = terms[row];
+    logits[row * kStride + token] =
+        scale * (t.step * static_cast<float>(sums[i]) + t.middle) + zero * t.total;
+  }
+}
+
+/// Logits of a tile's `count` tokens for the rows of a round. The words of several steps are asked
+/// for at once: what one step reads is too little to keep the memory busy.
 template <DigestFormat F, uint32_t Q>
 __device__ __forceinline__ void scan_tile(const ScanKernelArgs& a, const Lane<F, Q>& lane,
                                           const QueryTerms* terms, uint32_t first_head,
                                           uint32_t count, Tile& tile) {
+  constexpr uint32_t kAhead = UnitLayout<F>::kParts * Q < 8 ? 4 : 2;  // as registers allow
   const uint32_t offset = (first_head + lane.head) * a.head_bytes;
-  UnitWords<F> next;
-  if (lane.reads && lane.token < count) {
-    next.read(tile.records[lane.token] + offset, lane.unit, a.units);
-  }
-  for (uint32_t first = 0; first < count; first += a.shape.tokens) {
-    const UnitWords<F> words = next;
-    const uint32_t token = first + lane.token;
-    // The next step's words are on their way while this one's are multiplied.
-    if (lane.reads && token + a.shape.tokens < count) {
-      next.read(tile.records[token + a.shape.tokens] + offset, lane.unit, a.units);
-    }
-    int sums[Q];
-    lane.multiply(words, sums);
-    const Kept kept = share_sums<Q>(sums, a.shape.lanes);
-    if (!kept.owner || lane.token >= a.shape.tokens || token >= count) continue;
-    const float scale = words.scale(), zero = words.zero();
+  for (uint32_t first = 0; first < count; first += kAhead * a.shape.tokens) {
+    UnitWords<F> words[kAhead];
 #pragma unroll
-    for (uint32_t i = 0; i < Q; ++i) {
-      if (i >= kept.left) break;
-      const uint32_t row = lane.head * Q + kept.first + i;
-      const QueryTerms& t = terms[row];
-      tile.logits[row * kStride + token] =
-          scale * (t.step * static_cast<float>(sums[i]) + t.middle) + zero * t.total;
+    for (uint32_t i = 0; i < kAhead; ++i) {
+      const uint32_t token = first + i * a.shape.tokens + lane.token;
+      if (lane.reads && token < count) {
+        words[i].read(tile.records[token] + offset, lane.unit, a.units);
+      }
+    }
+#pragma unroll
+    for (uint32_t i = 0; i < kAhead; ++i) {
+      if (first + i * a.shape.tokens >= count) break;
+      const uint32_t token = first + i * a.shape.tokens + lane.token;
+      const bool exists = lane.token < a.shape.tokens && token < count;
+      scan_step<F, Q>(a, lane, terms, words[i], exists, token, tile.logits);
     }
   }
 }
