@@ -181,10 +181,10 @@ class Ops {
 
   virtual void set_phase(Phase phase) = 0;
 
-  /// Enqueues what `body` enqueues. A backend may record that under `key`, and from then on enqueue
-  /// the recording instead of running `body`. So for the same key a body must enqueue the same
-  /// operations on the same pointers, weights and shapes, as long as the weights are loaded; it must
-  /// not read results on the host, and takes no operation that is given spans of the host.
+  /// Enqueues what `body` enqueues. A backend may record that under `key`, and from then on
+  /// enqueue the recording instead of running `body`. So for the same key a body must enqueue the
+  /// same operations on the same pointers, weights and shapes, as long as the weights are loaded;
+  /// it must not read results on the host, and takes no operation that is given spans of the host.
   virtual void replayable(uint64_t key, const std::function<void()>& body) {
     static_cast<void>(key);
     body();

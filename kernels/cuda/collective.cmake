@@ -1,5 +1,5 @@
-# The collective among GPUs, which is part of the plugin. NCCL is loaded where a machine has it, never linked; its header
-# says what to load, and without it the build does without.
+# The collective among GPUs, which is part of the plugin. NCCL is loaded where a machine has it, never linked; its
+# header says what to load, and without it the build does without.
 set(here ${CMAKE_CURRENT_LIST_DIR})
 target_sources(ebb_cuda_emulated PRIVATE
   ${here}/nccl_collective.cu ${here}/nccl_absent.cpp ${here}/emulation/environment.cpp)

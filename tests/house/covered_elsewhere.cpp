@@ -106,7 +106,6 @@ constexpr Coverage kTable[] = {
     {"kernels/cuda/attend_decode_bf16.cu", "tests/kernels/attend_test.cpp"},
     {"kernels/cuda/attend_decode_f32.cu", "tests/kernels/attend_test.cpp"},
     {"kernels/cuda/attend_tiles.cu", "tests/kernels/attend_test.cpp"},
-    {"kernels/cuda/left_out.cu", "tests/kernels/left_out_test.cpp"},
     {"kernels/cuda/matmul_tensor.cu", "tests/kernels/matmul_test.cpp"},
     {"kernels/cuda/attend_states.cu", "tests/kernels/attend_test.cpp"},
     {"kernels/cuda/cublas_lt.cu", "tests/kernels/matmul_test.cpp"},

@@ -77,7 +77,8 @@ class Machine {
 };
 
 /// What is under test: the CPU backend held to one instruction set after the other
-/// (cpu_subject.cpp), or the CUDA backend (cuda_subject.cpp). Each test binary links one of the two.
+/// (cpu_subject.cpp), or the CUDA backend (cuda_subject.cpp). Each test binary links one of the
+/// two.
 const std::vector<const char*>& subjects();
 /// Errors: kUnsupported where this machine cannot run it: its cases are skipped, visibly.
 Result<Backend> make_backend(const char* subject, uint32_t threads);
