@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <string_view>
 
 namespace ebb::kernels {
 namespace {
@@ -75,6 +76,9 @@ class Attend : public KernelsTest {
     if (c.want_logits) answer.logits = m.download(args.d_logits, logits);
     return answer;
   }
+
+  /// Every case, or three in seven on the CUDA subject: emulated, a case takes a tenth of a second.
+  bool takes(int i) const { return std::string_view(GetParam()) != "cuda" || i % 7 < 3; }
 
   void compare(const Case& c, float query_spread = 1.0f) {
     const uint32_t slots = c.count + 40;
@@ -160,7 +164,7 @@ TEST_P(Attend, RandomShapesMatch) {
     c.window = i % 2 == 0 ? pick(c.count + 10) : 0;
     c.alt_count = i % 7 == 0 ? pick(c.count) : 0;
     c.want_logits = i % 3 != 1;
-    compare(c);
+    if (takes(i)) compare(c);
   }
 }
 
@@ -194,8 +198,10 @@ TEST_P(Attend, QueryVariantMatchesWhereverItsBoundaryFalls) {
 }
 
 TEST_P(Attend, ManyRowsAreCausalAroundTileEdges) {
+  int i = 0;
   for (const uint32_t rows : {2u, 4u, 5u, 9u, 63u, 64u, 65u, 130u}) {
     for (const uint32_t before : {0u, 1u, 190u, 256u, 500u}) {
+      if (!takes(i++)) continue;
       compare(
           {.shape = kOneGroup, .rows = rows, .count = before + rows, .want_logits = before == 190});
     }

@@ -17,7 +17,8 @@ Result<Backend> make_backend(const char*, uint32_t) {
 
 std::span<const Limit> subject_limits() {
   static const Limit limits[] = {
-      // Tiles on tensor cores take queries and weights as two bf16 each: 2^-17 of a product is lost.
+      // Tiles on tensor cores take queries and weights as two bf16 each: 2^-17 of a product is
+      // lost.
       {"attend", 4e-10, 1e-4},
       {"lse", 4e-11, 2e-5},
   };
