@@ -82,7 +82,7 @@ class RowLaunches {
   }
 
   void launch_rows() {
-    const DecodeKind kind = decode_kind(shape_.head_size, alone_ ? 1 : group_);
+    const DecodeKind kind = decode_kind(shape_.head_size, alone_ ? 1 : group_, shape_.element);
     DecodeArgs args;
     args.rows_at = packed_.add(rows_);
     args.work_at = packed_.add(work_);

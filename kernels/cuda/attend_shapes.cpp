@@ -34,10 +34,10 @@ Chunks decode_chunks(uint32_t entries, uint32_t heads_kv, uint32_t multiprocesso
   return {each, std::max(parts(entries, each), 1u)};
 }
 
-DecodeKind decode_kind(uint32_t head_size, uint32_t heads_together) {
+DecodeKind decode_kind(uint32_t head_size, uint32_t heads_together, KvElement element) {
   DecodeKind kind;
   kind.lanes = head_size <= 64 ? 8 : head_size <= 128 ? 16 : 32;
-  kind.whole = head_size % kSliceElements == 0;
+  kind.whole = element == KvElement::kBF16 && head_size % kSliceElements == 0;
   kind.heads = heads_together <= 2 ? std::max(heads_together, 1u) : heads_together <= 4 ? 4 : 8;
   if (!kind.whole) kind.heads = 4;  // rare: one kernel is enough
   return kind;

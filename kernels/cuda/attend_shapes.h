@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+#include "kernels/kv_element.h"
+
 namespace ebb::kernels::cuda {
 
 /// Entries that a warp takes at a time: one a lane.
@@ -47,12 +49,12 @@ Chunks decode_chunks(uint32_t entries, uint32_t heads_kv, uint32_t multiprocesso
 struct DecodeKind {
   uint32_t lanes = 8;  ///< that share a vector: 8, 16 or 32
   uint32_t heads = 1;  ///< query heads of a block: 1, 2, 4 or 8
-  bool whole = true;   ///< heads are made of whole slices: 16-byte loads
+  bool whole = true;   ///< vectors are made of whole slices: 16-byte loads
   bool operator==(const DecodeKind&) const = default;
 };
 
-/// `heads_together`: query heads that share K, V and list.
-DecodeKind decode_kind(uint32_t head_size, uint32_t heads_together);
+/// `heads_together`: query heads that share K, V and list; `element` is that of the rows.
+DecodeKind decode_kind(uint32_t head_size, uint32_t heads_together, KvElement element);
 
 /// Bytes of shared memory of a decode block.
 uint64_t decode_shared_bytes(const DecodeKind& kind, uint32_t head_size);

@@ -276,7 +276,7 @@ void attend_left_out(CudaContext& context, const KvShape& shape,
   EBB_CHECK(shape.heads_kv > 0 && shape.heads_q % shape.heads_kv == 0);
   const Plan plan = plan_of(context, shape, items);
   if (plan.items.empty() || context.failed()) return;
-  DecodeKind kind = decode_kind(shape.head_size, shape.heads_q / shape.heads_kv);
+  DecodeKind kind = decode_kind(shape.head_size, shape.heads_q / shape.heads_kv, KvElement::kBF16);
   kind.heads = kind.heads == 1 ? 1 : 4;  // few enough kernels
   Packed packed = plan.arrays;
   RestArgs args = args_of(shape, kind);

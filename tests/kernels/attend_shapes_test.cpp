@@ -72,7 +72,7 @@ TEST(AttendShapes, OneSequenceFillsTheDeviceAndManyKeepTheirStatesSmall) {
 TEST(AttendShapes, EveryHeadSizeAndGroupHasAKernel) {
   for (uint32_t size = 2; size <= 256; size += 2) {
     for (const uint32_t together : {1u, 2u, 3u, 4u, 5u, 7u, 8u, 9u, 64u}) {
-      const DecodeKind kind = decode_kind(size, together);
+      const DecodeKind kind = decode_kind(size, together, KvElement::kBF16);
       ASSERT_TRUE(kind.lanes == 8 || kind.lanes == 16 || kind.lanes == 32);
       ASSERT_GE(kind.lanes * kSliceElements, size);
       ASSERT_EQ(kind.whole, size % 8 == 0);
@@ -84,9 +84,10 @@ TEST(AttendShapes, EveryHeadSizeAndGroupHasAKernel) {
     ASSERT_EQ(tile.columns % 16, 0u);
     ASSERT_LE(tile_shared_bytes(tile.columns), kSharedMax);
   }
-  EXPECT_EQ(decode_kind(128, 4), (DecodeKind{16, 4, true}));
-  EXPECT_EQ(decode_kind(64, 3), (DecodeKind{8, 4, true}));
-  EXPECT_EQ(decode_kind(6, 1), (DecodeKind{8, 4, false}));
+  EXPECT_EQ(decode_kind(128, 4, KvElement::kBF16), (DecodeKind{16, 4, true}));
+  EXPECT_EQ(decode_kind(64, 3, KvElement::kBF16), (DecodeKind{8, 4, true}));
+  EXPECT_EQ(decode_kind(128, 1, KvElement::kF32), (DecodeKind{16, 4, false}));
+  EXPECT_EQ(decode_kind(6, 1, KvElement::kBF16), (DecodeKind{8, 4, false}));
   for (const uint32_t size : {64u, 80u, 96u, 128u, 256u}) EXPECT_EQ(tile_kind(size).columns, size);
 }
 
