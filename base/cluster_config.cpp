@@ -121,7 +121,19 @@ void add_group(std::vector<Key>& keys, const std::string& at, GroupConfig& g) {
 }
 
 void add_worker(std::vector<Key>& keys, WorkerConfig& w) {
-  keys.push_back({"worker.backend", &w.backend, "What computes.", 0, 0, "", {"cpu"}});
+  keys.push_back(
+      {"worker.backend",
+       &w.backend,
+       "What computes: cpu; cuda, a GPU, or the worker ends and says why; auto: a GPU where "
+       "there is one that can be used, else cpu, decided once at start (docs/cuda.md).",
+       0,
+       0,
+       "",
+       {"cpu", "cuda", "auto"}});
+  keys.push_back(
+      {"worker.devices", &w.devices,
+       "CUDA device of each rank, separated by commas (0,0: two ranks on one GPU); empty: "
+       "rank r takes device r."});
   keys.push_back({"worker.metrics_host", &w.metrics_host,
                   "Host on which a worker's metrics and health listen."});
   keys.push_back({"worker.metrics_port_base", &w.metrics_port_base,
@@ -250,8 +262,8 @@ int item_of(const std::string& key, const std::string& list) {
 
 /// Variables that are not configuration keys.
 bool is_other_variable(const std::string& name) {
-  static const std::set<std::string> kOthers{"EBB_CACHE", "EBB_CPU_ISA", "EBB_URL",
-                                             "EBB_ADMIN_URL"};
+  static const std::set<std::string> kOthers{"EBB_CACHE", "EBB_CPU_ISA", "EBB_URL", "EBB_ADMIN_URL",
+                                             "EBB_CUDA_PLUGIN"};
   return kOthers.contains(name);
 }
 
@@ -386,6 +398,8 @@ Result<void> check_together(const ClusterConfig& config) {
   EBB_TRY_VOID(check_names("groups", groups));
   EBB_TRY_VOID(check_names("stores", stores));
   if (config.cluster_token.empty()) return invalid("cluster_token is empty");
+  for (uint32_t rank = 0; rank < config.groups.front().tensor_parallel_size; ++rank)
+    EBB_TRY(cuda_device_of(config.worker, rank));
   return check_addresses(config);
 }
 
@@ -430,6 +444,28 @@ Result<void> add_override(std::map<std::string, std::string>& overrides,
     return invalid("\"" + assignment + "\" is not key=value");
   overrides[assignment.substr(0, equals)] = assignment.substr(equals + 1);
   return {};
+}
+
+Result<int> cuda_device_of(const WorkerConfig& worker, uint32_t rank) {
+  if (worker.devices.empty()) return static_cast<int>(rank);
+  const auto wrong = [&](const std::string& why) {
+    return invalid("worker.devices is \"" + worker.devices + "\": " + why);
+  };
+  std::vector<int> devices;
+  for (size_t at = 0; at <= worker.devices.size();) {
+    const size_t end = std::min(worker.devices.find(',', at), worker.devices.size());
+    std::string item = worker.devices.substr(at, end - at);
+    std::erase(item, ' ');
+    const bool digits = item.find_first_not_of("0123456789") == std::string::npos;
+    if (item.empty() || item.size() > 3 || !digits)
+      return wrong("needs numbers, separated by commas, one for each rank");
+    devices.push_back(std::stoi(item));
+    at = end + 1;
+  }
+  if (rank >= devices.size())
+    return wrong("has " + std::to_string(devices.size()) + " devices, but there is a rank " +
+                 std::to_string(rank));
+  return devices[rank];
 }
 
 }  // namespace ebb

@@ -46,7 +46,8 @@ struct GroupConfig {
 };
 
 struct WorkerConfig {
-  std::string backend = "cpu";
+  std::string backend = "cpu";  ///< cpu, cuda, auto
+  std::string devices;          ///< by rank, by commas; empty: rank r takes device r
   std::string metrics_host = "127.0.0.1";
   uint16_t metrics_port_base = 9401;  ///< rank r listens on base + r
   uint32_t decode_threads = 0;        ///< 0: allowed CPUs divided by the group's ranks
@@ -133,6 +134,8 @@ std::string effective_model_path(const ClusterConfig& config);
 std::string effective_profile_path(const ClusterConfig& config);
 /// The same for config.model.controller.
 std::string effective_controller_path(const ClusterConfig& config);
+/// What worker.devices says of `rank`. Errors: kInvalid (not a number, no entry for the rank).
+Result<int> cuda_device_of(const WorkerConfig& worker, uint32_t rank);
 /// store.ssd_path expanded, or <run dir>/store-<name>.
 std::string effective_ssd_path(const ClusterConfig& config, const StoreConfig& store);
 

@@ -1,5 +1,8 @@
 #include "ctl/doctor.h"
 
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -16,6 +19,28 @@ namespace {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
+/// What a program of ours prints first; empty: it does not run.
+std::string first_line_of(const std::string& program, const std::string& flag) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return "";
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+  const char* const arguments[] = {program.c_str(), flag.c_str(), nullptr};
+  pid_t child = 0;
+  const int failed = posix_spawn(&child, program.c_str(), &actions, nullptr,
+                                 const_cast<char* const*>(arguments), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  close(ends[1]);
+  std::string text;
+  char piece[4096];
+  for (ssize_t got = 0; failed == 0 && (got = read(ends[0], piece, sizeof piece)) > 0;)
+    text.append(piece, static_cast<size_t>(got));
+  close(ends[0]);
+  if (failed == 0) waitpid(child, nullptr, 0);
+  return text.substr(0, text.find('\n'));
+}
+
 class Doctor {
  public:
   Doctor(const DoctorOptions& options, const std::function<void(Finding)>& on_finding)
@@ -26,6 +51,7 @@ class Doctor {
 
   void run() {
     binaries();
+    devices();
     model();
     disk();
     const bool ours = run_dir_.is_locked();
@@ -56,6 +82,35 @@ class Doctor {
       good("binaries", options_.bin_dir);
     else
       bad("binaries", missing + " not in " + options_.bin_dir, "cmake --build build");
+  }
+
+  /// Asked of the program that would use it: a driver that crashes takes that one along.
+  void devices() {
+    const json report =
+        json::parse(first_line_of(options_.bin_dir + "/ebb-worker", "--devices"), nullptr, false);
+    const std::string& wanted = config_.worker.backend;
+    const std::string what = "devices (worker.backend " + wanted + ")";
+    if (!report.is_object()) {
+      if (wanted == "cpu") return;
+      return bad(what, options_.bin_dir + "/ebb-worker --devices does not answer",
+                 "run it by hand");
+    }
+    const std::string found = devices_text(report);
+    if (wanted != "cuda" || report.value("usable", false)) return good(what, found);
+    bad(what, found,
+        "docs/cuda.md says what the CUDA backend needs; worker.backend auto falls back to the CPU");
+  }
+
+  static std::string devices_text(const json& report) {
+    const bool usable = report.value("usable", false);
+    std::string text = usable ? "" : "no GPU can be used: " + report.value("why_not", "") + "; ";
+    if (report.contains("devices"))
+      for (const json& device : report["devices"])
+        if (device.is_string()) text += device.get<std::string>() + "; ";
+    if (!report.contains("driver")) return text + "plugin " + report.value("plugin", "");
+    return text + "driver CUDA " + report.value("driver", "") + ", built with CUDA " +
+           report.value("runtime", "") + " for compute capability " +
+           report.value("architectures", "") + ", plugin " + report.value("plugin", "");
   }
 
   void model() {

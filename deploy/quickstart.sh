@@ -60,6 +60,8 @@ if [ -z "$model" ]; then
 fi
 first=()
 [ -e build/CMakeCache.txt ] || first=(-DEBB_FIRST_BUILD=ON -DEBB_KERNELS=native)
+# Compiling for GPUs takes minutes: not where there is none to run it.
+[ -e build/CMakeCache.txt ] || [ -e /dev/nvidiactl ] || first+=(-DEBB_CUDA=OFF)
 cmake --preset dev "${first[@]}" > "$work/configure.log" 2>&1 || { tail -n 20 "$work/configure.log" >&2; exit 1; }
 cmake --build build --target ebb-coordinator ebb-worker ebb-kvstore ebbctl >&2
 if [ -z "$model" ]; then

@@ -57,6 +57,10 @@ struct DeviceInfo {
   std::string name;  ///< "cpu avx512 (Intel ...)"
   std::string isa;   ///< what the kernels were dispatched to: "x86-64-v2", "avx2", "avx512"
   uint64_t memory_bytes = 0;
+  /// Code outside the backend may read and write device memory: then collectives on the host work
+  /// on it in place, else on a copy.
+  bool host_reachable = false;
+  std::string identity;  ///< the same for two processes on one GPU; empty: no GPU
 };
 
 /// Owned by the engine thread; every method is called there only.

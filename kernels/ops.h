@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -179,6 +180,15 @@ class Ops {
   virtual ~Ops() = default;
 
   virtual void set_phase(Phase phase) = 0;
+
+  /// Enqueues what `body` enqueues. A backend may record that under `key`, and from then on
+  /// enqueue the recording instead of running `body`. So for the same key a body must enqueue the
+  /// same operations on the same pointers, weights and shapes, as long as the weights are loaded;
+  /// it must not read results on the host, and takes no operation that is given spans of the host.
+  virtual void replayable(uint64_t key, const std::function<void()>& body) {
+    static_cast<void>(key);
+    body();
+  }
 
   /// A vector of `columns` elements (a norm's gain, a bias) is a weight of one row, in any format.
   /// Errors: kUnsupported (format), kInvalid (columns not a multiple of the block).

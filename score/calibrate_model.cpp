@@ -55,7 +55,7 @@ Result<std::unique_ptr<CalibrateModel>> CalibrateModel::open(const std::string& 
       worker::Transformer::make(shape, share, model->backend_, std::move(weights),
                                 std::max(kRowsMax, shape.layers + 1), shape.context_length));
   model->mover_ = std::make_unique<worker::KvMover>(
-      model->layout_, model->kv_shape_, *model->backend_.ops, worker::KvMover::Options{});
+      model->layout_, model->kv_shape_, model->backend_, worker::KvMover::Options{});
   model->exchange_ = std::make_unique<OneRank>();
   return model;
 }

@@ -17,6 +17,7 @@ struct LocalBackendOptions {
   std::string controller;      ///< of policy adore; empty: none, and no such policy
   uint32_t max_model_len = 0;  ///< tokens; 0: the model's own context
   uint32_t threads = 0;        ///< 0: all CPUs that the process may use
+  std::string device = "cpu";  ///< cpu, cuda, auto: as worker.backend
 };
 
 /// Loads the model. Errors: kInvalid, kNotFound, kUnsupported, with the option's name.

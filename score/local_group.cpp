@@ -5,11 +5,13 @@
 #include <future>
 #include <optional>
 
+#include "base/cluster_config.h"
+#include "base/log.h"
 #include "coordinator/api_context.h"
 #include "coordinator/board.h"
 #include "models/rope.h"
-#include "worker/allowed_cpus.h"
 #include "worker/attention/gru_scores.h"
+#include "worker/backend_choice.h"
 
 namespace ebb::score {
 namespace {
@@ -126,16 +128,18 @@ Result<void> LocalGroup::start_here(const LocalBackendOptions& options) {
   arena_ = EBB_TRY(
       coordinator::make_arena_model(layout_, model_.profile, device_kv_bytes_, shape.width));
   // 3. The rank.
-  kernels::CpuOptions cpu;
-  cpu.decode_threads = options.threads != 0 ? options.threads : worker::allowed_cpus();
-  cpu.bulk_threads = cpu.decode_threads;
+  WorkerConfig device;
+  device.backend = options.device;
+  device.decode_threads = device.bulk_threads = options.threads;
   worker::EngineOptions engine;
   engine.group = "g0";
   engine.scorer = model_.scorer;
   engine.rows_max = std::max(config.coordinator.chunk_tokens, config.coordinator.max_num_seqs);
-  auto backend = EBB_TRY(kernels::make_cpu_backend(cpu));
-  engine_ = EBB_TRY(
-      worker::Engine::make(engine, std::move(backend), *model_.files, shape, nullptr, metrics_));
+  auto chosen = EBB_TRY(worker::choose_backend(device, 1, 0));
+  if (!chosen.note.empty())
+    log_warn("score", "--device auto: the CPU computes", {{"why", chosen.note}});
+  engine_ = EBB_TRY(worker::Engine::make(engine, std::move(chosen.backend), *model_.files, shape,
+                                         nullptr, metrics_));
   exchange_ = std::make_unique<LoneExchange>();
   return form();
 }

@@ -73,6 +73,8 @@ class CommandLine {
     command->add_option("--controller", local_.controller, "with --model: policy adore's");
     command->add_option("--max-model-len", local_.max_model_len, "with --model: tokens");
     command->add_option("--threads", local_.threads, "with --model (default: all CPUs)");
+    command->add_option("--device", local_.device, "with --model: cpu (default), cuda, or auto")
+        ->check(CLI::IsMember({"cpu", "cuda", "auto"}));
     in_folder(command);
     command->callback([this, act = std::move(act)] { chosen_ = [this, act] { return go(act); }; });
   }
@@ -86,8 +88,9 @@ class CommandLine {
   Result<std::unique_ptr<Backend>> make_backend() {
     if (!local_.model.empty()) return make_local_backend(local_);
     if (!local_.profile.empty() || !local_.controller.empty() || local_.max_model_len != 0 ||
-        local_.threads != 0)
-      return invalid("--profile, --controller, --max-model-len and --threads go with --model");
+        local_.threads != 0 || local_.device != "cpu")
+      return invalid(
+          "--profile, --controller, --max-model-len, --threads and --device go with --model");
     const char* environment = std::getenv("EBB_URL");
     if (url_.empty()) url_ = environment != nullptr ? environment : cli::Service{}.api.text();
     return make_http_backend(EBB_TRY(cli::parse_url(url_)));

@@ -6,7 +6,7 @@
 #     --asan          build with address and undefined-behaviour sanitizers; runs the unit tests only
 #     --label LABEL   only the tests with this label: unit, net, e2e, house, fuzz
 #
-# Ends with CTest's own summary, and with its exit status.
+# Ends with CTest's own summary, and with its exit status; says behind it what could not be done (no nvcc).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -48,8 +48,15 @@ configure() { # configure PRESET FOLDER [OPTION...]
   cmake --preset "$1" "${first[@]}" "${@:3}" --log-level=WARNING
 }
 
+# nvcc needs no GPU. Where there is none, the CUDA kernels run emulated all the same, but nothing shows that they
+# compile for a device: the last line says so.
+if [[ -z ${CUDACXX:-} ]] && ! command -v nvcc > /dev/null && [[ -x /usr/local/cuda/bin/nvcc ]]; then
+  export CUDACXX=/usr/local/cuda/bin/nvcc
+fi
+nvcc=${CUDACXX:-$(command -v nvcc || true)}
+
 say "configure ($preset)"
-configure "$preset" "$build" -DEBB_KERNELS=all
+configure "$preset" "$build" -DEBB_KERNELS=all -DEBB_CUDA="${EBB_CUDA:-AUTO}"
 
 say 'build'
 cmake --build "$build"
@@ -64,4 +71,10 @@ fi
 say 'tests'
 arguments=(--test-dir "$build" --parallel 2 --output-on-failure --no-tests=error)
 [[ -z $label ]] || arguments+=(--label-regex "^${label}\$")
-exec ctest "${arguments[@]}"
+status=0
+ctest "${arguments[@]}" || status=$?
+if [[ -z $nvcc ]]; then
+  printf '\nNOT DONE: there is no nvcc on PATH or in /usr/local/cuda/bin, so libebb_cuda.so was not compiled;'
+  printf ' its kernels ran emulated.\n'
+fi
+exit "$status"

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "worker/group_collective.h"
 
 namespace ebb::worker {
 
@@ -92,7 +93,14 @@ Result<control::FormReply> Engine::form(const control::FormGroup& group,
   const auto blocks =
       static_cast<uint32_t>(std::min<uint64_t>(group.device_kv_bytes / block_all, 0xfffffffeu));
   arena_.reset();
-  arena_ = EBB_TRY(Arena::make(*backend_.device, kv_shape_, blocks));
+  auto arena = Arena::make(*backend_.device, kv_shape_, blocks);
+  if (!arena) {
+    EBB_TRY_VOID(check_device());
+    return with_context("device_kv_size of " + std::to_string(group.device_kv_bytes) +
+                            " bytes for " + std::to_string(group.ranks) + " ranks",
+                        std::move(arena).error());
+  }
+  arena_ = std::move(*arena);
 
   collective::CollectiveOptions wanted;
   wanted.rank = group.rank;
@@ -101,15 +109,16 @@ Result<control::FormReply> Engine::form(const control::FormGroup& group,
   wanted.listen_host = options_.listen_host;
   wanted.call_deadline = options_.collective_deadline;
   wanted.form_by = Deadline::after(options_.collective_deadline);
-  std::shared_ptr<collective::Collective> made =
-      EBB_TRY(collective::make_collective(wanted, std::move(rendezvous)));
+  std::shared_ptr<collective::Collective> made = EBB_TRY(
+      make_group_collective(wanted, std::move(rendezvous), options_.plugin, *backend_.device));
   {
     std::lock_guard lock(abort_mutex_);
     collective_ = made;
   }
   model_->set_collective(made.get());
   KvMover::Options mover{group.epoch, group.rank, options_.restore_deadline};
-  next->mover = std::make_unique<KvMover>(next->layout, kv_shape_, *backend_.ops, mover);
+  next->mover = std::make_unique<KvMover>(next->layout, kv_shape_, backend_, mover);
+  EBB_TRY_VOID(check_device());
   group_ = std::move(next);
   connect_store(Deadline::after(Millis(2000)));
   log_info(
@@ -176,6 +185,7 @@ Result<control::UnitResult> Engine::run(const control::Unit& unit) {
   out.id = unit.id;
   out.rank = options_.rank;
   Result<void> ran = run_unit(unit, out);
+  EBB_TRY_VOID(check_device());
   if (!ran) {
     log_error("worker", "unit failed", {{"unit", unit.id.value}, {"why", ran.error().text()}});
     out.failures.push_back({SeqId{0}, std::move(ran).error()});
@@ -188,6 +198,19 @@ Result<control::UnitResult> Engine::run(const control::Unit& unit) {
   out.arena_blocks_max = arena_->used_max();
   count(out);
   return out;
+}
+
+Result<void> Engine::check_device() {
+  Result<void> state = backend_.device->synchronize();
+  if (state) return state;
+  std::lock_guard lock(abort_mutex_);
+  if (!lost_) lost_ = state.error();
+  return *lost_;
+}
+
+std::optional<Error> Engine::lost() {
+  std::lock_guard lock(abort_mutex_);
+  return lost_;
 }
 
 void Engine::count(const control::UnitResult& out) {

@@ -5,9 +5,11 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "base/metrics.h"
+#include "kernels/cuda/plugin.h"
 #include "models/model_files.h"
 #include "transport/collective/collective.h"
 #include "transport/data/messenger.h"
@@ -22,7 +24,8 @@ struct EngineOptions {
   uint32_t ranks = 1;
   uint32_t rows_max = 512;  ///< of one bulk unit and of one decode step
   std::string listen_host = "127.0.0.1";
-  std::shared_ptr<const TokenScorer> scorer;  ///< null: policies that score tokens are refused
+  const kernels::CudaPlugin* plugin = nullptr;  ///< whose backend it is; null: the CPU's
+  std::shared_ptr<const TokenScorer> scorer;    ///< null: policies that score tokens are refused
   Millis restore_deadline{3000};
   Millis exchange_deadline{3000};
   Millis collective_deadline{15000};
@@ -47,9 +50,12 @@ class Engine {
   /// Any thread: ends a collective call in progress, so that the engine comes free.
   void abort(const std::string& why);
 
-  /// Errors: kUnavailable (a unit of another epoch; no group formed). Failures of sequences are in
-  /// the result.
+  /// Errors: kUnavailable (a unit of another epoch; no group formed), lost(). Failures of sequences
+  /// are in the result.
   Result<control::UnitResult> run(const control::Unit& unit);
+  /// Any thread: why the device can compute no more. Then the process must end: nothing on it can
+  /// be trusted, and a new process is what gets it back.
+  std::optional<Error> lost();
   /// Errors: kNotFound.
   Result<control::SequenceMap> describe(SeqId seq);
   /// Tries the store again when forming could not reach it. Cheap when connected or none is
@@ -65,6 +71,8 @@ class Engine {
   struct Incarnation;
   Engine(EngineOptions options, kernels::Backend backend, const models::ModelShape& shape,
          data::Messenger* messenger, Metrics& metrics);
+  /// Waits for the device; keeps its first error.
+  Result<void> check_device();
   Result<void> run_unit(const control::Unit& unit, control::UnitResult& out);
   Result<void> open(const control::OpenUnit& unit, control::UnitResult& out);
   Result<void> bulk(const control::Unit& unit, control::UnitResult& out);
@@ -87,7 +95,8 @@ class Engine {
   SamplingTools sampling_;
   StepObserver* observer_ = nullptr;
   std::unique_ptr<Incarnation> group_;
-  std::mutex abort_mutex_;  ///< guards collective_ against abort()
+  std::mutex abort_mutex_;  ///< guards collective_ and lost_ against other threads
+  std::optional<Error> lost_;
   std::shared_ptr<collective::Collective> collective_;
   uint64_t step_clock_ = 0;
   Counter& units_;

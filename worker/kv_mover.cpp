@@ -33,11 +33,11 @@ struct PutInFlight {
   std::atomic<int> state{kWaiting};
 };
 
-KvMover::KvMover(const models::KvLayout& layout, const kernels::KvShape& shape, kernels::Ops& ops,
-                 Options options)
+KvMover::KvMover(const models::KvLayout& layout, const kernels::KvShape& shape,
+                 kernels::Backend& backend, Options options)
     : layout_(layout),
       shape_(shape),
-      ops_(ops),
+      backend_(backend),
       options_(options),
       layout_digest_(layout.name(options.rank)) {}
 
@@ -72,8 +72,9 @@ GranuleKey KvMover::key(Sequence& sequence, uint32_t band, Position first) const
   return key;
 }
 
-std::vector<std::byte> KvMover::seal_granules(Sequence& sequence, uint32_t band, Position begin,
-                                              Position end, std::vector<GranuleInfo>& infos) {
+Result<std::vector<std::byte>> KvMover::seal_granules(Sequence& sequence, uint32_t band,
+                                                      Position begin, Position end,
+                                                      std::vector<GranuleInfo>& infos) {
   const uint32_t g = layout_.granule_tokens;
   const LayerRange layers = layout_.bands[band];
   const uint32_t payload = layout_.record_bytes(options_.rank, band);
@@ -85,8 +86,9 @@ std::vector<std::byte> KvMover::seal_granules(Sequence& sequence, uint32_t band,
   for (uint32_t layer = layers.begin; layer < layers.end; ++layer) {
     std::byte* column = body.data() + sizeof(kvstore::RecordHead) +
                         uint64_t{layer - layers.begin} * shape_.row_bytes();
-    ops_.gather_rows(shape_, sequence.kv->rows(layer), slots, column, frame);
+    backend_.ops->gather_rows(shape_, sequence.kv->rows(layer), slots, column, frame);
   }
+  EBB_TRY_VOID(backend_.device->synchronize());
   for (Position first = begin; first < end; first += g) {
     const GranuleKey name = key(sequence, band, first);
     infos.push_back({name, first, static_cast<uint16_t>(g), payload});
@@ -114,7 +116,7 @@ std::vector<PutItem> items_of(const std::vector<GranuleInfo>& infos,
 
 Result<void> KvMover::put_range(Sequence& sequence, uint32_t band, Position begin, Position end) {
   std::vector<GranuleInfo> infos;
-  const std::vector<std::byte> body = seal_granules(sequence, band, begin, end, infos);
+  const std::vector<std::byte> body = EBB_TRY(seal_granules(sequence, band, begin, end, infos));
   const auto reply = EBB_TRY(wait_for<PutReply>([&](auto done) {
     client_->put(sequence.id(), items_of(infos, body), Deadline::after(options_.deadline), done);
   }));
@@ -211,7 +213,9 @@ void KvMover::seal_tail(Sequence& sequence) {
     put->band = band;
     put->begin = begin;
     put->end = begin + g;
-    put->body = seal_granules(sequence, band, begin, put->end, infos);
+    auto sealed = seal_granules(sequence, band, begin, put->end, infos);
+    if (!sealed) return;  // the end of the unit says why
+    put->body = std::move(*sealed);
     sequence.puts.push_back(put);
     client_->put(sequence.id(), items_of(infos, put->body), Deadline::after(options_.deadline),
                  [put, wanted = infos.size()](Result<PutReply> reply) {
@@ -303,10 +307,10 @@ std::vector<std::pair<Sequence*, Error>> KvMover::finish(Restore& restore) {
     const std::vector<uint32_t> slots = want.sequence->kv->slots(want.band, want.positions);
     const LayerRange layers = layout_.bands[want.band];
     for (uint32_t layer = layers.begin; layer < layers.end; ++layer) {
-      ops_.scatter_rows(shape_, want.sequence->kv->rows(layer), slots,
-                        frames + sizeof(kvstore::RecordHead) +
-                            uint64_t{layer - layers.begin} * shape_.row_bytes(),
-                        frame);
+      backend_.ops->scatter_rows(shape_, want.sequence->kv->rows(layer), slots,
+                                 frames + sizeof(kvstore::RecordHead) +
+                                     uint64_t{layer - layers.begin} * shape_.row_bytes(),
+                                 frame);
     }
     control::SequenceCounters& counters = want.sequence->counters;
     counters.restored_host_records += from_host;

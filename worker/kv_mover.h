@@ -40,7 +40,7 @@ class KvMover {
     uint32_t rank = 0;
     Millis deadline{3000};
   };
-  KvMover(const models::KvLayout& layout, const kernels::KvShape& shape, kernels::Ops& ops,
+  KvMover(const models::KvLayout& layout, const kernels::KvShape& shape, kernels::Backend& backend,
           Options options);
   ~KvMover();
 
@@ -83,12 +83,14 @@ class KvMover {
   void find_released(Sequence& sequence, Places& places) const;
   Error no_store() const;
   Result<void> put_range(Sequence& sequence, uint32_t band, Position begin, Position end);
-  std::vector<std::byte> seal_granules(Sequence& sequence, uint32_t band, Position begin,
-                                       Position end, std::vector<kvstore::GranuleInfo>& infos);
+  /// Errors: those of a device that is lost: its rows must not be sealed as if they were good.
+  Result<std::vector<std::byte>> seal_granules(Sequence& sequence, uint32_t band, Position begin,
+                                               Position end,
+                                               std::vector<kvstore::GranuleInfo>& infos);
 
   const models::KvLayout& layout_;
   kernels::KvShape shape_;
-  kernels::Ops& ops_;
+  kernels::Backend& backend_;
   Options options_;
   Digest layout_digest_;
   kvstore::Client* client_ = nullptr;

@@ -15,8 +15,8 @@
 #include "models/model_files.h"
 #include "models/rope.h"
 #include "transport/http/server.h"
-#include "worker/allowed_cpus.h"
 #include "worker/attention/gru_scores.h"
+#include "worker/backend_choice.h"
 #include "worker/session.h"
 
 namespace {
@@ -31,6 +31,7 @@ struct Flags {
   uint32_t rank = 0;
   std::vector<std::string> set;
   bool print_config = false;
+  bool devices = false;
 };
 
 constexpr int kExitFailed = 1, kExitUsage = 2;
@@ -45,19 +46,6 @@ Result<const ebb::GroupConfig*> find_group(const ebb::ClusterConfig& config, con
     return &group;
   }
   return ebb::invalid("--group " + flags.group + ": not in the config's groups");
-}
-
-Result<ebb::kernels::Backend> make_backend(const ebb::ClusterConfig& config, uint32_t ranks) {
-  if (config.worker.backend != "cpu") {
-    return ebb::unsupported("worker.backend: '" + config.worker.backend +
-                            "' is not in this build (known: cpu)");
-  }
-  const uint32_t cpus = worker::allowed_cpus();
-  ebb::kernels::CpuOptions options;
-  options.decode_threads =
-      config.worker.decode_threads > 0 ? config.worker.decode_threads : std::max(1u, cpus / ranks);
-  options.bulk_threads = config.worker.bulk_threads > 0 ? config.worker.bulk_threads : cpus;
-  return ebb::kernels::make_cpu_backend(options);
 }
 
 /// Null: none is configured.
@@ -121,6 +109,42 @@ Result<ebb::models::ModelShape> shape_to_serve(const ebb::models::ModelFiles& fi
   return ebb::models::shape_with_kv_type(shape, model.kv_type);
 }
 
+struct EngineParts {
+  const ebb::models::ModelShape& shape;
+  ebb::data::Messenger* messenger;
+  ebb::Metrics& metrics;
+};
+struct MadeEngine {
+  std::unique_ptr<worker::Engine> engine;
+  std::string device;  ///< what computes, and with `auto` why it is not a GPU
+};
+
+/// The engine is made and used on its own loop, so that the device, and the compute threads below
+/// it, belong to one thread.
+Result<MadeEngine> make_engine(ebb::TaskLoop& loop, const ebb::ClusterConfig& config,
+                               worker::EngineOptions setup, const ebb::models::ModelFiles& files,
+                               EngineParts parts) {
+  Result<MadeEngine> made = ebb::internal_error("engine loop is gone");
+  std::promise<void> done;
+  loop.post([&] {
+    made = [&]() -> Result<MadeEngine> {
+      auto chosen = EBB_TRY(worker::choose_backend(config.worker, setup.ranks, setup.rank));
+      setup.plugin = chosen.plugin;
+      MadeEngine one;
+      one.engine = EBB_TRY(worker::Engine::make(setup, std::move(chosen.backend), files,
+                                                parts.shape, parts.messenger, parts.metrics));
+      one.device = one.engine->device_name();
+      if (chosen.note.empty()) return one;
+      ebb::log_warn("worker", "worker.backend auto: the CPU computes", {{"why", chosen.note}});
+      one.device += "; no GPU: " + chosen.note;
+      return one;
+    }();
+    done.set_value();
+  });
+  done.get_future().wait();
+  return made;
+}
+
 /// Everything between a loaded config and the end of the process.
 Result<void> serve(const ebb::ClusterConfig& config, const Flags& flags) {
   const ebb::GroupConfig& group = *EBB_TRY(find_group(config, flags));
@@ -135,20 +159,10 @@ Result<void> serve(const ebb::ClusterConfig& config, const Flags& flags) {
   data.cluster_token = config.cluster_token;
   const auto messenger = EBB_TRY(ebb::data::Messenger::start(data));
 
-  // The engine is made and used on its own loop, so that the compute threads below it belong to one
-  // thread.
   ebb::TaskLoop engine_loop("engine");
-  Result<std::unique_ptr<worker::Engine>> made = ebb::internal_error("engine loop is gone");
-  std::promise<void> done;
-  engine_loop.post([&] {
-    auto backend = make_backend(config, group.tensor_parallel_size);
-    made = backend ? worker::Engine::make(setup, std::move(*backend), *files, shape,
-                                          messenger.get(), metrics)
-                   : Result<std::unique_ptr<worker::Engine>>(std::move(backend).error());
-    done.set_value();
-  });
-  done.get_future().wait();
-  auto engine = EBB_TRY(std::move(made));
+  auto made =
+      EBB_TRY(make_engine(engine_loop, config, setup, *files, {shape, messenger.get(), metrics}));
+  auto& engine = made.engine;
 
   worker::Session::Options options;
   options.coordinator = config.coordinator.control_address;
@@ -158,7 +172,7 @@ Result<void> serve(const ebb::ClusterConfig& config, const Flags& flags) {
   options.hello.rank = flags.rank;
   options.hello.pid = static_cast<uint64_t>(getpid());
   options.hello.model_digest = shape.digest;
-  options.hello.backend = engine->device_name();
+  options.hello.backend = made.device;
   worker::Session session(options, *engine, engine_loop);
 
   const ebb::HostPort address{config.worker.metrics_host,
@@ -176,7 +190,7 @@ Result<void> serve(const ebb::ClusterConfig& config, const Flags& flags) {
     sigwait(&set, &signal);
     if (signal != SIGUSR2) session.stop();
   });
-  ebb::log_info("worker", "started", {{"node", node}, {"device", engine->device_name()}});
+  ebb::log_info("worker", "started", {{"node", node}, {"device", made.device}});
   Result<void> ended = session.run();
   pthread_kill(signals.native_handle(), SIGUSR2);
   signals.join();
@@ -233,11 +247,17 @@ int main(int argc, char** argv) {
   app.add_option("--set", flags.set, "Override one config key: key=value (repeatable)");
   app.add_flag("--print-config", flags.print_config,
                "Print effective values with their origins, and exit");
+  app.add_flag("--devices", flags.devices,
+               "Print what the CUDA backend finds here (JSON), and exit");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     const int code = app.exit(error);
     return code == 0 ? 0 : kExitUsage;
+  }
+  if (flags.devices) {
+    std::puts(worker::devices_report().c_str());
+    return 0;
   }
   // Blocked before any thread exists, so that only the signal thread takes them.
   sigset_t set;

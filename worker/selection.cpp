@@ -158,6 +158,7 @@ Result<std::vector<TokenSet>> choose_sets(StepContext& context, UnitId unit, uin
     const uint32_t length = choosers[i].step.length;
     const Selection choice = sequence.policy->selection(layer, length);
     const std::vector<Best> lists = best_by_list(context, choice, choosers[i], d_scores);
+    EBB_TRY_VOID(context.backend.device->synchronize());  // no set from a device that is lost
     if (choice.scope == SetScope::kLayer) {
       candidates.push_back(candidates_of(sequence, choice, lists[0]));
       shared.push_back(i);

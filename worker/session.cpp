@@ -47,7 +47,7 @@ Result<void> Session::run() {
   for (;;) {
     {
       std::unique_lock lock(mutex_);
-      if (stopping_) return {};
+      if (stopping_) return ended();
     }
     Result<void> served = serve_one_connection();
     if (!served) {
@@ -62,6 +62,11 @@ Result<void> Session::run() {
     std::unique_lock lock(mutex_);
     changed_.wait_for(lock, options_.retry, [&] { return stopping_; });
   }
+}
+
+Result<void> Session::ended() {
+  if (auto lost = engine_.lost()) return *std::move(lost);
+  return {};
 }
 
 Result<void> Session::serve_one_connection() {
@@ -158,6 +163,14 @@ void Session::on_form(control::FormGroup group, control::Answer<control::FormRep
   auto reply = engine_.form(group, std::move(rendezvous), *exchange_);
   formed_ = reply.has_value();
   answer(std::move(reply));
+  leave_if_lost();
+}
+
+void Session::leave_if_lost() {
+  if (!engine_.lost()) return;
+  log_error("worker", "leaving: the device can compute no more",
+            {{"why", engine_.lost()->text()}});
+  stop();
 }
 
 void Session::on_unit(control::Unit unit, control::Answer<control::UnitResult> answer) {
@@ -165,6 +178,7 @@ void Session::on_unit(control::Unit unit, control::Answer<control::UnitResult> a
   auto result = engine_.run(unit);
   unit_began_ms_ = 0;
   answer(std::move(result));
+  leave_if_lost();
 }
 
 }  // namespace ebb::worker

@@ -27,8 +27,8 @@ class Session {
   Session(Options options, Engine& engine, TaskLoop& engine_loop);
   ~Session();
 
-  /// Returns when stopped, or with the coordinator's refusal (kInvalid, kUnsupported): a person
-  /// must act.
+  /// Returns when stopped, with the coordinator's refusal (kInvalid, kUnsupported: a person must
+  /// act), or with Engine::lost().
   Result<void> run();
   void stop();
 
@@ -42,6 +42,9 @@ class Session {
   void on_form(control::FormGroup group, control::Answer<control::FormReply> answer);
   void on_unit(control::Unit unit, control::Answer<control::UnitResult> answer);
   void over(const std::string& why);
+  /// Engine thread, after the answer has gone out.
+  void leave_if_lost();
+  Result<void> ended();
 
   Options options_;
   Engine& engine_;

@@ -47,6 +47,7 @@ Result<std::vector<std::vector<float>>> mean_queries(StepContext& context,
       for (uint64_t j = 0; j < size; ++j) sums[i * size + j] += row[h * size + j];
     }
   }
+  EBB_TRY_VOID(context.backend.device->synchronize());
   EBB_TRY_VOID(context.model.sum_over_ranks(sums));
   std::vector<std::vector<float>> means;
   for (size_t i = 0; i < d_rows.size(); ++i) {

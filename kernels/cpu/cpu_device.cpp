@@ -30,6 +30,7 @@ std::string cpu_model() {
 
 CpuDevice::CpuDevice(const char* isa) {
   info_.isa = isa;
+  info_.host_reachable = true;
   info_.name = std::string("cpu ") + isa + " (" + cpu_model() + ")";
   info_.memory_bytes =
       static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));

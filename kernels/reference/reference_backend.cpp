@@ -58,7 +58,7 @@ const ReferenceWeight& own(const Weight& weight) {
 
 class ReferenceDevice final : public Device {
  public:
-  DeviceInfo info() const override { return {"reference", "none", 0}; }
+  DeviceInfo info() const override { return {"reference", "none", 0, true, ""}; }
   Result<Buffer> allocate(size_t bytes, MemoryKind) override {
     void* data = std::aligned_alloc(64, (std::max<size_t>(bytes, 1) + 63) / 64 * 64);
     if (data == nullptr) return exhausted("reference device: no memory");

@@ -133,6 +133,20 @@ TEST_F(Config, RulesThatTieKeysTogether) {
               HasSubstr("coordinator.metrics_address is 127.0.0.1:9400, which "
                         "coordinator.http_address uses already"));
   EXPECT_THAT(error_of("worker: {metrics_port_base: 65535}\n"), HasSubstr("above port 65535"));
+  EXPECT_THAT(error_of("worker: {devices: '0'}\n"),
+              HasSubstr("has 1 devices, but there is a rank 1"));
+  EXPECT_THAT(error_of("worker: {devices: '0,gpu'}\n"), HasSubstr("needs numbers"));
+}
+
+TEST_F(Config, EachRankHasItsCudaDevice) {
+  WorkerConfig worker;
+  EXPECT_EQ(*cuda_device_of(worker, 3), 3);
+  worker.devices = "0, 0,1";
+  EXPECT_EQ(*cuda_device_of(worker, 1), 0);
+  EXPECT_EQ(*cuda_device_of(worker, 2), 1);
+  EXPECT_FALSE(cuda_device_of(worker, 3));
+  worker.devices = "0,";
+  EXPECT_FALSE(cuda_device_of(worker, 0));
 }
 
 TEST_F(Config, TheEnvironmentBeatsTheFileAndAFlagBeatsBoth) {

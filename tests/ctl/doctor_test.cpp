@@ -69,6 +69,28 @@ TEST_F(DoctorTest, EveryCheckSaysWhatItSaw) {
   for (const auto& [what, finding] : all) EXPECT_EQ(finding.ok, finding.hint.empty()) << what;
 }
 
+TEST_F(DoctorTest, SaysWhatTheWorkerFoundOfDevicesAndWhyNot) {
+  const auto worker_says = [&](const std::string& report) {
+    const std::string path = dir_.file("ebb-worker", "#!/bin/sh\necho '" + report + "'\n");
+    std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+  };
+  worker_says(R"({"plugin":"/x/libebb_cuda.so","usable":false,"why_not":"there is no such file"})");
+  EXPECT_TRUE(findings().at("devices (worker.backend cpu)").ok) << "nobody asked for one";
+  options_.config.worker.backend = "cuda";
+  const Finding none = findings().at("devices (worker.backend cuda)");
+  EXPECT_FALSE(none.ok);
+  EXPECT_THAT(none.detail, HasSubstr("there is no such file"));
+  worker_says(R"({"plugin":"/x/libebb_cuda.so","usable":true,"why_not":"","driver":"13.1",)"
+              R"("runtime":"13.0","architectures":"80, 90a","devices":["H200, 143771 MiB"]})");
+  const Finding one = findings().at("devices (worker.backend cuda)");
+  EXPECT_TRUE(one.ok);
+  EXPECT_THAT(one.detail, HasSubstr("H200"));
+  EXPECT_THAT(one.detail, HasSubstr("driver CUDA 13.1, built with CUDA 13.0 for compute capability "
+                                    "80, 90a"));
+  worker_says("not JSON");
+  EXPECT_FALSE(findings().at("devices (worker.backend cuda)").ok);
+}
+
 TEST_F(DoctorTest, AFailedCheckIsItsExitCode) {
   KeptTerminal kept;
   EXPECT_EQ(run_doctor(kept.terminal, options_, Format::kTable), kUnhealthy);

@@ -20,6 +20,9 @@ inline const std::vector<FolderRule>& folder_rules() {
       {"base/", {"base/"}},
       {"models/", {"base/", "models/"}},
       {"kernels/", {"base/", "kernels/"}},
+      // The plugin has collectives of its own; whoever loads it sees them in its one struct
+      // (docs/decisions/011-cuda-plugin.md).
+      {"kernels/cuda/", {"base/", "kernels/", "transport/collective/collective.h"}},
       {"transport/collective/", {"base/", "transport/collective/"}},
       {"transport/control/", {"base/", "transport/control/"}},
       {"transport/data/", {"base/", "transport/data/"}},
@@ -72,6 +75,12 @@ inline const std::vector<VendorRule>& vendor_rules() {
       {"boost/beast", {"transport/http/"}},
       {"boost/asio", {"transport/http/", "transport/data/event_loop.cpp"}},
       {"gloo/", {"transport/collective/"}},
+      // CUDA is seen through one header, so that the same kernels can be built for a CPU.
+      {"cuda_runtime.h", {"kernels/cuda/runtime.h"}},
+      {"cuda_fp16.h", {"kernels/cuda/runtime.h"}},
+      {"cuda_bf16.h", {"kernels/cuda/runtime.h"}},
+      {"cublasLt.h", {"kernels/cuda/cublas_lt.cu"}},
+      {"nccl.h", {"kernels/cuda/nccl_library.cu"}},
       {"rocksdb/", {"kvstore/ssd_tier", "kvstore/rocks"}},
       {"oneapi/dnnl/", {"kernels/cpu/"}},
       {"omp.h", {"kernels/cpu/"}},

@@ -12,8 +12,9 @@ namespace {
 namespace fs = std::filesystem;
 
 bool is_text(const fs::path& path) {
-  static const std::vector<std::string> kExtensions = {".h",  ".cpp",  ".capnp", ".cmake", ".txt",
-                                                       ".md", ".yaml", ".py",    ".sh",    ".json"};
+  static const std::vector<std::string> kExtensions = {
+      ".h",     ".cpp", ".cu",   ".cuh", ".capnp", ".cmake",
+      ".txt",   ".md",  ".yaml", ".py",  ".sh",    ".json"};
   const std::string extension = path.extension().string();
   return std::find(kExtensions.begin(), kExtensions.end(), extension) != kExtensions.end();
 }

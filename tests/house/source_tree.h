@@ -14,8 +14,8 @@ struct SourceFile {
   std::string name() const;       ///< without folders
   std::string extension() const;  ///< with the dot; empty: none
   std::string stem() const;
-  bool is_header() const { return extension() == ".h"; }
-  bool is_source() const { return extension() == ".cpp"; }
+  bool is_header() const { return extension() == ".h" || extension() == ".cuh"; }
+  bool is_source() const { return extension() == ".cpp" || extension() == ".cu"; }
   bool is_cpp() const { return is_header() || is_source(); }
   bool is_test() const { return path.starts_with("tests/"); }
 };

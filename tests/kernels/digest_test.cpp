@@ -166,7 +166,7 @@ TEST_P(Digest, MeanKeyIsThatOfTheStoredRows) {
   }
 }
 
-EBB_ON_EVERY_ISA(Digest);
+EBB_ON_EVERY_SUBJECT(Digest);
 
 TEST(DigestFormat, TakesTheBytesThatItSays) {
   const auto bytes = [](DigestFormat format, uint32_t size) {

@@ -179,7 +179,7 @@ TEST_P(Elementwise, MergeStatesMatchesWithEmptySides) {
   }
 }
 
-EBB_ON_EVERY_ISA(Elementwise);
+EBB_ON_EVERY_SUBJECT(Elementwise);
 
 }  // namespace
 }  // namespace ebb::kernels

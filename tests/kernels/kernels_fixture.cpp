@@ -28,9 +28,12 @@ constexpr Limit kLimits[] = {
 };
 
 const Limit& limit_of(const char* op) {
-  const auto* found = std::find_if(std::begin(kLimits), std::end(kLimits), [&](const Limit& limit) {
-    return std::strcmp(limit.op, op) == 0;
-  });
+  const auto is_of_op = [&](const Limit& limit) { return std::strcmp(limit.op, op) == 0; };
+  const std::span<const Limit> own = subject_limits();
+  if (const auto found = std::find_if(own.begin(), own.end(), is_of_op); found != own.end()) {
+    return *found;
+  }
+  const auto* found = std::find_if(std::begin(kLimits), std::end(kLimits), is_of_op);
   EXPECT_NE(found, std::end(kLimits)) << "no limit for " << op;
   return *found;
 }
@@ -234,20 +237,19 @@ const Weight& Machine::weight(const WeightSource& source) {
   return *weights_.back();
 }
 
-std::string isa_case_name(const ::testing::TestParamInfo<const char*>& info) {
+std::string subject_case_name(const ::testing::TestParamInfo<const char*>& info) {
   std::string name = info.param;
   std::erase(name, '-');
   return name;
 }
 
 void KernelsTest::SetUp() {
-  auto backend = make_cpu_backend({1, 1, GetParam()});
+  const auto backend = make_backend(GetParam(), 1);
   if (!backend) GTEST_SKIP() << backend.error().text();
-  if (backend->device->info().isa != GetParam()) GTEST_SKIP() << "capped by EBB_CPU_ISA";
 }
 
 Machine KernelsTest::make_subject(uint32_t threads) {
-  return Machine(std::move(*make_cpu_backend({threads, threads, GetParam()})));
+  return Machine(std::move(*make_backend(GetParam(), threads)));
 }
 
 Machine KernelsTest::make_reference() { return Machine(std::move(*make_reference_backend())); }

@@ -76,7 +76,16 @@ class Machine {
   std::vector<std::unique_ptr<Weight>> weights_;
 };
 
-/// Parameter: the ISA cap. Cases beyond this CPU are skipped, visibly.
+/// What is under test: the CPU backend held to one instruction set after the other
+/// (cpu_subject.cpp), or the CUDA backend (cuda_subject.cpp). Each test binary links one of the
+/// two.
+const std::vector<const char*>& subjects();
+/// Errors: kUnsupported where this machine cannot run it: its cases are skipped, visibly.
+Result<Backend> make_backend(const char* subject, uint32_t threads);
+/// Limits of this subject that are not those of all (kernels_fixture.cpp).
+std::span<const Limit> subject_limits();
+
+/// Parameter: one of subjects().
 class KernelsTest : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override;
@@ -85,10 +94,9 @@ class KernelsTest : public ::testing::TestWithParam<const char*> {
   Random random_{20240607};
 };
 
-std::string isa_case_name(const ::testing::TestParamInfo<const char*>& info);
+std::string subject_case_name(const ::testing::TestParamInfo<const char*>& info);
 
-#define EBB_ON_EVERY_ISA(Suite)                                                          \
-  INSTANTIATE_TEST_SUITE_P(Isa, Suite, ::testing::Values("x86-64-v2", "avx2", "avx512"), \
-                           isa_case_name)
+#define EBB_ON_EVERY_SUBJECT(Suite) \
+  INSTANTIATE_TEST_SUITE_P(On, Suite, ::testing::ValuesIn(subjects()), subject_case_name)
 
 }  // namespace ebb::kernels

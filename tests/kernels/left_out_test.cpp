@@ -304,7 +304,7 @@ TEST_P(LeftOut, SeveralSequencesAndThreadsGiveTheBitsOfOneAlone) {
   }
 }
 
-EBB_ON_EVERY_ISA(LeftOut);
+EBB_ON_EVERY_SUBJECT(LeftOut);
 
 }  // namespace
 }  // namespace ebb::kernels

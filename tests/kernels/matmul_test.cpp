@@ -134,7 +134,7 @@ TEST_P(Matmul, BadWeightsAreRefusedByName) {
   EXPECT_NE(unknown.message.find("Q6_K and IQ4_NL"), std::string::npos);
 }
 
-EBB_ON_EVERY_ISA(Matmul);
+EBB_ON_EVERY_SUBJECT(Matmul);
 
 }  // namespace
 }  // namespace ebb::kernels

@@ -85,7 +85,7 @@ TEST_P(QuantsOnCpu, DecodeWithinOneRoundingOfTheBlocksLargest) {
   }
 }
 
-EBB_ON_EVERY_ISA(QuantsOnCpu);
+EBB_ON_EVERY_SUBJECT(QuantsOnCpu);
 
 }  // namespace
 }  // namespace ebb::kernels

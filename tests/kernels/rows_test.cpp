@@ -84,7 +84,7 @@ TEST_P(Rows, RowsSurviveGatherScatterAndCopy) {
   EXPECT_EQ(m.download_bytes(base, arena.size()), arena) << "nothing else may change";
 }
 
-EBB_ON_EVERY_ISA(Rows);
+EBB_ON_EVERY_SUBJECT(Rows);
 
 }  // namespace
 }  // namespace ebb::kernels

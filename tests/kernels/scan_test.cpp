@@ -263,7 +263,7 @@ TEST_P(Scan, SeveralSequencesInOneCallMatchThoseAlone) {
   }
 }
 
-EBB_ON_EVERY_ISA(Scan);
+EBB_ON_EVERY_SUBJECT(Scan);
 
 }  // namespace
 }  // namespace ebb::kernels

@@ -74,7 +74,7 @@ TEST_P(Select, ScoresOfListedPositionsAreScaledAndNoOthers) {
   EXPECT_EQ(m.download(scores, 5), (Floats{1, 4, 3, 0, -10}));
 }
 
-EBB_ON_EVERY_ISA(Select);
+EBB_ON_EVERY_SUBJECT(Select);
 
 }  // namespace
 }  // namespace ebb::kernels

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <functional>
 #include <future>
 #include <map>
 #include <memory>
@@ -125,6 +126,7 @@ struct GroupSetup {
   uint32_t granule_tokens = 16;
   uint32_t rows_max = 512;
   std::string isa;  ///< cap of the CPU backend
+  std::function<Result<kernels::Backend>()> backend;  ///< instead of the CPU's
   uint32_t threads = 1;
   std::optional<HostPort> store;
   Millis restore_deadline{3000};
@@ -156,10 +158,7 @@ class RankGroup {
       ranks_.push_back(std::make_unique<Rank>("engine-" + std::to_string(rank)));
     }
     on_every_rank([&](uint32_t rank) {
-      kernels::CpuOptions cpu;
-      cpu.decode_threads = cpu.bulk_threads = setup_.threads;
-      cpu.isa_max = setup_.isa;
-      auto backend = kernels::make_cpu_backend(cpu);
+      auto backend = make_backend();
       EBB_CHECK(backend.has_value());
       EngineOptions options;
       options.cluster_token = "test-token";
@@ -203,6 +202,14 @@ class RankGroup {
     });
   }
 
+  Result<kernels::Backend> make_backend() const {
+    if (setup_.backend) return setup_.backend();
+    kernels::CpuOptions cpu;
+    cpu.decode_threads = cpu.bulk_threads = setup_.threads;
+    cpu.isa_max = setup_.isa;
+    return kernels::make_cpu_backend(cpu);
+  }
+
   void observe(uint32_t rank, StepObserver* observer) {
     on_every_rank([&](uint32_t each) {
       if (each == rank) ranks_[each]->engine->observe(observer);
@@ -211,14 +218,19 @@ class RankGroup {
 
   /// Runs the unit on all ranks; one result a rank, rank order.
   std::vector<control::UnitResult> run(control::Unit unit) {
+    std::vector<control::UnitResult> results;
+    for (auto& result : try_run(std::move(unit))) {
+      EBB_CHECK(result.has_value());
+      results.push_back(std::move(*result));
+    }
+    return results;
+  }
+  /// The same, where a rank may answer with an error.
+  std::vector<Result<control::UnitResult>> try_run(control::Unit unit) {
     unit.epoch = Epoch{epoch_};
     unit.id = UnitId{++unit_};
-    std::vector<control::UnitResult> results(setup_.ranks);
-    on_every_rank([&](uint32_t rank) {
-      auto result = ranks_[rank]->engine->run(unit);
-      EBB_CHECK(result.has_value());
-      results[rank] = std::move(*result);
-    });
+    std::vector<Result<control::UnitResult>> results(setup_.ranks, internal_error("not run"));
+    on_every_rank([&](uint32_t rank) { results[rank] = ranks_[rank]->engine->run(unit); });
     return results;
   }
 
@@ -295,6 +307,7 @@ class RankGroup {
   const models::ModelFiles& files() const { return *files_; }
   LocalBoard& board() { return board_; }
   uint64_t last_unit() const { return unit_; }
+  Engine& engine(uint32_t rank) { return *ranks_[rank]->engine; }
   const control::FormReply& reply(uint32_t rank) const { return ranks_[rank]->reply; }
   std::vector<control::TokenLogprob> prompt_scores;  ///< of the last prefill()
 

@@ -16,6 +16,9 @@
 
 namespace ebb::collective {
 
+/// Where the floats of all_reduce_sum live. Bytes are in host memory everywhere.
+enum class FloatMemory { kHost, kDevice };
+
 /// Every method waits until done or until the collective's deadline. After any error the collective
 /// is dead: every later call fails the same way, and a new one must be made under a new epoch.
 /// Errors: kUnavailable (a peer died), kTimeout, kCancelled (abort()).
@@ -24,8 +27,10 @@ class Collective {
   virtual ~Collective() = default;
   virtual uint32_t rank() const = 0;
   virtual uint32_t size() const = 0;
-  /// Sums over ranks, in place; every rank gets the same bits. Floats, in host memory on CPU
-  /// backends.
+  virtual FloatMemory float_memory() const { return FloatMemory::kHost; }
+  /// Sums over ranks, in place; every rank gets the same bits. Floats, in float_memory(): kDevice
+  /// is the memory of the backend that the collective was made for, and the sum comes after what
+  /// was enqueued there before.
   virtual Result<void> all_reduce_sum(float* inout, uint64_t count) = 0;
   virtual Result<void> broadcast(std::span<std::byte> inout, uint32_t root) = 0;
   /// On rank 0 `all` [size * mine.size()] receives every rank's bytes in rank order; elsewhere it

@@ -6,7 +6,10 @@
 namespace ebb::worker {
 namespace {
 constexpr uint32_t kLogitRows = 32;  // rows of logits at once: 32 x 49152 floats are 6 MiB
-}
+/// Runs of operations on so many rows may be replayed: those of decode steps, in which a device
+/// otherwise waits more for its kernels to be started than for what they read.
+constexpr uint32_t kReplayRows = 8;
+}  // namespace
 
 Result<std::unique_ptr<Transformer>> Transformer::make(const models::ModelShape& shape,
                                                        const RankShare& share,
@@ -57,7 +60,9 @@ Result<void> Transformer::allocate() {
       if (cut->weight->columns() > own) padded = std::max(padded, cut->weight->columns());
     }
   }
-  zeros_.resize(padded);
+  const std::vector<float> zeros(padded);
+  EBB_TRY_VOID(floats(zeros_, padded));
+  backend_.device->copy_to_device(zeros_.data(), zeros.data(), padded * sizeof(float));
   EBB_TRY_VOID(floats(padded_, rows * padded));
   EBB_TRY_VOID(floats(part_, rows * shape_.width + 1));
   EBB_TRY_VOID(
@@ -70,10 +75,18 @@ void Transformer::embed(std::span<const TokenId> ids) {
   backend_.ops->embed(*weights_.embedding, ids, x_.floats());
 }
 
-void Transformer::project(uint32_t layer, std::span<const Position> positions,
-                          std::span<const Position> second) {
+void Transformer::replayable(Part part, uint32_t layer, uint32_t rows,
+                             const std::function<void()>& body) {
+  if (rows > kReplayRows) return body();
+  // Where x lies tells models on one backend apart.
+  const auto model = static_cast<uint64_t>(reinterpret_cast<uintptr_t>(x_.data()));
+  const uint64_t which = uint64_t{layer} << 8 | static_cast<uint64_t>(part) << 4 | rows;
+  backend_.ops->replayable(model << 16 ^ which, body);
+}
+
+/// What depends on neither positions nor other ranks.
+void Transformer::project_rows(uint32_t layer, uint32_t rows) {
   const LayerWeights& w = weights_.layers[layer];
-  const auto rows = static_cast<uint32_t>(positions.size());
   const uint64_t q_columns = uint64_t{share_.heads_q.size()} * shape_.head_size;
   kernels::Ops& ops = *backend_.ops;
   ops.rms_norm(x_.floats(), rows, *w.attention_norm, shape_.rms_epsilon, normed_.floats());
@@ -92,6 +105,15 @@ void Transformer::project(uint32_t layer, std::span<const Position> positions,
                        epsilon);
     ops.rms_norm_heads(d_k(), kv_stride(), rows, share_.heads_kv.size(), size, *w.k_norm, epsilon);
   }
+}
+
+void Transformer::project(uint32_t layer, std::span<const Position> positions,
+                          std::span<const Position> second) {
+  const auto rows = static_cast<uint32_t>(positions.size());
+  const uint64_t q_columns = uint64_t{share_.heads_q.size()} * shape_.head_size;
+  const uint32_t size = shape_.head_size;
+  kernels::Ops& ops = *backend_.ops;
+  replayable(Part::kProject, layer, rows, [&] { project_rows(layer, rows); });
   EBB_CHECK(second.size() <= rows);
   if (!second.empty()) {
     const uint64_t first = (rows - second.size()) * q_columns;
@@ -140,12 +162,19 @@ Result<uint32_t> Transformer::feed_forward(uint32_t layer, uint32_t rows, uint32
   const LayerWeights& w = weights_.layers[layer];
   const uint32_t ffn = share_.ffn.size();
   kernels::Ops& ops = *backend_.ops;
-  ops.rms_norm(x_.floats(), rows, *w.ffn_norm, shape_.rms_epsilon, normed_.floats());
-  ops.matmul(normed_.floats(), rows, *w.gate, gate_up_.floats(), 2 * uint64_t{ffn});
-  ops.matmul(normed_.floats(), rows, *w.up, gate_up_.floats() + ffn, 2 * uint64_t{ffn});
-  ops.silu_mul(gate_up_.floats(), rows, ffn, act_.floats());
-  ops.matmul(inputs_of(w.down, act_.floats(), rows, ffn), rows, *w.down.weight, part_.floats(),
-             shape_.width);
+  const auto multiply_down = [&] {
+    ops.matmul(inputs_of(w.down, act_.floats(), rows, ffn), rows, *w.down.weight, part_.floats(),
+               shape_.width);
+  };
+  const bool padded = w.down.weight->columns() != ffn;  // with zeros of the host
+  replayable(Part::kFeedForward, layer, rows, [&] {
+    ops.rms_norm(x_.floats(), rows, *w.ffn_norm, shape_.rms_epsilon, normed_.floats());
+    ops.matmul(normed_.floats(), rows, *w.gate, gate_up_.floats(), 2 * uint64_t{ffn});
+    ops.matmul(normed_.floats(), rows, *w.up, gate_up_.floats() + ffn, 2 * uint64_t{ffn});
+    ops.silu_mul(gate_up_.floats(), rows, ffn, act_.floats());
+    if (!padded) multiply_down();
+  });
+  if (padded) multiply_down();
   return add_over_ranks(rows, errors);
 }
 
@@ -157,9 +186,9 @@ const float* Transformer::inputs_of(const InputCut& cut, const float* d_x, uint3
   kernels::Device& device = *backend_.device;
   for (uint64_t row = 0; row < rows; ++row) {
     float* to = padded_.floats() + row * width;
-    device.copy_to_device(to, zeros_.data(), cut.lead * sizeof(float));
+    device.copy_on_device(to, zeros_.data(), cut.lead * sizeof(float));
     device.copy_on_device(to + cut.lead, d_x + row * columns, columns * sizeof(float));
-    device.copy_to_device(to + cut.lead + columns, zeros_.data(), tail * sizeof(float));
+    device.copy_on_device(to + cut.lead + columns, zeros_.data(), tail * sizeof(float));
   }
   return padded_.floats();
 }
@@ -170,15 +199,41 @@ Result<uint32_t> Transformer::add_over_ranks(uint32_t rows, uint32_t errors) {
   return total;
 }
 
+Result<void> Transformer::sum_on_device(float* d_values, uint64_t count) {
+  kernels::Device& device = *backend_.device;
+  EBB_TRY_VOID(device.synchronize());
+  const bool in_place = collective_->float_memory() == collective::FloatMemory::kDevice ||
+                        device.info().host_reachable;
+  if (in_place) return collective_->all_reduce_sum(d_values, count);
+  staged_.resize(std::max<size_t>(staged_.size(), count));
+  device.copy_to_host(staged_.data(), d_values, count * sizeof(float));
+  EBB_TRY_VOID(device.synchronize());  // what a lost device gave must not reach the others
+  EBB_TRY_VOID(collective_->all_reduce_sum(staged_.data(), count));
+  device.copy_to_device(d_values, staged_.data(), count * sizeof(float));
+  return {};
+}
+
+Result<void> Transformer::sum_over_ranks(std::span<float> values) {
+  if (collective_ == nullptr || collective_->size() == 1) return {};
+  if (collective_->float_memory() == collective::FloatMemory::kHost) {
+    return collective_->all_reduce_sum(values.data(), values.size());
+  }
+  EBB_CHECK(values.size_bytes() <= part_.size());
+  backend_.device->copy_to_device(part_.data(), values.data(), values.size_bytes());
+  EBB_TRY_VOID(sum_on_device(part_.floats(), values.size()));
+  backend_.device->copy_to_host(values.data(), part_.data(), values.size_bytes());
+  return backend_.device->synchronize();
+}
+
 Result<uint32_t> Transformer::all_reduce_rows(float* d_rows, uint32_t rows, uint32_t errors) {
   if (collective_ == nullptr || collective_->size() == 1) return errors;
   const uint64_t count = uint64_t{rows} * shape_.width;
   const float mine = static_cast<float>(errors);
   backend_.device->copy_to_device(d_rows + count, &mine, sizeof mine);
-  EBB_TRY_VOID(backend_.device->synchronize());
-  EBB_TRY_VOID(collective_->all_reduce_sum(d_rows, count + 1));
+  EBB_TRY_VOID(sum_on_device(d_rows, count + 1));
   float total = 0;
   backend_.device->copy_to_host(&total, d_rows + count, sizeof total);
+  EBB_TRY_VOID(backend_.device->synchronize());
   return static_cast<uint32_t>(total);
 }
 
@@ -194,13 +249,8 @@ Result<void> Transformer::gather_rows(uint32_t rows,
 Result<uint32_t> Transformer::agree(uint32_t errors) {
   if (collective_ == nullptr || collective_->size() == 1) return errors;
   float total = static_cast<float>(errors);
-  EBB_TRY_VOID(collective_->all_reduce_sum(&total, 1));
+  EBB_TRY_VOID(sum_over_ranks(std::span(&total, 1)));
   return static_cast<uint32_t>(total);
-}
-
-Result<void> Transformer::sum_over_ranks(std::span<float> values) {
-  if (collective_ == nullptr || collective_->size() == 1) return {};
-  return collective_->all_reduce_sum(values.data(), values.size());
 }
 
 Result<void> Transformer::broadcast_tokens(std::span<TokenId> tokens) {
@@ -222,9 +272,11 @@ Result<std::vector<float>> Transformer::logits(uint32_t first, uint32_t count) {
     if (share_.ranks == 1) {
       backend_.device->copy_to_host(out.data() + uint64_t{done} * shape_.vocabulary, logits_.data(),
                                     rows * mine * sizeof(float));
+      EBB_TRY_VOID(backend_.device->synchronize());  // no token from a device that is lost
     } else {
       std::vector<float> sent(rows * widest), all(root ? share_.ranks * rows * widest : 0);
       backend_.device->copy_to_host(sent.data(), logits_.data(), rows * mine * sizeof(float));
+      EBB_TRY_VOID(backend_.device->synchronize());
       EBB_TRY_VOID(collective_->gather(std::as_bytes(std::span(sent)),
                                        std::as_writable_bytes(std::span(all))));
       for (uint32_t r = 0; root && r < share_.ranks; ++r) {

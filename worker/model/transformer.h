@@ -78,11 +78,17 @@ class Transformer {
   Result<void> broadcast_tokens(std::span<TokenId> tokens);
 
  private:
+  /// Over ranks, in place. Errors: also those of a device that is lost.
+  Result<void> sum_on_device(float* d_values, uint64_t count);
   /// Sums [rows, width] over ranks in place, with the error count behind it.
   Result<uint32_t> all_reduce_rows(float* d_rows, uint32_t rows, uint32_t errors);
   Transformer(const models::ModelShape& shape, const RankShare& share, kernels::Backend& backend,
               ModelWeights weights, uint32_t rows_max);
   Result<void> allocate();
+  /// A run of operations of one layer that is alike in every step with as many rows.
+  enum class Part : uint8_t { kProject, kFeedForward };
+  void replayable(Part part, uint32_t layer, uint32_t rows, const std::function<void()>& body);
+  void project_rows(uint32_t layer, uint32_t rows);
   /// What `cut` takes of [rows, columns]: `d_x` itself, or a copy with zeros around the columns.
   const float* inputs_of(const InputCut& cut, const float* d_x, uint32_t rows, uint32_t columns);
   uint64_t kv_columns() const { return uint64_t{share_.heads_kv.size()} * shape_.head_size; }
@@ -104,7 +110,8 @@ class Transformer {
   kernels::Buffer gate_up_;    ///< [rows, 2 * ffn]
   kernels::Buffer act_;        ///< [rows, ffn]
   kernels::Buffer padded_;     ///< [rows, the widest input that needs zeros around it]
-  std::vector<float> zeros_;
+  kernels::Buffer zeros_;      ///< as long as its rows
+  std::vector<float> staged_;  ///< a copy of what is summed, where the host cannot reach it
   kernels::Buffer part_;    ///< [rows, width] and one element: what is summed over ranks
   kernels::Buffer logits_;  ///< [kLogitRows, vocabulary share]
 };

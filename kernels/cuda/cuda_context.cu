@@ -1,0 +1,197 @@
+// See cuda_context.h.
+#include "kernels/cuda/cuda_context.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+#include "kernels/cuda/probe.h"
+
+namespace ebb::kernels::cuda {
+namespace {
+
+/// Half a decode step of restored rows fits in.
+constexpr size_t kStageBytes = size_t{16} << 20;
+static_assert(kStageBytes >= 8 * CudaContext::kRoomBytes, "rooms do not make the ring grow");
+constexpr size_t kAlign = 256;
+
+size_t rounded(size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
+
+}  // namespace
+
+std::string describe(cudaError_t error) {
+  return std::string(cudaGetErrorString(error)) + " (" + cudaGetErrorName(error) + ", " +
+         std::to_string(static_cast<int>(error)) + ")";
+}
+
+Result<std::shared_ptr<CudaContext>> CudaContext::make(int device) {
+  EBB_TRY_VOID(check_usable(device));
+  std::shared_ptr<CudaContext> context(new CudaContext(device));
+  EBB_TRY_VOID(context->start());
+  return context;
+}
+
+Result<void> CudaContext::start() {
+  check(cudaSetDevice(device_), "taking the device");
+  int count = 0;
+  check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device_),
+        "reading the device");
+  multiprocessors_ = static_cast<uint32_t>(std::max(count, 1));
+  int bytes = 48 << 10;
+  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device_),
+        "reading the device");
+  shared_bytes_max_ = static_cast<uint32_t>(bytes);
+  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
+  (void)resize_stage(kStageBytes);
+  if (failed()) return error();
+  return {};
+}
+
+CudaContext::~CudaContext() {
+  // Errors here have nobody to tell: the first one was kept and reported.
+  if (stream_ != nullptr) (void)cudaStreamSynchronize(stream_);
+  for (const Room& room : scratch_) {
+    if (room.data != nullptr) (void)cudaFree(room.data);
+  }
+  if (pinned_.data != nullptr) (void)cudaFreeHost(pinned_.data);
+  retired_.push_back({stage_, d_stage_});
+  for (const auto& [host, device] : retired_) {
+    if (host != nullptr) (void)cudaFreeHost(host);
+    if (device != nullptr) (void)cudaFree(device);
+  }
+  if (stream_ != nullptr) (void)cudaStreamDestroy(stream_);
+}
+
+void CudaContext::check(cudaError_t error, const char* what) {
+  if (error == cudaSuccess || failed()) return;
+  if (spoils_capture()) return (void)cudaGetLastError();  // the operations run again, uncaptured
+  error_ = error;
+  doing_ = what;
+}
+
+Error CudaContext::error() const {
+  const std::string what =
+      "cuda device " + std::to_string(device_) + ", " + doing_ + ": " + describe(error_);
+  if (error_ == cudaErrorMemoryAllocation) return exhausted(what);
+  return internal_error("the device is lost: " + what);
+}
+
+void CudaContext::wait(const char* what) {
+  if (spoils_capture()) return;
+  check(cudaStreamSynchronize(stream_), what);
+}
+
+bool CudaContext::begin_capture() {
+  if (failed() || capturing_) return false;
+  // Other threads may use CUDA as they like: only this one's calls are watched.
+  if (cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal) != cudaSuccess) {
+    (void)cudaGetLastError();
+    return false;
+  }
+  capturing_ = true;
+  spoilt_ = false;
+  return true;
+}
+
+cudaGraph_t CudaContext::end_capture() {
+  capturing_ = false;
+  cudaGraph_t graph = nullptr;
+  const bool ended = cudaStreamEndCapture(stream_, &graph) == cudaSuccess;
+  if (ended && !spoilt_) return graph;
+  (void)cudaGetLastError();
+  if (graph != nullptr) (void)cudaGraphDestroy(graph);
+  return nullptr;
+}
+
+/// A larger ring. The one before stays until the end: the operation that asks may have uploaded
+/// into it, and as each is more than twice as large as the last, all of those together are smaller.
+bool CudaContext::resize_stage(size_t bytes) {
+  if (stage_ != nullptr) retired_.push_back({stage_, d_stage_});
+  stage_ = d_stage_ = nullptr;
+  stage_bytes_ = stage_used_ = 0;
+  void *host = nullptr, *device = nullptr;
+  check(cudaHostAlloc(&host, bytes, cudaHostAllocDefault), "taking pinned memory");
+  if (failed()) return false;
+  stage_ = static_cast<std::byte*>(host);
+  check(cudaMalloc(&device, bytes), "taking staging memory");
+  if (failed()) return false;
+  d_stage_ = static_cast<std::byte*>(device);
+  stage_bytes_ = bytes;
+  return true;
+}
+
+/// The values in the pinned half of the ring; null after an error, and in a recording, which would
+/// find other values there when it is played.
+std::byte* CudaContext::stage_room(size_t bytes) {
+  if (failed() || spoils_capture()) return nullptr;
+  const size_t need = rounded(std::max<size_t>(bytes, 1));
+  // What one operation uploads must not overwrite itself: a ring of at least eight of the largest.
+  if (need * 8 > stage_bytes_ && !resize_stage(rounded(need * 16))) return nullptr;
+  if (stage_used_ + need > stage_bytes_) {
+    // Everything in the ring was enqueued before; once it has run, the ring is free.
+    wait("waiting for the staging memory");
+    stage_used_ = 0;
+  }
+  std::byte* at = stage_ + stage_used_;
+  stage_used_ += need;
+  return at;
+}
+
+std::byte* CudaContext::stage(const void* values, size_t bytes) {
+  std::byte* at = stage_room(bytes);
+  if (at != nullptr && bytes > 0) std::memcpy(at, values, bytes);
+  return at;
+}
+
+const void* CudaContext::upload_bytes(const void* values, size_t bytes) {
+  const std::byte* from = stage(values, bytes);
+  if (from == nullptr) return nullptr;
+  std::byte* to = d_stage_ + (from - stage_);
+  if (bytes > 0) {
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_),
+          "uploading a call's values");
+  }
+  return to;
+}
+
+void CudaContext::copy_in(void* device, const void* values, size_t bytes) {
+  if (bytes == 0 || failed()) return;
+  const bool small = bytes <= kStageBytes / 16;
+  const void* from = small ? stage(values, bytes) : values;
+  if (from == nullptr) return;
+  if (!small && spoils_capture()) return;
+  check(cudaMemcpyAsync(device, from, bytes, cudaMemcpyHostToDevice, stream_),
+        "copying to the device");
+  // The host's memory may be pageable and may change when this returns.
+  if (!small) wait("copying to the device");
+}
+
+void* CudaContext::scratch(Use use, size_t bytes) {
+  Room& room = scratch_[use];
+  if (failed()) return nullptr;
+  if (bytes <= room.bytes) return room.data;
+  if (spoils_capture()) return nullptr;
+  wait("waiting to grow scratch memory");
+  if (room.data != nullptr) check(cudaFree(room.data), "freeing scratch memory");
+  memory_given_back();
+  room = {};
+  const size_t size = rounded(std::max(bytes, room.bytes * 2));
+  check(cudaMalloc(&room.data, size), "taking scratch memory");
+  if (failed()) return nullptr;
+  room.bytes = size;
+  return room.data;
+}
+
+void* CudaContext::pinned(size_t bytes) {
+  if (failed()) return nullptr;
+  if (bytes <= pinned_.bytes) return pinned_.data;
+  if (spoils_capture()) return nullptr;
+  if (pinned_.data != nullptr) check(cudaFreeHost(pinned_.data), "freeing pinned memory");
+  pinned_ = {};
+  check(cudaHostAlloc(&pinned_.data, rounded(bytes), cudaHostAllocDefault), "taking pinned memory");
+  if (failed()) return nullptr;
+  pinned_.bytes = rounded(bytes);
+  return pinned_.data;
+}
+
+}  // namespace ebb::kernels::cuda

@@ -1,0 +1,70 @@
+// kernels/ops.h on a CUDA device: checks what the caller promised, and hands over to the file that
+// knows.
+#pragma once
+
+#include <memory>
+
+#include "kernels/cuda/cuda_context.h"
+#include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/gemm.h"
+#include "kernels/cuda/replay.h"
+
+namespace ebb::kernels::cuda {
+
+class CudaOps final : public Ops {
+ public:
+  /// `device` outlives the operations.
+  CudaOps(std::shared_ptr<CudaContext> context, Device& device, std::unique_ptr<Gemm> gemm);
+
+  void set_phase(Phase phase) override;
+  void replayable(uint64_t key, const std::function<void()>& body) override;
+  Result<std::unique_ptr<Weight>> load_weight(const WeightSource& source) override;
+  Result<void> prepare_rope(const RopeArgs& args) override;
+  void embed(const Weight& table, std::span<const TokenId> ids, float* d_out) override;
+  void rms_norm(const float* d_x, uint32_t rows, const Weight& gain, float epsilon,
+                float* d_out) override;
+  void rms_norm_heads(float* d_x, uint64_t row_stride, uint32_t rows, uint32_t heads,
+                      uint32_t head_size, const Weight& gain, float epsilon) override;
+  void add_bias(float* d_x, uint64_t row_stride, uint32_t rows, const Weight& bias) override;
+  void matmul(const float* d_x, uint32_t rows, const Weight& w, float* d_out,
+              uint64_t out_stride) override;
+  void add(float* d_x, const float* d_y, uint64_t count) override;
+  void silu_mul(const float* d_gate_up, uint32_t rows, uint32_t width, float* d_out) override;
+  void rope(float* d_x, uint64_t row_stride, uint32_t heads, uint32_t head_size,
+            std::span<const Position> positions) override;
+  void append_kv(const KvShape& shape, const KvRows& kv, const float* d_k, uint64_t k_stride,
+                 const float* d_v, uint64_t v_stride, std::span<const uint32_t> slots) override;
+  void attend(const KvShape& shape, std::span<const AttendArgs> items) override;
+  void score_max(const float* d_logits, const float* d_lse, uint32_t heads_q, uint32_t count,
+                 float* d_scores) override;
+  std::vector<Scored> top_k(const float* d_scores, uint32_t begin, uint32_t end,
+                            uint32_t k) override;
+  void merge_states(float* d_out_a, float* d_lse_a, const float* d_out_b, const float* d_lse_b,
+                    uint32_t rows, uint32_t heads, uint32_t head_size) override;
+  void mean_key(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
+                float* d_center) override;
+  void write_digest(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
+                    Position first, const DigestShape& digest, const DigestRows& digests,
+                    const float* d_center) override;
+  void add_sums(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
+                Position first, const SumRows& sums) override;
+  void scan_digests(const KvShape& shape, const DigestShape& digest,
+                    std::span<const ScanArgs> items) override;
+  void attend_left_out(const KvShape& shape, std::span<const LeftOutArgs> items) override;
+  void scale_scores(float* d_scores, std::span<const Position> positions, float factor) override;
+  void gather_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
+                   std::byte* host, uint64_t host_stride) override;
+  void scatter_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
+                    const std::byte* host, uint64_t host_stride) override;
+  void copy_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> from,
+                 std::span<const uint32_t> to) override;
+
+ private:
+  std::shared_ptr<CudaContext> context_;
+  Device& device_;
+  std::unique_ptr<Gemm> gemm_;
+  Rope rope_;
+  Replay replay_;  ///< goes before what its recordings name
+};
+
+}  // namespace ebb::kernels::cuda

@@ -1,0 +1,210 @@
+// Groups of ranks whose device is the CUDA backend, emulated: every policy gives the tokens that
+// the CPU backend gives, restored rows included; and a device that is lost, or full, ends what it
+// was doing with a sentence and never with a token.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "kernels/cuda/emulation/cuda_emulation.h"
+#include "kernels/cuda/plugin.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/tiny_llama.h"
+#include "tests/worker/rank_group.h"
+#include "tests/worker/store_process.h"
+
+extern "C" const ebb::kernels::CudaPlugin* ebb_cuda_backend_v1();
+
+namespace ebb::worker::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+constexpr uint32_t kVocabulary = 288;
+constexpr uint32_t kPrompt = 96;
+constexpr uint32_t kSteps = 3;
+constexpr double kMargin = 0.05;  ///< of log-probability: below it, rounding may choose
+constexpr double kRounding = 2e-2;
+constexpr int kLaunchFailure = 719;
+
+Result<kernels::Backend> emulated() { return ebb_cuda_backend_v1()->make_backend({}); }
+
+class CudaWorkerTest : public ::testing::Test {
+ protected:
+  CudaWorkerTest() {
+    ebb::testing::TinyLlamaOptions options;
+    options.layers = 3;
+    options.width = 64;
+    options.heads_q = 4;
+    options.heads_kv = 2;
+    options.head_size = 16;
+    options.ffn_width = 64;
+    options.vocabulary = kVocabulary;
+    model_ = dir_.path("tiny.gguf");
+    ebb::testing::write_tiny_llama(model_, options);
+  }
+  ~CudaWorkerTest() override { ebb::emulation::heal(); }
+
+  GroupSetup setup(uint32_t ranks, bool cuda) {
+    GroupSetup s;
+    s.model_path = model_;
+    s.ranks = ranks;
+    s.device_kv_bytes = 4 << 20;
+    s.profile.name = "tiny";
+    s.profile.model_name = "tiny llama";
+    s.profile.layers = 3;
+    s.profile.anchors = {0, 1};
+    s.profile.budget_min = 32;
+    s.profile.sinks = 4;
+    s.profile.window = 8;
+    s.rows_max = 64;
+    if (cuda) s.backend = &emulated;
+    return s;
+  }
+  static control::PolicyParams policy(control::PolicyKind kind, uint32_t budget) {
+    control::PolicyParams params;
+    params.kind = kind;
+    params.budget = budget;
+    params.window = 8;
+    return params;
+  }
+  static control::OpenUnit open_unit(uint64_t seq, const control::PolicyParams& params) {
+    control::OpenUnit open;
+    open.seq = SeqId{seq};
+    ebb::testing::TinyRandom random(seq);
+    for (uint32_t i = 0; i < kPrompt + kSteps; ++i) {
+      open.prompt.push_back(static_cast<TokenId>(3 + random.next() % 256));
+    }
+    open.decode_from = kPrompt;
+    open.max_tokens = 4;
+    open.sampling.temperature = 0;
+    open.sampling.logprobs = kVocabulary;
+    open.policy = params;
+    return open;
+  }
+  /// What every step, teacher-forced, says of the next token. `spill`: the last band is released
+  /// before, so that its rows come back from the store.
+  static std::vector<control::TokenLogprob> scores(RankGroup& group,
+                                                   const control::PolicyParams& params,
+                                                   bool spill = false) {
+    group.open(open_unit(1, params));
+    const auto filled = group.prefill(SeqId{1}, kPrompt, 48);
+    for (const auto& failure : filled[0].failures) ADD_FAILURE() << failure.error.text();
+    if (spill) {
+      for (const auto& released : group.release(SeqId{1}, {2}, 32)) {
+        for (const auto& failure : released.failures) ADD_FAILURE() << failure.error.text();
+      }
+    }
+    std::vector<control::TokenLogprob> out;
+    for (uint32_t i = 0; i < kSteps; ++i) {
+      const auto results = group.decode({SeqId{1}});
+      for (const auto& failure : results[0].failures) ADD_FAILURE() << failure.error.text();
+      if (results[0].sequences.empty()) break;
+      const auto& result = results[0].sequences[0];
+      out.push_back(result.has_token ? result.token : result.prompt.at(0));
+    }
+    const auto closed = group.close(SeqId{1});
+    if (spill) {
+      EXPECT_GT(closed[0].maps.at(0).counters.restored_host_records, 0u);
+    }
+    return out;
+  }
+  static void expect_alike(const std::vector<control::TokenLogprob>& cuda,
+                           const std::vector<control::TokenLogprob>& cpu) {
+    ASSERT_EQ(cuda.size(), cpu.size());
+    for (size_t i = 0; i < cuda.size(); ++i) {
+      ASSERT_EQ(cuda[i].top.size(), kVocabulary);
+      const std::map<TokenId, float> all(cuda[i].top.begin(), cuda[i].top.end());
+      for (const auto& [id, logprob] : cpu[i].top) {
+        ASSERT_NEAR(all.at(id), logprob, kRounding) << "step " << i << ", token " << id;
+      }
+      if (cpu[i].top[0].second - cpu[i].top[1].second < kMargin) continue;
+      EXPECT_EQ(cuda[i].top[0].first, cpu[i].top[0].first) << "step " << i;
+    }
+  }
+  void compare(uint32_t ranks, const control::PolicyParams& params) {
+    RankGroup cuda(setup(ranks, true)), cpu(setup(ranks, false));
+    expect_alike(scores(cuda, params), scores(cpu, params));
+  }
+  static control::Unit decode_unit() {
+    control::Unit unit;
+    unit.kind = control::UnitKind::kDecode;
+    unit.decode.seqs = {SeqId{1}};
+    return unit;
+  }
+
+  ebb::test::TempDir dir_;
+  std::string model_;
+};
+
+TEST_F(CudaWorkerTest, DenseGivesTheCpusTokens) {
+  compare(1, policy(control::PolicyKind::kDense, 0));
+}
+
+TEST_F(CudaWorkerTest, TwoRanksOnOneDeviceSumThroughTheHost) {
+  compare(2, policy(control::PolicyKind::kDense, 0));
+  compare(2, policy(control::PolicyKind::kTidal, 32));
+}
+
+TEST_F(CudaWorkerTest, EverySparsePolicyGivesTheCpusTokens) {
+  compare(1, policy(control::PolicyKind::kTidal, 32));
+  compare(1, policy(control::PolicyKind::kRecycled, 32));
+  compare(1, policy(control::PolicyKind::kAnchored, 32));
+}
+
+TEST_F(CudaWorkerTest, ReleasedRowsComeBackFromTheStore) {
+  StoreProcess store("2MiB");
+  GroupSetup cuda_setup = setup(1, true), cpu_setup = setup(1, false);
+  cuda_setup.store = cpu_setup.store = store.address();
+  const auto params = policy(control::PolicyKind::kTidal, 32);
+  cpu_setup.epochs_before = 10;  // the store remembers a group's last epoch
+  std::vector<control::TokenLogprob> spilled;
+  {
+    RankGroup cuda(cuda_setup);
+    spilled = scores(cuda, params, true);
+  }
+  RankGroup cpu(cpu_setup);
+  expect_alike(spilled, scores(cpu, params));
+}
+
+TEST_F(CudaWorkerTest, ADeviceThatIsLostEndsTheUnitAndSaysSo) {
+  for (const unsigned launches : {0u, 17u}) {
+    ebb::emulation::heal();
+    RankGroup group(setup(1, true));
+    group.open(open_unit(1, policy(control::PolicyKind::kTidal, 32)));
+    group.prefill(SeqId{1}, kPrompt, 48);
+    ebb::emulation::fail_call("lost", launches, kLaunchFailure);
+    EXPECT_FALSE(group.engine(0).lost());
+    const auto results = group.try_run(decode_unit());
+    ASSERT_FALSE(results[0]) << "a token from a lost device, after " << launches << " launches";
+    EXPECT_THAT(results[0].error().message, AllOf(HasSubstr("device is lost"), HasSubstr("719")));
+    ASSERT_TRUE(group.engine(0).lost());
+    const auto again = group.try_run(decode_unit());
+    EXPECT_FALSE(again[0]) << "and stays lost";
+  }
+}
+
+TEST_F(CudaWorkerTest, AnArenaThatDoesNotFitNamesBothFigures) {
+  RankGroup group(setup(1, true));
+  ebb::emulation::Machine small;
+  small.memory = 3 << 20;
+  ebb::emulation::set_machine(small);
+  control::FormGroup form;
+  form.epoch = Epoch{9};
+  form.ranks = 1;
+  models::SelectionProfile profile = setup(1, true).profile;
+  form.profile_yaml = models::print_selection_profile(profile);
+  form.granule_tokens = 16;
+  form.device_kv_bytes = 64 << 20;
+  LocalRendezvous rendezvous;
+  const auto formed = group.engine(0).form(form, rendezvous.functions(), group.board());
+  ASSERT_FALSE(formed);
+  EXPECT_EQ(formed.error().code, Code::kExhausted);
+  EXPECT_THAT(formed.error().message, AllOf(HasSubstr("device_kv_size of 67108864"),
+                                            HasSubstr("bytes asked"), HasSubstr("are free")));
+  EXPECT_FALSE(group.engine(0).lost()) << "the device is as good as before";
+}
+
+}  // namespace
+}  // namespace ebb::worker::testing
