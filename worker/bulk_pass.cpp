@@ -35,6 +35,8 @@ class BulkChunk {
   Result<void> score(control::SequenceResult& result);
   void score_tokens();
   bool last_chunk() const { return bulk_.tokens.end == sequence_.bulk_end(); }
+  /// Some row's logits are wanted.
+  bool scores_rows() const { return last_chunk() || sequence_.open.sampling.prompt_logprobs; }
   /// Sets that outlive steps begin with the last row's; in a band-by-band pass the last row's set
   /// also seeds hot pools.
   bool last_row_chooses() const {
@@ -152,6 +154,8 @@ Result<uint32_t> BulkChunk::run_layer(uint32_t layer) {
   if (last_row_chooses() && sequence_.policy->remembers_queries()) {
     EBB_TRY_VOID(remember_query(layer));
   }
+  // What the last layer gives is read only where a token is scored.
+  if (layer + 1 == c_.model.shape().layers && !scores_rows()) return 0u;
   if (bulk_.tokens.end > first_sparse()) {
     attend_pattern(layer);
   } else {
@@ -245,9 +249,8 @@ void BulkChunk::record_exactness() {
 /// Rank 0: log-probabilities of the prompt's tokens that this chunk predicts, and what follows the
 /// last of them.
 Result<void> BulkChunk::score(control::SequenceResult& result) {
-  const bool every = sequence_.open.sampling.prompt_logprobs;
-  const uint32_t first = every ? 0 : rows_ - 1;
-  if (!every && !last_chunk()) return {};
+  if (!scores_rows()) return {};
+  const uint32_t first = sequence_.open.sampling.prompt_logprobs ? 0 : rows_ - 1;
   const uint64_t vocabulary = c_.model.shape().vocabulary;
   constexpr uint32_t kRows = 32;
   TokenId next = 0;

@@ -159,7 +159,7 @@ TEST_F(Up, WhatIsMissingIsNamed) {
 TEST_F(Up, AClusterThatDoesNotGetReadyIsStoppedAndSaysWhatItWaitedFor) {
   fs::remove(dir_.path("bin/ebb-coordinator"));
   script("ebb-coordinator", "exec sleep 1000");
-  options_.timeout = Millis(500);
+  options_.timeout = Millis(3000);  // the supervisor itself is there by then, sanitized too
   EXPECT_EQ(up(), kFailed);
   EXPECT_THAT(kept_.err.str(), HasSubstr("still waiting for: the coordinator to listen"));
   EXPECT_FALSE(run_dir_.is_locked());
