@@ -175,7 +175,7 @@ def main():
         name = case["name"]
         decided, differing, worst = compare(cpu[name][0], other[name][0])
         restored = other[name][1].get("restored_records", 0)
-        bad = bool(differing) or decided == 0 or (case.get("release") and not restored)
+        bad = bool(differing) or decided == 0 or bool(case.get("release") and not restored)
         failed += bad
         print(f"{'FAIL' if bad else 'ok  '}  {name}: {decided} of {len(cpu[name][0])} positions decided, "
               f"{len(differing)} differ, log-probability within {worst:.2g}, {restored} records restored")

@@ -69,6 +69,16 @@ void CudaContext::check(cudaError_t error, const char* what) {
   doing_ = what;
 }
 
+void CudaContext::check_room(cudaError_t error, const char* what, size_t bytes) {
+  const bool first = error != cudaSuccess && !failed();
+  check(error, what);
+  if (!first || !failed()) return;
+  size_t free_bytes = 0, total = 0;
+  (void)cudaMemGetInfo(&free_bytes, &total);
+  doing_ += " (" + std::to_string(bytes) + " bytes asked, " + std::to_string(free_bytes) + " of " +
+            std::to_string(total) + " on the device are free)";
+}
+
 Error CudaContext::error() const {
   const std::string what =
       "cuda device " + std::to_string(device_) + ", " + doing_ + ": " + describe(error_);
@@ -110,10 +120,10 @@ bool CudaContext::resize_stage(size_t bytes) {
   stage_ = d_stage_ = nullptr;
   stage_bytes_ = stage_used_ = 0;
   void *host = nullptr, *device = nullptr;
-  check(cudaHostAlloc(&host, bytes, cudaHostAllocDefault), "taking pinned memory");
+  check_room(cudaHostAlloc(&host, bytes, cudaHostAllocDefault), "taking pinned memory", bytes);
   if (failed()) return false;
   stage_ = static_cast<std::byte*>(host);
-  check(cudaMalloc(&device, bytes), "taking staging memory");
+  check_room(cudaMalloc(&device, bytes), "taking staging memory", bytes);
   if (failed()) return false;
   d_stage_ = static_cast<std::byte*>(device);
   stage_bytes_ = bytes;
@@ -176,7 +186,7 @@ void* CudaContext::scratch(Use use, size_t bytes) {
   memory_given_back();
   room = {};
   const size_t size = rounded(std::max(bytes, room.bytes * 2));
-  check(cudaMalloc(&room.data, size), "taking scratch memory");
+  check_room(cudaMalloc(&room.data, size), "taking scratch memory", size);
   if (failed()) return nullptr;
   room.bytes = size;
   return room.data;
@@ -188,7 +198,8 @@ void* CudaContext::pinned(size_t bytes) {
   if (spoils_capture()) return nullptr;
   if (pinned_.data != nullptr) check(cudaFreeHost(pinned_.data), "freeing pinned memory");
   pinned_ = {};
-  check(cudaHostAlloc(&pinned_.data, rounded(bytes), cudaHostAllocDefault), "taking pinned memory");
+  check_room(cudaHostAlloc(&pinned_.data, rounded(bytes), cudaHostAllocDefault),
+             "taking pinned memory", rounded(bytes));
   if (failed()) return nullptr;
   pinned_.bytes = rounded(bytes);
   return pinned_.data;

@@ -36,6 +36,8 @@ class CudaContext {
 
   /// Keeps the first error that is not cudaSuccess, with what was being done.
   void check(cudaError_t error, const char* what);
+  /// The same of an allocation: says how much was asked, and how much of the device is free.
+  void check_room(cudaError_t error, const char* what, size_t bytes);
   void check_launch(const char* kernel) { check(cudaGetLastError(), kernel); }
   bool failed() const { return error_ != cudaSuccess; }
   /// kInternal ("the device is lost: ..."), kExhausted; the error that was kept.

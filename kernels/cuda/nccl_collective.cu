@@ -198,7 +198,7 @@ Result<std::byte*> NcclCollective::room(uint64_t bytes) {
   d_room_ = nullptr;
   room_bytes_ = 0;
   void* data = nullptr;
-  context_->check(cudaMalloc(&data, bytes), "taking a collective's memory");
+  context_->check_room(cudaMalloc(&data, bytes), "taking a collective's memory", bytes);
   if (context_->failed()) return context_->error();
   d_room_ = static_cast<std::byte*>(data);
   room_bytes_ = bytes;
