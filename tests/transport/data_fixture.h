@@ -97,11 +97,13 @@ class DataTest : public testing::Test {
   }
   void start() { start(test::handlers(kept_)); }
 
+  /// Connections that a server saw end. Here, because the fixture's own connection ends after the
+  /// test's body, and its locals, are gone.
+  std::atomic<int> left_{0};
   std::shared_ptr<test::Kept> kept_ = std::make_shared<test::Kept>();
   std::unique_ptr<Messenger> server_;
   std::unique_ptr<Messenger> client_;
   std::shared_ptr<Connection> connection_;
 };
-
 
 }  // namespace ebb::data

@@ -56,16 +56,15 @@ TEST_F(PeerTest, AStoppedServerIsNoticedWithoutARequest) {
 }
 
 TEST_F(PeerTest, AStoppedClientIsNoticedByTheServer) {
-  std::atomic<int> left{0};
   auto handlers = test::handlers(kept_);
-  handlers.on_disconnect = [&](uint64_t) { ++left; };
+  handlers.on_disconnect = [this](uint64_t) { ++left_; };
   server_ = start_messenger(512ull << 20, Millis(500));
   ASSERT_TRUE(server_->listen({"127.0.0.1", 0}, handlers));
   ChildProcess idle(ebb::test::built_path("tests/ebb_data_test_peer"),
                     {"idle", std::to_string(server_->port())});
   ASSERT_EQ(idle.read_line(Deadline::after(kLong)), "connected");
   idle.signal(SIGSTOP);
-  EXPECT_TRUE(eventually([&] { return left == 1; }));
+  EXPECT_TRUE(eventually([&] { return left_ == 1; }));
 }
 
 TEST_F(PeerTest, AServerStoppedWithinAReplyIsATimeoutAndTheDestinationIsOursAgain) {
@@ -147,16 +146,15 @@ TEST_F(PeerTest, AKilledServersRequestsAreUnavailableAndItsSuccessorIsUsed) {
 }
 
 TEST_F(PeerTest, AClientKilledWithinARequestDoesNotDisturbTheServer) {
-  std::atomic<int> left{0};
   auto handlers = test::handlers(kept_);
-  handlers.on_disconnect = [&](uint64_t) { ++left; };
+  handlers.on_disconnect = [this](uint64_t) { ++left_; };
   start(handlers, 64 << 20);
   for (int round = 1; round <= 3; ++round) {
     ChildProcess flood(ebb::test::built_path("tests/ebb_data_test_peer"),
                        {"flood", std::to_string(server_->port())});
     ASSERT_EQ(flood.read_line(Deadline::after(kLong)), "sent");
     flood.signal(SIGKILL);
-    EXPECT_TRUE(eventually([&] { return left == round; }));
+    EXPECT_TRUE(eventually([&] { return left_ == round; }));
   }
   // All memory of the dead clients' requests is free again.
   const auto bytes = test::pattern_bytes(kPayloadMax);

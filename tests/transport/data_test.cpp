@@ -142,7 +142,6 @@ TEST_F(DataTest, OversizeRequestsAreRefusedBeforeSending) {
 TEST_F(DataTest, HandlersSeeWhoAsksAndTheEpoch) {
   std::mutex mutex;
   std::vector<std::string> seen;
-  std::atomic<int> left{0};
   ServerHandlers handlers;
   handlers.on_hello = [&](uint64_t, const PeerIdentity& peer) -> Result<void> {
     std::lock_guard lock(mutex);
@@ -154,7 +153,7 @@ TEST_F(DataTest, HandlersSeeWhoAsksAndTheEpoch) {
     seen.push_back(request.peer->node + " " + std::to_string(request.peer->epoch.value));
     respond(OutgoingReply{});
   };
-  handlers.on_disconnect = [&](uint64_t) { ++left; };
+  handlers.on_disconnect = [this](uint64_t) { ++left_; };
   start(handlers);
   EXPECT_TRUE(ask(*connection_, request_of(1)));
   auto other = identity_of("other");
@@ -169,9 +168,9 @@ TEST_F(DataTest, HandlersSeeWhoAsksAndTheEpoch) {
                                           "other 8"};
     EXPECT_EQ(seen, wanted);
   }
-  EXPECT_EQ(left, 0);
+  EXPECT_EQ(left_, 0);
   made->reset();
-  EXPECT_TRUE(eventually([&] { return left == 1; }));
+  EXPECT_TRUE(eventually([&] { return left_ == 1; }));
 }
 
 TEST_F(DataTest, KeepAliveIsReleasedWhenTheReplyWasSent) {
