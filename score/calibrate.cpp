@@ -352,10 +352,10 @@ Result<void> Calibration::write_profile(const Anchors& anchors, double fraction)
             Json(options_.budget_fraction).dump() + " of the context\n";
   }
   text += models::print_selection_profile(profile);
-  EBB_TRY(models::parse_selection_profile(text, "--profile " + profile_path()));
+  EBB_TRY(models::parse_selection_profile(text, "--output " + profile_path()));
   std::ofstream file(profile_path(), std::ios::binary | std::ios::trunc);
   file << text << std::flush;
-  if (!file) return invalid("--profile " + profile_path() + ": cannot be written");
+  if (!file) return invalid("--output " + profile_path() + ": cannot be written");
   return {};
 }
 

@@ -182,7 +182,7 @@ class CommandLine {
     command->add_option("--model", o.model, "GGUF file or Hugging Face directory")->required();
     command->add_option("--text", o.texts, "files to calibrate on")->required();
     command->add_option("--held-out", o.held_out, "files that decide nothing, judged at the end");
-    command->add_option("-o,--profile", o.profile,
+    command->add_option("-o,--output", o.profile,
                         "selection profile to write (default: profile.yaml in --out)");
     command->add_option("--name", o.name, "of the profile (default: its file's)");
     command->add_option("--compare", o.compare, "other anchors to judge, such as 0,2,7");
