@@ -65,7 +65,9 @@ Result<std::unique_ptr<collective::Collective>> make_collective(
 }  // namespace
 }  // namespace ebb::kernels::cuda
 
-extern "C" const ebb::kernels::CudaPlugin* ebb_cuda_backend_v1() {
+// All else in the library is hidden.
+extern "C" __attribute__((visibility("default"))) const ebb::kernels::CudaPlugin*
+ebb_cuda_backend_v1() {
   static const ebb::kernels::CudaPlugin plugin = [] {
     ebb::kernels::CudaPlugin p;
     p.probe = &ebb::kernels::cuda::probe_for_user;
