@@ -87,6 +87,8 @@ part_parity() {
   "$build/ebb_gpu_test" ${EBB_GPU_FILTER:+"--gtest_filter=$EBB_GPU_FILTER"} > "$out/parity.log" 2>&1 || status=$?
   ((status == 0)) || { grep -E 'Failure|FAILED' "$out/parity.log" | head -n 40 >&2 || true; }
   ((status <= 1)) || tail -n 20 "$out/parity.log" >&2
+  # Skipped is not passed: a run in which nothing ran has failed.
+  [[ $(verdict_of "$out/parity.log") != 0\ * ]] || status=1
   # A run that failed is run again the next time.
   if ((status == 0)); then finish parity "$(verdict_of "$out/parity.log")"; else
     say "parity: $(verdict_of "$out/parity.log"), exit $status"

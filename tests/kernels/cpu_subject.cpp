@@ -14,6 +14,8 @@ Result<Backend> make_backend(const char* subject, uint32_t threads) {
   return backend;
 }
 
+bool runs_everywhere(const std::string& subject) { return subject == "x86-64-v2"; }
+
 std::span<const Limit> subject_limits() { return {}; }
 
 }  // namespace ebb::kernels

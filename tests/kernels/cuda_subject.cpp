@@ -15,6 +15,10 @@ Result<Backend> make_backend(const char*, uint32_t) {
   return ebb_cuda_backend_v1()->make_backend(CudaOptions());
 }
 
+bool runs_everywhere(const std::string&) {
+  return ebb_cuda_backend_v1()->probe().architectures == "emulated";
+}
+
 std::span<const Limit> subject_limits() {
   // Tiles on tensor cores take queries and weights as two bf16 each: 2^-17 of a product is lost.
   static const Limit emulated[] = {{"attend", 4e-10, 1e-4}, {"lse", 4e-11, 2e-5}};

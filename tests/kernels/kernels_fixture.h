@@ -82,6 +82,8 @@ class Machine {
 const std::vector<const char*>& subjects();
 /// Errors: kUnsupported where this machine cannot run it: its cases are skipped, visibly.
 Result<Backend> make_backend(const char* subject, uint32_t threads);
+/// A subject that no machine may skip.
+bool runs_everywhere(const std::string& subject);
 /// Limits of this subject that are not those of all (kernels_fixture.cpp).
 std::span<const Limit> subject_limits();
 

@@ -33,6 +33,7 @@ Transformer::Transformer(const models::ModelShape& shape, const RankShare& share
     : shape_(shape),
       share_(share),
       backend_(backend),
+      host_reachable_(backend.device->info().host_reachable),
       weights_(std::move(weights)),
       rows_max_(rows_max) {}
 
@@ -113,7 +114,8 @@ void Transformer::project(uint32_t layer, std::span<const Position> positions,
   const uint64_t q_columns = uint64_t{share_.heads_q.size()} * shape_.head_size;
   const uint32_t size = shape_.head_size;
   kernels::Ops& ops = *backend_.ops;
-  replayable(Part::kProject, layer, rows, [&] { project_rows(layer, rows); });
+  const auto products = [&] { project_rows(layer, rows); };
+  replayable(Part::kProject, layer, rows, std::ref(products));  // a reference: nothing allocated
   EBB_CHECK(second.size() <= rows);
   if (!second.empty()) {
     const uint64_t first = (rows - second.size()) * q_columns;
@@ -167,13 +169,14 @@ Result<uint32_t> Transformer::feed_forward(uint32_t layer, uint32_t rows, uint32
                shape_.width);
   };
   const bool padded = w.down.weight->columns() != ffn;  // with zeros of the host
-  replayable(Part::kFeedForward, layer, rows, [&] {
+  const auto products = [&] {
     ops.rms_norm(x_.floats(), rows, *w.ffn_norm, shape_.rms_epsilon, normed_.floats());
     ops.matmul(normed_.floats(), rows, *w.gate, gate_up_.floats(), 2 * uint64_t{ffn});
     ops.matmul(normed_.floats(), rows, *w.up, gate_up_.floats() + ffn, 2 * uint64_t{ffn});
     ops.silu_mul(gate_up_.floats(), rows, ffn, act_.floats());
     if (!padded) multiply_down();
-  });
+  };
+  replayable(Part::kFeedForward, layer, rows, std::ref(products));
   if (padded) multiply_down();
   return add_over_ranks(rows, errors);
 }
@@ -202,8 +205,8 @@ Result<uint32_t> Transformer::add_over_ranks(uint32_t rows, uint32_t errors) {
 Result<void> Transformer::sum_on_device(float* d_values, uint64_t count) {
   kernels::Device& device = *backend_.device;
   EBB_TRY_VOID(device.synchronize());
-  const bool in_place = collective_->float_memory() == collective::FloatMemory::kDevice ||
-                        device.info().host_reachable;
+  const bool in_place =
+      collective_->float_memory() == collective::FloatMemory::kDevice || host_reachable_;
   if (in_place) return collective_->all_reduce_sum(d_values, count);
   staged_.resize(std::max<size_t>(staged_.size(), count));
   device.copy_to_host(staged_.data(), d_values, count * sizeof(float));

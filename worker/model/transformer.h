@@ -97,6 +97,7 @@ class Transformer {
   models::ModelShape shape_;
   RankShare share_;
   kernels::Backend& backend_;
+  const bool host_reachable_;  ///< device memory, for sums on the host
   ModelWeights weights_;
   uint32_t rows_max_;
   collective::Collective* collective_ = nullptr;
@@ -112,8 +113,8 @@ class Transformer {
   kernels::Buffer padded_;     ///< [rows, the widest input that needs zeros around it]
   kernels::Buffer zeros_;      ///< as long as its rows
   std::vector<float> staged_;  ///< a copy of what is summed, where the host cannot reach it
-  kernels::Buffer part_;    ///< [rows, width] and one element: what is summed over ranks
-  kernels::Buffer logits_;  ///< [kLogitRows, vocabulary share]
+  kernels::Buffer part_;       ///< [rows, width] and one element: what is summed over ranks
+  kernels::Buffer logits_;     ///< [kLogitRows, vocabulary share]
 };
 
 }  // namespace ebb::worker
