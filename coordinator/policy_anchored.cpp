@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "models/digest_size.h"
+#include "models/layer_budgets.h"
 
 namespace ebb::coordinator {
 namespace {
@@ -10,8 +11,6 @@ namespace {
 using control::DigestKind;
 using control::PolicyParams;
 
-/// With a digest the first layers that may choose: below them attention is not sparse enough.
-constexpr uint32_t kFullLayers = 2;
 /// Preference of recent choices where a request says nothing: it halves what is fetched and costs
 /// no quality (docs/quality.md).
 constexpr Hysteresis kHysteresis{1.0f, 8};
@@ -45,7 +44,7 @@ Result<void> choose_layers(const RequestRules& rules, const PolicyOptions& optio
   }
   if (options.select_all || scans) {
     if (!scans) return invalid("select_layers: all needs a digest");
-    for (uint32_t layer = std::min(kFullLayers, layers - 1); layer < layers; ++layer) {
+    for (uint32_t layer = std::min(models::kFullByDigest, layers - 1); layer < layers; ++layer) {
       policy.select_layers.push_back(layer);
     }
     return {};
@@ -55,6 +54,48 @@ Result<void> choose_layers(const RequestRules& rules, const PolicyOptions& optio
       "policy: anchored without a digest needs a selection profile with anchors (model.profile), "
       "or select_layers; \"" +
       rules.profile.name + "\" has none");
+}
+
+/// Deals K to the layers; those that share a set are one hand.
+std::vector<uint32_t> deal(const RequestRules& rules, const PolicyParams& policy,
+                           const std::vector<double>& weights) {
+  const std::vector<uint32_t>& choosing =
+      policy.select_layers.empty() ? rules.profile.anchors : policy.select_layers;
+  const bool reads_own = policy.digest != DigestKind::kNone;  // else it reads everything
+  std::vector<LayerRange> hands;
+  for (size_t i = 0; i < choosing.size(); ++i) {
+    const uint32_t end = i + 1 < choosing.size() ? choosing[i + 1] : rules.shape.layers;
+    const uint32_t first = choosing[i] + (reads_own ? 0 : 1);
+    if (first < end) hands.push_back({static_cast<uint16_t>(first), static_cast<uint16_t>(end)});
+  }
+  auto budgets =
+      models::deal_budget(policy.budget, policy.sinks + policy.window + 1, weights, hands);
+  // Who chooses a set cuts it, whether it reads it or not.
+  for (const LayerRange& hand : hands) {
+    if (!reads_own) budgets[hand.begin - 1] = budgets[hand.begin];
+  }
+  return budgets;
+}
+
+Result<void> choose_layer_budgets(const RequestRules& rules, const PolicyOptions& options,
+                                  PolicyParams& policy) {
+  const std::vector<double>& of_profile = rules.profile.budget_weights;
+  LayerBudgets asked;
+  // With a digest each layer chooses for itself, as when the weights were measured.
+  asked.from_profile = !of_profile.empty() && policy.digest != DigestKind::kNone;
+  if (options.layer_budgets) asked = *options.layer_budgets;
+  if (asked.from_profile && of_profile.empty()) {
+    return invalid("layer_budgets: the selection profile \"" + rules.profile.name +
+                   "\" has no budget_weights");
+  }
+  const std::vector<double>& weights = asked.from_profile ? of_profile : asked.weights;
+  if (weights.empty()) return {};
+  if (weights.size() != rules.shape.layers) {
+    return invalid("layer_budgets: " + number(weights.size()) + " weights for " +
+                   number(rules.shape.layers) + " layers of the model");
+  }
+  policy.layer_budgets = deal(rules, policy, weights);
+  return {};
 }
 
 }  // namespace
@@ -90,6 +131,7 @@ Result<PolicyParams> resolve_anchored(const RequestRules& rules, const GenerateR
     return invalid("budget: " + number(policy.budget) + " must be more than sinks + window, " +
                    number(policy.sinks) + " + " + number(policy.window));
   }
+  EBB_TRY_VOID(choose_layer_budgets(rules, o, policy));
   return policy;
 }
 

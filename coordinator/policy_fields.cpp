@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "coordinator/policy_reads.h"
+#include "models/selection_profile.h"
 
 namespace ebb::coordinator {
 namespace {
@@ -100,6 +101,35 @@ void read_hysteresis(FieldReader& fields, PolicyOptions& options) {
   options.hysteresis = Hysteresis{static_cast<float>(boost), static_cast<uint32_t>(steps)};
 }
 
+void read_layer_budgets(FieldReader& fields, PolicyOptions& options) {
+  const auto node = fields.take("layer_budgets");
+  if (!node) return;
+  LayerBudgets read;
+  if (node->kind() == JsonKind::kString && node->text() == "profile") {
+    read.from_profile = true;
+  } else if (node->kind() == JsonKind::kArray && node->size() > 0 &&
+             node->size() <= kSelectLayersMax) {
+    for (size_t i = 0; i < node->size(); ++i) {
+      const JsonNode item = node->at(i);
+      const bool real = item.kind() == JsonKind::kInteger || item.kind() == JsonKind::kReal;
+      const double weight = real ? item.number() : 0;
+      if (weight >= models::kBudgetWeightMin && weight <= models::kBudgetWeightMax) {
+        read.weights.push_back(weight);
+      }
+    }
+  }
+  const bool even = node->kind() == JsonKind::kString && node->text() == "even";
+  const bool listed =
+      node->kind() == JsonKind::kArray && node->size() > 0 && read.weights.size() == node->size();
+  if (even || read.from_profile || listed) {
+    options.layer_budgets = std::move(read);
+    return;
+  }
+  fields.fail("layer_budgets",
+              "must be \"profile\", \"even\", or a list of weights from 0.25 to 4, one for each "
+              "of the model's layers");
+}
+
 /// Of anchored.
 void read_anchored(FieldReader& fields, PolicyOptions& options) {
   Names<control::DigestKind> digests;
@@ -113,6 +143,7 @@ void read_anchored(FieldReader& fields, PolicyOptions& options) {
   if (left_out) options.left_out = *left_out != 0;
   read_hysteresis(fields, options);
   options.predict = fields.boolean("predict");
+  read_layer_budgets(fields, options);
 }
 
 void read_rebuild(FieldReader& fields, PolicyOptions& options) {
@@ -204,6 +235,7 @@ void take_policy_defaults(const EbbOptions& defaults, EbbOptions& asked) {
   fill(options.left_out, otherwise.left_out);
   fill(options.hysteresis, otherwise.hysteresis);
   fill(options.predict, otherwise.predict);
+  fill(options.layer_budgets, otherwise.layer_budgets);
   fill(options.correct_every, otherwise.correct_every);
   fill(options.pool, otherwise.pool);
   fill(options.self_candidate, otherwise.self_candidate);

@@ -30,6 +30,11 @@ struct Hysteresis {
   float boost = 0;
   uint32_t steps = 0;
 };
+/// How the budget is dealt to the layers: the profile's weights, these, or (none) alike.
+struct LayerBudgets {
+  bool from_profile = false;
+  std::vector<double> weights;  ///< by layer
+};
 /// How ADORE's released tokens come back; kAuto: restored where every row fits the device.
 enum class RebuildMode : uint8_t { kRecompute, kRestore, kAuto };
 
@@ -51,6 +56,7 @@ struct PolicyOptions {
   std::optional<bool> left_out;
   std::optional<Hysteresis> hysteresis;
   std::optional<bool> predict;
+  std::optional<LayerBudgets> layer_budgets;
   std::optional<uint32_t> rebuild;
   std::optional<RebuildMode> rebuild_mode;
 };

@@ -48,6 +48,7 @@ inline const char* unread_parameter(control::PolicyKind kind, const CommonGiven&
       {"left_out", o.left_out.has_value(), anchored},
       {"hysteresis", o.hysteresis.has_value(), anchored},
       {"predict", o.predict.has_value(), anchored},
+      {"layer_budgets", o.layer_budgets.has_value(), anchored},
       {"rebuild", o.rebuild.has_value(), adore},
       {"rebuild_mode", o.rebuild_mode.has_value(), adore},
   };

@@ -20,6 +20,9 @@ constexpr std::array<const char*, 3> kAsciiGlyphs{"F", "A", "."};
 constexpr std::array<const char*, 3> kColours{"\x1b[33m", "\x1b[32m", "\x1b[34m"};
 constexpr const char* kPlain = "\x1b[0m";
 constexpr const char* kLead = "layers  ";
+constexpr const char* kWeightLead = "shares  ";
+/// Of a weight, in quarters: up to 1/4, 1/2, ... 2, and more.
+constexpr std::array<const char*, 9> kBars{"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█", "█"};
 constexpr uint32_t kMark = 5;  // layers between two numbers of the scale
 
 size_t index_of(LayerClass layer_class) { return static_cast<size_t>(layer_class); }
@@ -28,6 +31,19 @@ std::string glyph(LayerClass layer_class, const ProfileStyle& style) {
   const size_t i = index_of(layer_class);
   const std::string plain = style.utf8 ? kGlyphs[i] : kAsciiGlyphs[i];
   return style.colour ? kColours[i] + plain + kPlain : plain;
+}
+
+/// What the layers [begin, end) have of the budget; empty: all alike.
+std::string weight_strip(const SelectionProfile& profile, uint32_t begin, uint32_t end,
+                         const ProfileStyle& style) {
+  if (profile.budget_weights.empty()) return "";
+  std::string out = kWeightLead;
+  for (uint32_t layer = begin; layer < end; ++layer) {
+    const auto quarters = static_cast<size_t>(std::lround(4 * profile.budget_weights[layer]));
+    const size_t level = std::clamp<size_t>(quarters, 1, kBars.size());
+    out += style.utf8 ? std::string(kBars[level - 1]) : std::to_string(level);
+  }
+  return out + "\n";
 }
 
 /// Layers [begin, end) as glyphs, their numbers below.
@@ -43,7 +59,7 @@ std::string strip(const SelectionProfile& profile, uint32_t begin, uint32_t end,
     scale += number + std::string(room > number.size() ? room - number.size() : 0, ' ');
   }
   scale.erase(scale.find_last_not_of(' ') + 1);
-  return out + "\n" + scale + "\n";
+  return out + "\n" + weight_strip(profile, begin, end, style) + scale + "\n";
 }
 
 std::string layers_text(const LayerRange& layers) {
@@ -112,6 +128,12 @@ std::string render_profile(const SelectionProfile& profile, const ProfileStyle& 
   out += "budget  " + number(profile.budget_fraction) + " of the prompt's tokens, at least " +
          std::to_string(profile.budget_min) + "; " + std::to_string(profile.sinks) +
          " sinks and a window of " + std::to_string(profile.window) + " among them\n";
+  if (!profile.budget_weights.empty()) {
+    const auto [least, most] =
+        std::minmax_element(profile.budget_weights.begin(), profile.budget_weights.end());
+    out += "shares  of the budget by layer (policy anchored): from " + number(*least) + " to " +
+           number(*most) + (style.utf8 ? "" : "; above in quarters, 9: more than 2") + "\n";
+  }
   out += "scope   layer: one set for all heads; a token's score is the maximum over heads\n";
   return out + "reads   " + share_read(profile);
 }

@@ -29,6 +29,7 @@ SelectionProfile read(const Json& json) {
   profile.anchors = json.at("anchors").get<std::vector<uint32_t>>();
   profile.budget_fraction = json.at("budget_fraction");
   profile.budget_min = json.at("budget_min");
+  profile.budget_weights = json.value("budget_weights", std::vector<double>());
   profile.sinks = json.at("sinks");
   profile.window = json.at("window");
   return profile;
@@ -53,6 +54,7 @@ std::string profile_json(const SelectionProfile& profile) {
                   {"anchors", profile.anchors},
                   {"budget_fraction", profile.budget_fraction},
                   {"budget_min", profile.budget_min},
+                  {"budget_weights", profile.budget_weights},
                   {"sinks", profile.sinks},
                   {"window", profile.window},
                   {"scope", "layer"},

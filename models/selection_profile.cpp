@@ -17,15 +17,16 @@
 namespace ebb::models {
 namespace {
 
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr size_t kFileBytesMax = 64 << 10;
 constexpr size_t kNameBytesMax = 128;
 constexpr uint32_t kLayersMax = 1024;
 constexpr uint32_t kTokensMax = 1u << 28;
 
-constexpr std::array<std::string_view, 12> kKeys = {
-    "version",         "name",       "model_name", "layers", "full",  "anchors",
-    "budget_fraction", "budget_min", "sinks",      "window", "scope", "aggregation"};
+constexpr std::string_view kWeights = "budget_weights";  // since version 2
+constexpr std::array<std::string_view, 13> kKeys = {
+    "version",    "name",   "model_name", "layers", "full",  "anchors",    "budget_fraction",
+    "budget_min", kWeights, "sinks",      "window", "scope", "aggregation"};
 
 size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);
@@ -82,8 +83,34 @@ class Document {
       if (!seen.insert(key).second) return invalid(key + ": occurs twice");
     }
     for (std::string_view key : kKeys)
-      if (!seen.contains(std::string(key))) return invalid(std::string(key) + ": is missing");
+      if (key != kWeights && !seen.contains(std::string(key)))
+        return invalid(std::string(key) + ": is missing");
     return {};
+  }
+
+  /// A key that came with version 2 is there from then on, and only then.
+  Result<void> check_weights_key(uint32_t version) const {
+    const bool given = root_[std::string(kWeights)].IsDefined();
+    if (given == (version >= 2)) return {};
+    return invalid(std::string(kWeights) +
+                   (given ? ": is not known to version 1" : ": is missing ([]: all alike)"));
+  }
+
+  /// Empty, or one for each layer.
+  Result<std::vector<double>> weights(uint32_t layers) const {
+    const std::string key(kWeights);
+    const YAML::Node node = root_[key];
+    const bool one_each = node.IsSequence() && (node.size() == 0 || node.size() == layers);
+    if (!one_each)
+      return invalid(key + ": must be a list of " + std::to_string(layers) +
+                     " numbers, one for each layer, or [] for all alike");
+    std::vector<double> values;
+    for (const YAML::Node& item : node) {
+      const std::string value = EBB_TRY(scalar(item, key));
+      values.push_back(
+          EBB_TRY(parse_number<double>(value, key, kBudgetWeightMin, kBudgetWeightMax)));
+    }
+    return values;
   }
 
   Result<std::string> text(const std::string& key) const {
@@ -157,7 +184,8 @@ Result<void> check_budget(const SelectionProfile& profile) {
 Result<SelectionProfile> read_document(const Document& document) {
   EBB_TRY_VOID(document.check_keys());
   SelectionProfile profile;
-  profile.version = EBB_TRY(document.number<uint32_t>("version", kVersion, kVersion));
+  profile.version = EBB_TRY(document.number<uint32_t>("version", 1, kVersion));
+  EBB_TRY_VOID(document.check_weights_key(profile.version));
   profile.name = EBB_TRY(document.text("name"));
   profile.model_name = EBB_TRY(document.text("model_name"));
   profile.layers = EBB_TRY(document.number<uint32_t>("layers", 1, kLayersMax));
@@ -165,6 +193,7 @@ Result<SelectionProfile> read_document(const Document& document) {
   profile.anchors = EBB_TRY(document.layer_list("anchors", profile.layers));
   profile.budget_fraction = EBB_TRY(document.number<double>("budget_fraction", 0.0, 1.0));
   profile.budget_min = EBB_TRY(document.number<uint32_t>("budget_min", 1, kTokensMax));
+  if (profile.version >= 2) profile.budget_weights = EBB_TRY(document.weights(profile.layers));
   profile.sinks = EBB_TRY(document.number<uint32_t>("sinks", 0, kTokensMax));
   profile.window = EBB_TRY(document.number<uint32_t>("window", 1, kTokensMax));
   EBB_TRY_VOID(document.only_word("scope", "layer"));
@@ -183,18 +212,20 @@ std::string quoted(const std::string& text) {
   return out + "\"";
 }
 
-std::string list_text(const std::vector<uint32_t>& values) {
-  std::string out = "[";
-  for (size_t i = 0; i < values.size(); ++i) out += (i ? ", " : "") + std::to_string(values[i]);
-  return out + "]";
-}
-
 /// The shortest text that reads back to the same value.
-std::string number_text(double value) {
+template <class T>
+std::string number_text(T value) {
   std::array<char, 32> buffer;
   auto [end, error] = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value);
   EBB_CHECK(error == std::errc{});
   return {buffer.data(), end};
+}
+
+template <class T>
+std::string list_text(const std::vector<T>& values) {
+  std::string out = "[";
+  for (size_t i = 0; i < values.size(); ++i) out += (i ? ", " : "") + number_text(values[i]);
+  return out + "]";
 }
 
 }  // namespace
@@ -274,6 +305,7 @@ std::string print_selection_profile(const SelectionProfile& profile) {
          "\nanchors: " + list_text(profile.anchors) +
          "\nbudget_fraction: " + number_text(profile.budget_fraction) +
          "\nbudget_min: " + std::to_string(profile.budget_min) +
+         (profile.version < 2 ? "" : "\nbudget_weights: " + list_text(profile.budget_weights)) +
          "\nsinks: " + std::to_string(profile.sinks) +
          "\nwindow: " + std::to_string(profile.window) + "\nscope: layer\naggregation: max\n";
 }

@@ -22,7 +22,7 @@ enum class SelectionAggregation : uint8_t {
 };  ///< score = max over heads of the softmax probability
 
 struct SelectionProfile {
-  uint32_t version = 1;
+  uint32_t version = 2;    ///< 1 had no budget_weights
   std::string name;        ///< "smollm2-135m-instruct"
   std::string model_name;  ///< general.name it was calibrated for
   uint32_t layers = 0;
@@ -32,6 +32,8 @@ struct SelectionProfile {
   uint32_t budget_min = 512;       ///< and at least this
   uint32_t sinks = 4;
   uint32_t window = 256;  ///< most recent tokens, the current one included; counted in K
+  /// By layer: its share of K beside the other layers' (policy anchored); empty: all alike.
+  std::vector<double> budget_weights;
   SelectionScope scope = SelectionScope::kLayer;
   SelectionAggregation aggregation = SelectionAggregation::kMax;
 
@@ -45,9 +47,13 @@ struct SelectionProfile {
 /// A profile for a model without one: every layer full (dense only), one band per layer.
 SelectionProfile dense_profile(uint32_t layers, const std::string& model_name);
 
-/// Strict YAML, every key required. Unknown, missing or doubled keys, layers out of range or out of
-/// order, a follower below the first anchor, a window plus sinks that exceed budget_min: kInvalid,
-/// naming key and limit.
+/// Weights of layers that a profile may give.
+constexpr double kBudgetWeightMin = 0.25;
+constexpr double kBudgetWeightMax = 4;
+
+/// Strict YAML, every key of its version required. Unknown, missing or doubled keys, layers out of
+/// range or out of order, a follower below the first anchor, a window plus sinks that exceed
+/// budget_min: kInvalid, naming key and limit.
 Result<SelectionProfile> parse_selection_profile(std::string_view yaml, const std::string& origin);
 /// The same from a file; kNotFound where there is none.
 Result<SelectionProfile> read_selection_profile(const std::string& path);

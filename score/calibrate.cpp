@@ -11,6 +11,8 @@
 
 #include "base/checksum.h"
 #include "cli/progress.h"
+#include "models/layer_budgets.h"
+#include "score/budget_weights.h"
 #include "score/calibrate_judge.h"
 #include "score/records.h"
 #include "score/statistics.h"
@@ -156,6 +158,10 @@ class Calibration {
                             const std::vector<Anchors>& compared);
   Result<void> finish(const SearchOutcome& found, const Anchors& start,
                       const std::vector<Anchors>& compared);
+  Result<void> weigh(const std::vector<ErrorMatrix>& errors);
+  Result<void> judge_budgets(const std::string& group_name, const char* dealt,
+                             const std::vector<double>& weights);
+  bool may_weigh() const;
   double choose_fraction(const Anchors& found);
   Result<void> write_profile(const Anchors& anchors, double fraction);
   uint32_t anchor_count() const {
@@ -175,6 +181,8 @@ class Calibration {
   cli::ProgressCounts counts_;
   std::optional<TimePoint> search_until_;
   std::map<std::string, Group> groups_;
+  std::vector<double> weights_;  ///< of budgets by layer; empty: they were not tried
+  bool weights_pay_ = false;
 };
 
 /// Asked between steps: shows how far it is, and says when to end.
@@ -191,7 +199,8 @@ void Calibration::plan(size_t compared) {
   const uint64_t texts = groups_.at(kCalibration).texts.size();
   const uint64_t held_out = groups_.at(kHeldOut).texts.size();
   const uint64_t in_search = 1 + options_.rounds * (4 * anchor_count() + options_.swaps);
-  const uint64_t judged = texts * (in_search + 2 + compared) + held_out * (2 + compared);
+  uint64_t judged = texts * (in_search + 2 + compared) + held_out * (2 + compared);
+  if (may_weigh()) judged += 2 * (texts + held_out);
   counts_.total = texts + judged;
   counts_.in_flight = 1;
   // Beside a decode step of one sequence: 3 matrices take about four, and a prefill some.
@@ -257,7 +266,7 @@ Result<void> Calibration::judge(const std::string& group_name, std::span<const A
     for (size_t i = 0; i < group.texts.size(); ++i) {
       const Text& text = group.texts[i];
       const SetSize size = EBB_TRY(set_size(options_, fraction, text.context, text.name));
-      trials.push_back({one, i, size});
+      trials.push_back({one, i, size, false, {}});
     }
   }
   if (missing.empty()) return {};
@@ -316,6 +325,78 @@ Result<void> Calibration::judge_others(const Anchors& found, const Anchors& star
   return judge(kHeldOut, all, options_.budget_fraction);
 }
 
+/// Layers choose by digests for themselves only in models without sliding windows, and from the
+/// third layer on, as the policy does by default.
+bool Calibration::may_weigh() const {
+  const std::vector<uint32_t>& windows = model_.shape().windows;
+  const bool slides =
+      std::any_of(windows.begin(), windows.end(), [](uint32_t window) { return window > 0; });
+  return !options_.even_budgets && !slides && model_.shape().layers > models::kFullByDigest + 1;
+}
+
+/// The budget dealt by layer, kept where that loses less on the calibration texts.
+Result<void> Calibration::weigh(const std::vector<ErrorMatrix>& errors) {
+  if (!may_weigh()) return {};
+  std::vector<OwnErrors> own;
+  for (const double fraction : fractions_around(options_.budget_fraction)) {
+    const ErrorMatrix& matrix = errors[own.size()];
+    own.push_back({fraction, {}});
+    for (size_t layer = 0; layer < matrix.size(); ++layer)
+      own.back().errors.push_back(matrix[layer][layer]);
+  }
+  weights_ = weigh_layers(own, options_.budget_fraction, models::kFullByDigest);
+  const std::vector<double> alike(model_.shape().layers, 1.0);
+  for (const char* group : {kCalibration, kHeldOut}) {
+    EBB_TRY_VOID(judge_budgets(group, kEven, alike));
+    EBB_TRY_VOID(judge_budgets(group, kByLayer, weights_));
+  }
+  const auto& losses = groups_.at(kCalibration).losses;
+  const double fraction = options_.budget_fraction;
+  const Losses more = differences(losses.at(budgets_key(kCalibration, kByLayer, fraction)),
+                                  losses.at(budgets_key(kCalibration, kEven, fraction)));
+  weights_pay_ = batch_means(more).mean < 0;
+  return {};
+}
+
+Result<void> Calibration::judge_budgets(const std::string& group_name, const char* dealt,
+                                        const std::vector<double>& weights) {
+  Group& group = groups_.at(group_name);
+  if (group.texts.empty()) return {};
+  const std::string key = budgets_key(group_name, dealt, options_.budget_fraction);
+  const auto record = dir_.records().find(key);
+  if (record != dir_.records().end()) {
+    group.losses[key] = Json::parse(record->second).at("kl").get<Losses>();
+    advance(group.texts.size() * options_.decode, group.texts.size());
+    return {};
+  }
+  Anchors every;
+  std::vector<LayerRange> hands;
+  for (uint32_t layer = models::kFullByDigest; layer < model_.shape().layers; ++layer) {
+    every.push_back(layer);
+    hands.push_back({static_cast<uint16_t>(layer), static_cast<uint16_t>(layer + 1)});
+  }
+  std::vector<Trial> trials;
+  for (size_t i = 0; i < group.texts.size(); ++i) {
+    const Text& text = group.texts[i];
+    SetSize size = EBB_TRY(set_size(options_, options_.budget_fraction, text.context, text.name));
+    // As the policy has it: the smallest set still has room for a choice.
+    size.window = std::min(size.window, std::max(1u, size.budget * 2 / 5));
+    const uint32_t least = size.sinks + size.window + 1;
+    trials.push_back(
+        {every, i, size, true, models::deal_budget(size.budget, least, weights, hands)});
+  }
+  AnchorJudge* judge = EBB_TRY(judge_of(group));
+  const Losses losses = EBB_TRY(judge->judge(trials));
+  const Json made{{"group", group_name},
+                  {"fraction", options_.budget_fraction},
+                  {"weights", weights},
+                  {"kl", losses}};
+  EBB_TRY_VOID(dir_.add(key, made.dump()));
+  group.losses[key] = losses;
+  advance(losses.size() * options_.decode, losses.size());
+  return {};
+}
+
 /// The least of the fractions whose loss is within --target-kl; the largest when none is.
 double Calibration::choose_fraction(const Anchors& found) {
   if (options_.target_kl == 0) return options_.budget_fraction;
@@ -335,6 +416,7 @@ Result<void> Calibration::write_profile(const Anchors& anchors, double fraction)
   profile.anchors = anchors;
   profile.budget_fraction = fraction;
   profile.budget_min = static_cast<uint32_t>(options_.budget_min);
+  if (weights_pay_) profile.budget_weights = weights_;
   profile.sinks = static_cast<uint32_t>(options_.sinks);
   profile.window = static_cast<uint32_t>(options_.window);
   std::string text = "# Selection profile, made by ebb-score calibrate (docs/calibration.md).\n";
@@ -369,6 +451,7 @@ Result<void> Calibration::finish(const SearchOutcome& found, const Anchors& star
   const Json outcome{{"anchors", found.best},    {"budget_fraction", fraction},
                      {"start", start},           {"compared", compared},
                      {"rounds", rounds},         {"is_local_best", found.is_local_best},
+                     {"weights", weights_},      {"weights_pay", weights_pay_},
                      {"profile", profile_path()}};
   EBB_TRY_VOID(dir_.add(kOutcome, outcome.dump()));
   counts_.total = counts_.finished();
@@ -381,7 +464,7 @@ Result<cli::Exit> Calibration::run(const std::vector<Anchors>& compared) {
   plan(compared.size());
   const uint64_t longest = options_.context + options_.decode + 1;
   const uint64_t texts = groups_.at(kCalibration).texts.size() + groups_.at(kHeldOut).texts.size();
-  EBB_TRY_VOID(model_.reserve(texts + options_.batch, longest));
+  EBB_TRY_VOID(model_.reserve(texts + options_.batch, longest, may_weigh()));
   // 1. Errors of sets.
   EBB_TRY_VOID(measure_errors());
   std::vector<std::string> names;
@@ -394,6 +477,8 @@ Result<cli::Exit> Calibration::run(const std::vector<Anchors>& compared) {
   const SearchOutcome found = EBB_TRY(search(start, errors[1]));
   // 4. Other budgets, other anchors, other texts.
   EBB_TRY_VOID(judge_others(found.best, start, compared));
+  // 5. The budget dealt to the layers.
+  EBB_TRY_VOID(weigh(errors));
   EBB_TRY_VOID(finish(found, start, compared));
   return cli::kOk;
 }

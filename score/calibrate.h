@@ -6,6 +6,7 @@
 //   2. Dynamic programming over these: the best anchors, were errors to add up.
 //   3. Local search around them by what is really lost (score/calibrate_judge.h).
 //   4. The same loss at other budgets, of other anchors, and on texts that had no part in it.
+//   5. The budget dealt to the layers (score/budget_weights.h), where that loses less.
 #pragma once
 
 #include <cstdint>
@@ -31,9 +32,10 @@ struct CalibrateOptions {
   double budget_fraction = 0.125;
   uint64_t budget_min = 512;  ///< goes into the profile as it is
   uint64_t sinks = 4;
-  uint64_t window = 256;  ///< at most half of a budget while calibrating
-  double target_kl = 0;   ///< nats; 0: the budget stays as it is
-  uint64_t rounds = 4;    ///< of the local search
+  uint64_t window = 256;      ///< at most half of a budget while calibrating
+  double target_kl = 0;       ///< nats; 0: the budget stays as it is
+  bool even_budgets = false;  ///< budgets are not dealt by layer
+  uint64_t rounds = 4;        ///< of the local search
   uint64_t swaps = 6;
   double time_limit = 0;             ///< seconds after which the search ends; 0: none
   std::vector<std::string> compare;  ///< anchors, such as "0,2,7"
@@ -60,12 +62,18 @@ using Losses = std::vector<std::vector<double>>;
 /// Keys of records.
 std::string error_key(const std::string& text);
 std::string loss_key(const std::string& group, const Anchors& anchors, double fraction);
+std::string budgets_key(const std::string& group, const char* dealt, double fraction);
+constexpr const char* kEven = "even";
+constexpr const char* kByLayer = "by layer";
 constexpr const char* kCalibration = "calibration";
 constexpr const char* kHeldOut = "held out";
 constexpr const char* kOutcome = "outcome";
 
 /// Half the fraction, the fraction, twice the fraction: where errors and losses are reported.
 std::vector<double> fractions_around(double fraction);
+
+/// Paired by token: how much more `other` loses than `chosen`.
+Losses differences(const Losses& other, const Losses& chosen);
 
 /// The mean over texts of the matrices that the run has measured, by fraction.
 Result<std::vector<ErrorMatrix>> mean_errors(const ResultDir& dir,

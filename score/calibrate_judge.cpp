@@ -20,6 +20,11 @@ control::PolicyParams policy_of(const Trial& trial) {
   policy.sinks = trial.size.sinks;
   policy.window = trial.size.window;
   policy.select_layers = trial.anchors;
+  if (!trial.by_digest) return policy;
+  policy.kind = control::PolicyKind::kAnchored;
+  policy.digest = control::DigestKind::kH3;
+  policy.left_out = true;
+  policy.layer_budgets = trial.layer_budgets;
   return policy;
 }
 

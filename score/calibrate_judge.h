@@ -1,5 +1,6 @@
-// How much a model's answers change with some anchors: KL(dense || tidal) of the distributions over
-// the whole vocabulary, token by token, teacher-forced through the worker's decode path.
+// How much a model's answers change with some anchors or budgets: KL(dense || sparse) of the
+// distributions over the whole vocabulary, token by token, teacher-forced through the worker's
+// decode path.
 #pragma once
 
 #include <functional>
@@ -18,6 +19,10 @@ struct Trial {
   Anchors anchors;
   size_t text = 0;
   SetSize size;
+  /// Policy `anchored` in place of `tidal`: the anchors choose by digests (h3) for themselves, and
+  /// estimates stand for what is left out.
+  bool by_digest = false;
+  std::vector<uint32_t> layer_budgets;  ///< with it; empty: alike
 };
 
 /// sum_i p_i (log p_i - log q_i), in nats; `log_p` are log-probabilities, `logits_q` are not

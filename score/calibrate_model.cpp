@@ -54,14 +54,17 @@ Result<std::unique_ptr<CalibrateModel>> CalibrateModel::open(const std::string& 
   model->transformer_ = EBB_TRY(
       worker::Transformer::make(shape, share, model->backend_, std::move(weights),
                                 std::max(kRowsMax, shape.layers + 1), shape.context_length));
-  model->mover_ = std::make_unique<worker::KvMover>(
-      model->layout_, model->kv_shape_, model->backend_, worker::KvMover::Options{});
+  model->mover_ = std::make_unique<worker::KvMover>(model->layout_, model->kv_shape_,
+                                                    model->backend_, worker::KvMover::Options{});
   model->exchange_ = std::make_unique<OneRank>();
   return model;
 }
 
-Result<void> CalibrateModel::reserve(uint64_t sequences, uint64_t tokens) {
-  const uint64_t blocks = sequences * shape_.layers * ((tokens + kGranule - 1) / kGranule);
+Result<void> CalibrateModel::reserve(uint64_t sequences, uint64_t tokens, bool with_aids) {
+  const uint64_t of_layer = (tokens + kGranule - 1) / kGranule;
+  // A digest (h3) is less than half of a key, sums less than digests; each fills whole blocks.
+  const uint64_t aids = with_aids ? of_layer / 2 + 2 : 0;
+  const uint64_t blocks = sequences * shape_.layers * (of_layer + aids);
   if (blocks > 0xfffffffeu)
     return exhausted(std::to_string(sequences) + " sequences of " + std::to_string(tokens) +
                      " tokens at once are " + std::to_string(blocks) + " blocks");
@@ -135,6 +138,12 @@ Result<std::unique_ptr<worker::Sequence>> CalibrateModel::fork(
       backend_.device->copy_on_device(target.d_arena + target.blocks[b] * bytes,
                                       source.d_arena + source.blocks[b] * bytes, bytes);
   }
+  sequence->aids = EBB_TRY(
+      worker::SelectionAids::make(*arena_, backend_, kv_shape_, *sequence->policy, shape_.layers));
+  if (!sequence->aids) return sequence;
+  EBB_TRY(sequence->aids->reserve(from.length));
+  for (uint32_t layer = 0; layer < shape_.layers; ++layer)
+    sequence->aids->fill(layer, sequence->kv->rows(layer), from.length);
   return sequence;
 }
 

@@ -24,8 +24,8 @@ class CalibrateModel {
   const models::Tokenizer& tokenizer() const { return *tokenizer_; }
 
   /// Memory for so many sequences of so many tokens; before the first one, and only while there is
-  /// none. Errors: kExhausted.
-  Result<void> reserve(uint64_t sequences, uint64_t tokens);
+  /// none. `with_aids`: and for digests and sums of each. Errors: kExhausted.
+  Result<void> reserve(uint64_t sequences, uint64_t tokens, bool with_aids = false);
   /// A sequence that will be fed all of `tokens`; the first `context` are computed here, densely.
   Result<std::unique_ptr<worker::Sequence>> prefill(std::vector<TokenId> tokens, uint32_t context);
   /// The same sequence at the same length, with a policy of its own. `from` must be all on the

@@ -24,19 +24,15 @@ double fraction_of(const ResultDir& dir) {
 }
 
 /// Nothing: was not judged.
-std::optional<Losses> losses_of(const ResultDir& dir, const std::string& group,
-                                const Anchors& anchors, double fraction) {
-  const auto record = dir.records().find(loss_key(group, anchors, fraction));
+std::optional<Losses> losses_at(const ResultDir& dir, const std::string& key) {
+  const auto record = dir.records().find(key);
   if (record == dir.records().end()) return std::nullopt;
   return Json::parse(record->second).at("kl").get<Losses>();
 }
 
-/// Paired by token: how much more `other` loses than `chosen`.
-Losses differences(const Losses& other, const Losses& chosen) {
-  Losses out = other;
-  for (size_t i = 0; i < out.size(); ++i)
-    for (size_t j = 0; j < out[i].size(); ++j) out[i][j] -= chosen.at(i).at(j);
-  return out;
+std::optional<Losses> losses_of(const ResultDir& dir, const std::string& group,
+                                const Anchors& anchors, double fraction) {
+  return losses_at(dir, loss_key(group, anchors, fraction));
 }
 
 /// One line of the table: some anchors at some budget, and who came up with them.
@@ -79,11 +75,14 @@ Json line_json(const ResultDir& dir, const Line& line, const Anchors& found) {
   return out;
 }
 
+std::string millinats(const Json& estimate) {
+  return fixed(1000 * estimate.at("mean").get<double>(), 2) + " +- " +
+         fixed(1000 * estimate.at("standard_error").get<double>(), 2);
+}
+
 std::string shown(const Json& line, const char* name) {
   if (!line.contains(name)) return "-";
-  const Json& e = line.at(name);
-  return fixed(1000 * e.at("mean").get<double>(), 2) + " +- " +
-         fixed(1000 * e.at("standard_error").get<double>(), 2);
+  return millinats(line.at(name));
 }
 
 std::string shown_difference(const Json& line, const char* name) {
@@ -92,6 +91,33 @@ std::string shown_difference(const Json& line, const char* name) {
   const double mean = 1000 * more.at("mean").get<double>();
   return (mean >= 0 ? "+" : "") + fixed(mean, 2) + " +- " +
          fixed(1000 * more.at("standard_error").get<double>(), 2);
+}
+
+/// Where every layer chooses for itself: the budget dealt alike, and by layer. Null: not judged.
+Json budgets_json(const ResultDir& dir, const Json& outcome) {
+  if (outcome.at("weights").empty()) return nullptr;
+  Json out{{"weights", outcome.at("weights")}, {"in_profile", outcome.at("weights_pay")}};
+  for (const auto& [group, name] :
+       {std::pair{kCalibration, "kl"}, std::pair{kHeldOut, "kl_held_out"}}) {
+    const auto even = losses_at(dir, budgets_key(group, kEven, fraction_of(dir)));
+    const auto dealt = losses_at(dir, budgets_key(group, kByLayer, fraction_of(dir)));
+    if (!even || !dealt) continue;
+    out[name] = Json{{"even", estimate_json(*even)},
+                     {"by_layer", estimate_json(*dealt)},
+                     {"by_layer_less_even", estimate_json(differences(*dealt, *even))}};
+  }
+  return out;
+}
+
+std::string budgets_note(const Json& budgets) {
+  std::string note = "each layer by its digests, budgets alike, by layer, less alike: ";
+  for (const char* name : {"kl", "kl_held_out"}) {
+    if (!budgets.contains(name)) continue;
+    const Json& of = budgets.at(name);
+    note += (name == std::string("kl") ? "" : "; held out ") + millinats(of.at("even")) + ", " +
+            millinats(of.at("by_layer")) + ", " + millinats(of.at("by_layer_less_even"));
+  }
+  return note + (budgets.at("in_profile").get<bool>() ? "" : "; they stay alike");
 }
 
 Json programme_json(const ErrorMatrix& errors) {
@@ -134,6 +160,17 @@ std::vector<std::string> notes_of(const Json& outcome) {
 }  // namespace
 
 std::string error_key(const std::string& text) { return "errors of " + text; }
+
+Losses differences(const Losses& other, const Losses& chosen) {
+  Losses out = other;
+  for (size_t i = 0; i < out.size(); ++i)
+    for (size_t j = 0; j < out[i].size(); ++j) out[i][j] -= chosen.at(i).at(j);
+  return out;
+}
+
+std::string budgets_key(const std::string& group, const char* dealt, double fraction) {
+  return group + ", " + number(fraction) + " n, by digests, budgets " + dealt;
+}
 
 std::string loss_key(const std::string& group, const Anchors& anchors, double fraction) {
   return group + ", " + number(fraction) + " n, anchors " + anchors_text(anchors);
@@ -198,9 +235,12 @@ Result<Report> report_calibrate(const ResultDir& dir) {
       {"search",
        {{"rounds", outcome.at("rounds")}, {"is_local_best", outcome.at("is_local_best")}}},
       {"layers", layers_json(errors, found)},
+      {"budgets", budgets_json(dir, outcome)},
       {"matrices", std::move(matrices)}};
   report.results = results.dump();
   report.notes = notes_of(outcome);
+  const Json budgets = budgets_json(dir, outcome);
+  if (!budgets.is_null()) report.notes.push_back(budgets_note(budgets));
   ErrorMap map;
   map.title = "Output error of a layer that reads another layer's set";
   map.notes = {

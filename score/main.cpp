@@ -198,6 +198,7 @@ class CommandLine {
     number("--sinks", o.sinks, "first tokens, always read");
     number("--window", o.window, "last tokens, always read; here at most half of a budget");
     number("--target-kl", o.target_kl, "nats: the least budget within it is taken; 0: none");
+    command->add_flag("--even-budgets", o.even_budgets, "budgets are not dealt by layer");
     number("--rounds", o.rounds, "of the local search");
     number("--swaps", o.swaps, "neighbours of a round in which an anchor moves far");
     number("--time-limit", o.time_limit, "seconds after which the search ends; 0: none");

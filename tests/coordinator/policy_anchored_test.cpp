@@ -60,6 +60,54 @@ TEST(PolicyAnchored, WithoutADigestTheProfilesAnchorsReadEverythingAndStay) {
   EXPECT_EQ(check(request)->size.sum_layers, 0u);
 }
 
+TEST(PolicyAnchored, TheBudgetIsDealtByTheWeightsOfTheProfileOrOfTheRequest) {
+  auto request = request_of(400, 4, PolicyKind::kAnchored);
+  request.budget = 60;
+  request.window = 10;
+  EXPECT_THAT(check(request)->open.policy.layer_budgets, IsEmpty()) << "the profile has none";
+  RequestRules rules = small_rules();
+  rules.profile.budget_weights = {4, 4, 1, 1, 2, 2, 1, 1};
+  auto checked = check(request, rules);
+  ASSERT_TRUE(checked) << checked.error().text();
+  EXPECT_THAT(checked->open.policy.layer_budgets, ElementsAre(60, 60, 45, 45, 90, 90, 45, 45))
+      << "those of layers 2 to 7 are 60 in the mean";
+  EXPECT_EQ(checked->open.policy.budget, 60u);
+  // A pool holds the largest set, a granule that comes, and the new token.
+  rules.hot_tokens = 1;
+  EXPECT_EQ(check(request, rules)->size.hot_tokens, 90 + small_arena(10000).granule_tokens + 1);
+  request.options.layer_budgets = LayerBudgets{};
+  EXPECT_THAT(check(request, rules)->open.policy.layer_budgets, IsEmpty());
+  request.options.layer_budgets->weights = {1, 1, 1, 1, 1, 1, 1, 3};
+  EXPECT_THAT(check(request, rules)->open.policy.layer_budgets,
+              ElementsAre(60, 60, 45, 45, 45, 45, 45, 135));
+}
+
+TEST(PolicyAnchored, LayersThatShareASetShareItsBudget) {
+  auto request = request_of(400, 4, PolicyKind::kAnchored);
+  request.budget = 60;
+  request.window = 10;
+  request.options.layer_budgets = LayerBudgets{false, {1, 1, 1, 1, 1, 1, 2, 4}};
+  request.options.select_layers = {2, 6};
+  EXPECT_THAT(check(request)->open.policy.layer_budgets,
+              ElementsAre(60, 60, 36, 36, 36, 36, 108, 108));
+  // Without a digest layers 1 and 4 read everything: 2, 3 and 5 to 7 have weights of 1, and 7/3.
+  request.options.digest = DigestKind::kNone;
+  request.options.select_layers = {1, 4};
+  EXPECT_THAT(check(request)->open.policy.layer_budgets,
+              ElementsAre(60, 33, 33, 33, 78, 78, 78, 78));
+}
+
+TEST(PolicyAnchored, WeightsThatDoNotFitTheModelAreRefused) {
+  auto request = request_of(400, 4, PolicyKind::kAnchored);
+  request.options.layer_budgets = LayerBudgets{false, {1, 1, 1}};
+  EXPECT_THAT(refusal(request), HasSubstr("layer_budgets: 3 weights for 8 layers"));
+  request.options.layer_budgets = LayerBudgets{true, {}};
+  EXPECT_THAT(refusal(request), HasSubstr("layer_budgets: the selection profile"));
+  request = request_of(400, 4, PolicyKind::kTidal);
+  request.options.layer_budgets = LayerBudgets{};
+  EXPECT_THAT(refusal(request), HasSubstr("layer_budgets: policy tidal has no such parameter"));
+}
+
 TEST(PolicyAnchored, PredictedSegmentsKeepDigestsOfAllTheirLayers) {
   auto request = request_of(400, 4, PolicyKind::kAnchored);
   request.options.select_layers = {3, 6};

@@ -8,6 +8,7 @@ namespace ebb::coordinator {
 namespace {
 
 using control::PolicyKind;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 Result<EbbOptions> defaults_of(const std::string& name, const std::string& parameters) {
@@ -87,7 +88,8 @@ TEST(PolicyFields, ThoseOfAnchoredAreReadStrictly) {
     return read_policy_defaults(config);
   };
   const auto good = read(R"({"digest": "int4", "left_out": 0, "hysteresis": [0.5, 4], )"
-                         R"("select_layers": "all", "predict": true})");
+                         R"("select_layers": "all", "predict": true, )"
+                         R"("layer_budgets": [0.25, 1, 4.0]})");
   ASSERT_TRUE(good) << good.error().text();
   EXPECT_EQ(good->options.digest, control::DigestKind::kInt4);
   EXPECT_EQ(good->options.left_out, false);
@@ -95,10 +97,22 @@ TEST(PolicyFields, ThoseOfAnchoredAreReadStrictly) {
   EXPECT_EQ(good->options.hysteresis->steps, 4u);
   EXPECT_TRUE(good->options.select_all);
   EXPECT_EQ(good->options.predict, true);
+  EXPECT_FALSE(good->options.layer_budgets->from_profile);
+  EXPECT_THAT(good->options.layer_budgets->weights, ElementsAre(0.25, 1, 4));
+  EXPECT_TRUE(read(R"({"layer_budgets": "profile"})")->options.layer_budgets->from_profile);
+  const auto even = read(R"({"layer_budgets": "even"})");
+  EXPECT_FALSE(even->options.layer_budgets->from_profile);
+  EXPECT_TRUE(even->options.layer_budgets->weights.empty());
   const auto message = [&](const std::string& parameters) {
     const auto bad = read(parameters);
     return bad ? std::string("accepted") : bad.error().message;
   };
+  for (const char* bad :
+       {R"("all")", "1", "true", "[]", "[0.2]", "[4.5]", R"(["1"])", "[1, null]"}) {
+    EXPECT_THAT(message(R"({"layer_budgets": )" + std::string(bad) + "}"),
+                HasSubstr("layer_budgets must be \"profile\", \"even\", or a list"))
+        << bad;
+  }
   EXPECT_THAT(message(R"({"digest": "h4"})"), HasSubstr("must be one of none, int4, h3, h2"));
   EXPECT_THAT(message(R"({"left_out": 16})"), HasSubstr("must be 0 or 64, not 16"));
   EXPECT_THAT(message(R"({"hysteresis": [1]})"), HasSubstr("hysteresis must be [e, m]"));

@@ -38,6 +38,17 @@ TEST(ProfileShow, ShowsWhoReadsEverythingAndWhoReadsWhoseSet) {
   EXPECT_THAT(text, Not(HasSubstr("\x1b")));
 }
 
+TEST(ProfileShow, ShowsHowTheBudgetIsDealt) {
+  models::SelectionProfile profile = twelve_layers();
+  EXPECT_THAT(render_profile(profile, {}), Not(HasSubstr("shares")));
+  profile.budget_weights = {1, 1, 0.5, 0.25, 0.7, 1.8125, 1, 2, 4, 1, 1, 1};
+  EXPECT_THAT(render_profile(profile, {}),
+              AllOf(HasSubstr("layers  FA.....A....\nshares  442137489444\n        0 "),
+                    HasSubstr("from 0.25 to 4; above in quarters")));
+  EXPECT_THAT(render_profile(profile, {.utf8 = true, .colour = false, .width = 80}),
+              HasSubstr("shares  ▄▄▂▁▃▇▄██▄▄▄\n"));
+}
+
 TEST(ProfileShow, LongModelsTakeSeveralLines) {
   models::SelectionProfile profile = twelve_layers();
   profile.layers = 25;

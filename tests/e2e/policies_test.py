@@ -96,11 +96,16 @@ def test_adore_needs_a_controller_of_its_own_model():
 
 
 def test_anchored_chooses_in_every_layer_from_the_third_on():
-    answer = answer_of({"policy": "anchored", "budget": 96, "window": 32, "trace": "selection"})
-    steps = answer["choices"][0]["ebb"]["trace"]
-    for step in steps[1:]:
-        assert [s["anchor"] for s in step] == list(range(2, 30)), step
-        assert all(len(s["positions"]) == 96 for s in step), step
+    sizes = {}
+    for dealt in ("even", "profile"):
+        answer = answer_of({"policy": "anchored", "budget": 96, "window": 32, "layer_budgets": dealt,
+                            "trace": "selection"})
+        for step in answer["choices"][0]["ebb"]["trace"][1:]:
+            assert [s["anchor"] for s in step] == list(range(2, 30)), step
+            sizes[dealt] = [len(s["positions"]) for s in step]
+    assert sizes["even"] == [96] * 28, sizes
+    assert min(sizes["profile"]) < 60 and max(sizes["profile"]) > 140, sizes
+    assert abs(sum(sizes["profile"]) / 28 - 96) < 1, sizes
     united = answer_of({"policy": "tidal", "variant": "lessismore", "budget": 120, "trace": "selection"})
     assert [s["anchor"] for s in united["choices"][0]["ebb"]["trace"][1]][:2] == [0, 2], united["usage"]
 
@@ -121,6 +126,8 @@ def test_bad_numbers_name_their_field():
     refused({"policy": "anchored", "digest": "h4"}, "ebb.digest", "none, int4, h3, h2")
     refused({"policy": "anchored", "digest": "none", "predict": True}, "predict: needs a digest")
     refused({"policy": "anchored", "hysteresis": [1]}, "ebb.hysteresis", "[e, m]")
+    refused({"policy": "anchored", "layer_budgets": [1]}, "layer_budgets: 1 weights for 30 layers")
+    refused({"policy": "anchored", "layer_budgets": "all"}, "ebb.layer_budgets", "one for each")
     refused({"policy": "tidal", "digest": "h3"}, "digest", "tidal")
 
 

@@ -21,6 +21,7 @@ SelectionProfile small() {
   profile.budget_min = 64;
   profile.sinks = 2;
   profile.window = 32;
+  profile.budget_weights = {1, 1, 0.5, 2, 0.75, 0.28125};
   return profile;
 }
 

@@ -100,7 +100,9 @@ TEST(SelectionProfile, RefusesByKeyAndLimit) {
       {"sinks", "sink: 4", "sink: unknown key; did you mean sinks?"},
       {"window", "", "window: is missing"},
       {"window", "window: 32\nwindow: 16", "window: occurs twice"},
-      {"version", "version: 2", "version: 2 is out of range (1 to 1)"},
+      {"version", "version: 3", "version: 3 is out of range (1 to 2)"},
+      {"version", "version: 2", "budget_weights: is missing"},
+      {"window", "window: 32\nbudget_weights: []", "budget_weights: is not known to version 1"},
       {"layers", "layers: 0", "layers: 0 is out of range (1 to 1024)"},
       {"layers", "layers: -8", "layers: \"-8\" is not a number"},
       {"layers", "layers: 8.5", "layers: \"8.5\" is not a number"},
@@ -132,6 +134,38 @@ TEST(SelectionProfile, RefusesByKeyAndLimit) {
     EXPECT_EQ(profile.error().code, Code::kInvalid);
     EXPECT_THAT(profile.error().message, HasSubstr(c.message));
     EXPECT_THAT(profile.error().message, HasSubstr("origin.yaml"));
+  }
+}
+
+TEST(SelectionProfile, SinceVersion2ItHasAWeightForEachLayerOrNone) {
+  const auto with_weights = [](const std::string& list) {
+    const std::string yaml =
+        "version: 2" + std::string(kGood).substr(10) + "budget_weights: " + list + "\n";
+    return parse_selection_profile(yaml, "origin.yaml");
+  };
+  const auto none = with_weights("[]");
+  ASSERT_TRUE(none) << none.error().text();
+  EXPECT_THAT(none->budget_weights, IsEmpty());
+  const auto some = with_weights("[1, 1, 0.25, 4, 1.03125, 1, 1, 1]");
+  ASSERT_TRUE(some) << some.error().text();
+  EXPECT_THAT(some->budget_weights, ElementsAre(1, 1, 0.25, 4, 1.03125, 1, 1, 1));
+  for (const auto& profile : {*none, *some}) {
+    const auto again = parse_selection_profile(print_selection_profile(profile), "print");
+    ASSERT_TRUE(again) << again.error().text();
+    EXPECT_EQ(again->budget_weights, profile.budget_weights);
+    EXPECT_EQ(again->version, 2u);
+  }
+  for (const auto& [list, message] :
+       {std::pair{"[1]", "budget_weights: must be a list of 8 numbers"},
+        {"1", "budget_weights: must be a list of 8 numbers"},
+        {"[1, 1, 0.24, 1, 1, 1, 1, 1]", "budget_weights: 0.24 is out of range (0.25"},
+        {"[1, 1, 4.1, 1, 1, 1, 1, 1]", "budget_weights: 4.1 is out of range"},
+        {"[1, 1, nan, 1, 1, 1, 1, 1]", "budget_weights: nan is out of range"},
+        {"[1, 1, [1], 1, 1, 1, 1, 1]", "budget_weights: must be a single value"},
+        {"[1, 1, x, 1, 1, 1, 1, 1]", "budget_weights: \"x\" is not a number"}}) {
+    const auto refused = with_weights(list);
+    ASSERT_FALSE(refused) << list;
+    EXPECT_THAT(refused.error().message, HasSubstr(message));
   }
 }
 

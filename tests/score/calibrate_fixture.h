@@ -33,7 +33,7 @@ class CalibrateFixture : public ::testing::Test {
     auto model = CalibrateModel::open(path_, 1);
     ASSERT_TRUE(model) << model.error().text();
     model_ = *std::move(model);
-    ASSERT_TRUE(model_->reserve(8, 128));
+    ASSERT_TRUE(model_->reserve(8, 128, /*with_aids=*/true));
   }
 
   static std::vector<TokenId> tokens(uint64_t seed) {

@@ -49,7 +49,7 @@ class AnchorJudgeTest : public CalibrateFixture {
 TEST_F(AnchorJudgeTest, EqualsADecoderInDouble) {
   AnchorJudge judge = judge_of(8);
   const SetSize size{20, 2, 6};
-  const std::vector<Trial> trials = {{{0, 2}, 0, size}, {{0, 3}, 1, size}};
+  const std::vector<Trial> trials = {{{0, 2}, 0, size, false, {}}, {{0, 3}, 1, size, false, {}}};
   const auto losses = judge.judge(trials);
   ASSERT_TRUE(losses) << losses.error().text();
   for (size_t i = 0; i < trials.size(); ++i) {
@@ -64,17 +64,17 @@ TEST_F(AnchorJudgeTest, EqualsADecoderInDouble) {
 
 TEST_F(AnchorJudgeTest, NothingIsLostWhereTheBudgetCoversTheText) {
   AnchorJudge judge = judge_of(8, 1);
-  const Trial trial{{0, 2}, 0, {kContext + kSteps, 4, 8}};
+  const Trial trial{{0, 2}, 0, {kContext + kSteps, 4, 8}, false, {}};
   const auto losses = judge.judge(std::span(&trial, 1));
   ASSERT_TRUE(losses);
   for (const double loss : losses->at(0)) EXPECT_NEAR(loss, 0, 1e-6);
 }
 
 TEST_F(AnchorJudgeTest, ABatchIsWhatItsTrialsAreAlone) {
-  const std::vector<Trial> trials = {{{0, 1}, 0, {20, 2, 6}},
-                                     {{0, 2}, 1, {30, 4, 8}},
-                                     {{0, 2, 4}, 0, {16, 0, 4}},
-                                     {{0}, 1, {24, 2, 6}}};
+  const std::vector<Trial> trials = {{{0, 1}, 0, {20, 2, 6}, false, {}},
+                                     {{0, 2}, 1, {30, 4, 8}, false, {}},
+                                     {{0, 2, 4}, 0, {16, 0, 4}, false, {}},
+                                     {{0}, 1, {24, 2, 6}, false, {}}};
   AnchorJudge together = judge_of(3), alone = judge_of(1);
   const auto a = together.judge(trials);
   const auto b = alone.judge(trials);
@@ -82,9 +82,25 @@ TEST_F(AnchorJudgeTest, ABatchIsWhatItsTrialsAreAlone) {
   EXPECT_EQ(*a, *b);
 }
 
+TEST_F(AnchorJudgeTest, ByDigestsLayersChooseForThemselvesEachAsMuchAsItIsGiven) {
+  AnchorJudge judge = judge_of(8, 1);
+  const SetSize size{20, 2, 6};
+  const Anchors every = {2, 3, 4};
+  const std::vector<Trial> trials = {{every, 0, size, true, {}},
+                                     {every, 0, size, true, {20, 20, 20, 20, 20}},
+                                     {every, 0, size, true, {20, 20, 12, 20, 28}},
+                                     {every, 0, size, true, {20, 20, 200, 200, 200}}};
+  const auto losses = judge.judge(trials);
+  ASSERT_TRUE(losses) << losses.error().text();
+  EXPECT_EQ(losses->at(0), losses->at(1)) << "alike is alike";
+  for (const double loss : losses->at(0)) EXPECT_GT(loss, 1e-7) << "nothing to compare";
+  EXPECT_NE(losses->at(0), losses->at(2));
+  for (const double loss : losses->at(3)) EXPECT_NEAR(loss, 0, 1e-6) << "everything is read";
+}
+
 TEST_F(AnchorJudgeTest, WhatThePolicyRefusesIsAnError) {
   AnchorJudge judge = judge_of(2, 1);
-  const Trial trial{{0, 2}, 0, {10, 4, 8}};
+  const Trial trial{{0, 2}, 0, {10, 4, 8}, false, {}};
   const auto losses = judge.judge(std::span(&trial, 1));
   ASSERT_FALSE(losses);
   EXPECT_EQ(losses.error().code, Code::kInvalid);
@@ -93,7 +109,7 @@ TEST_F(AnchorJudgeTest, WhatThePolicyRefusesIsAnError) {
 TEST_F(AnchorJudgeTest, MoreSequencesThanThereIsRoomForAreRefused) {
   ASSERT_TRUE(model_->reserve(2, 128));
   AnchorJudge judge = judge_of(8, 1);
-  const std::vector<Trial> trials(2, Trial{{0, 2}, 0, {20, 2, 6}});
+  const std::vector<Trial> trials(2, Trial{{0, 2}, 0, {20, 2, 6}, false, {}});
   const auto losses = judge.judge(trials);
   ASSERT_FALSE(losses);
   EXPECT_EQ(losses.error().code, Code::kExhausted);

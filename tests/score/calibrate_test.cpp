@@ -94,6 +94,27 @@ TEST_F(CalibrateTest, WritesAProfileOfTheModelAndTellsWhatItIsWorth) {
   EXPECT_EQ(results["dynamic_programming"].size(), 6u);
   EXPECT_EQ(results["layers"][5]["errors"].size(), 3u);
   EXPECT_THAT(file("out/picture.svg"), HasSubstr("<svg"));
+
+  // Budgets by layer go into the profile where they lose less.
+  const Json& budgets = results["budgets"];
+  ASSERT_EQ(budgets["weights"].size(), 6u);
+  double sum = 0;
+  for (size_t layer = 2; layer < 6; ++layer) sum += budgets["weights"][layer].get<double>();
+  EXPECT_EQ(sum, 4.0);
+  const bool pays = budgets["kl"]["by_layer_less_even"]["mean"] < 0;
+  EXPECT_EQ(budgets["in_profile"], pays);
+  EXPECT_EQ(!profile->budget_weights.empty(), pays);
+  EXPECT_TRUE(budgets["kl_held_out"].contains("by_layer"));
+}
+
+TEST_F(CalibrateTest, BudgetsStayAlikeWhereThatIsAskedFor) {
+  options_.even_budgets = true;
+  options_.held_out.clear();
+  ASSERT_TRUE(run("out"));
+  EXPECT_TRUE(Json::parse(file("out/summary.json"))["results"]["budgets"].is_null());
+  const auto profile = models::read_selection_profile(dir_.path("out/profile.yaml"));
+  ASSERT_TRUE(profile) << profile.error().text();
+  EXPECT_TRUE(profile->budget_weights.empty());
 }
 
 TEST_F(CalibrateTest, GivesTheSameAgainAndGoesOnWhereItStopped) {

@@ -65,6 +65,7 @@ inline PolicyParams sample_policy() {
           1.5f,
           8,
           true,
+          {960, 700, 1220},
           12,
           true};
 }

@@ -133,6 +133,39 @@ TEST_F(AnchoredTest, DigestsChooseNearlyWhatKeysWouldAndFinerOnesMoreSo) {
   EXPECT_GT(share[DigestKind::kH3], share[DigestKind::kH2]);
 }
 
+TEST_F(AnchoredTest, EachLayersSetHasTheSizeOfItsOwnBudget) {
+  const auto ids = tokens(7, 160);
+  PolicyParams params = anchored(DigestKind::kH3, every_layer());
+  params.layer_budgets = {24, 24, 12, 40, 24, 60};
+  const auto steps = run(group(), ids, 120, params);
+  PolicyParams even = params;
+  even.layer_budgets.clear();
+  const auto as_even = run(group(), ids, 120, even);
+  bool differs = false;
+  for (size_t i = 0; i < steps.size(); ++i) {
+    ASSERT_EQ(steps[i].trace.size(), 4u);
+    for (const auto& set : steps[i].trace) {
+      EXPECT_EQ(set.positions.size(), params.layer_budgets[set.anchor]) << "layer " << set.anchor;
+      EXPECT_TRUE(std::is_sorted(set.positions.begin(), set.positions.end()));
+    }
+    differs = differs || steps[i].logprobs != as_even[i].logprobs;
+  }
+  EXPECT_TRUE(differs);
+  // Equal budgets by layer are the common budget.
+  even.layer_budgets = {24, 24, 24, 24, 24, 24};
+  expect_same_bits(run(group(), ids, 120, even), as_even);
+}
+
+TEST_F(AnchoredTest, ALayerWhoseBudgetCoversEverythingReadsEverythingAndItsNeighboursDoNot) {
+  const auto ids = tokens(8, 100);
+  PolicyParams params = anchored(DigestKind::kInt4, {2, 4});
+  params.layer_budgets = {24, 24, 24, 24, 200, 200};
+  for (const Step& step : run(group(), ids, 80, params)) {
+    ASSERT_EQ(step.trace.size(), 1u) << "layer 4 has nothing to choose";
+    EXPECT_EQ(step.trace[0].anchor, 2u);
+  }
+}
+
 TEST_F(AnchoredTest, RecentChoicesCountMoreInTheSequencesOwnHistory) {
   const auto ids = tokens(5, 180);
   PolicyParams params = anchored(DigestKind::kNone, {2});
@@ -324,6 +357,11 @@ TEST_F(AnchoredTest, BadParametersNameTheirField) {
   EXPECT_NE(message(params, none).find("budget"), std::string::npos);
   params = anchored(DigestKind::kH3, {2, 6});
   EXPECT_NE(message(params, none).find("select_layers"), std::string::npos);
+  params = anchored(DigestKind::kH3, {2});
+  params.layer_budgets = {24, 24, 24};
+  EXPECT_NE(message(params, none).find("3 layer_budgets for 6 layers"), std::string::npos);
+  params.layer_budgets = {24, 24, 24, 24, 24, 8};
+  EXPECT_NE(message(params, none).find("layer_budgets: 8 must be more"), std::string::npos);
 }
 
 }  // namespace

@@ -60,7 +60,9 @@ class MixedTest : public PolicyFixture {
     anchored.left_out = true;
     anchored.boost = 1;
     anchored.boost_steps = 4;
+    anchored.layer_budgets = {18, 18, 14, 25, 11};
     PolicyParams predicted = anchored;
+    predicted.layer_budgets.clear();
     predicted.select_layers = {1};
     predicted.digest = control::DigestKind::kInt4;
     predicted.predict = true;

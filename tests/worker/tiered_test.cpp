@@ -158,9 +158,11 @@ TEST_F(TieredTest, AnchoredGivesTheSameBitsWithEverythingAboveItsFirstLayersRele
   control::PolicyParams dense_anchors = every;
   dense_anchors.digest = control::DigestKind::kNone;
   dense_anchors.select_layers = {};
+  control::PolicyParams dealt = every;  // the band of layers 3 to 5 has sets of three sizes
+  dealt.layer_budgets = {75, 90, 60, 40, 110, 75};
   RankGroup group(setup(2));
   uint64_t seq = 0;
-  for (const auto& policy : {every, within, predicted, dense_anchors}) {
+  for (const auto& policy : {every, within, predicted, dense_anchors, dealt}) {
     control::OpenUnit resident = open_unit(++seq), released = open_unit(++seq);
     resident.policy = released.policy = policy;
     group.open(resident);

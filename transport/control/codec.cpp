@@ -306,6 +306,8 @@ void write(const PolicyParams& from, wire::PolicyParams::Builder to) {
   to.setBoost(from.boost);
   to.setBoostSteps(from.boost_steps);
   to.setPredict(from.predict);
+  fill(to.initLayerBudgets(static_cast<capnp::uint>(from.layer_budgets.size())),
+       from.layer_budgets);
   to.setRebuild(from.rebuild);
   to.setRestores(from.restores);
 }
@@ -337,6 +339,7 @@ PolicyParams read(wire::PolicyParams::Reader from) {
   to.boost = from.getBoost();
   to.boost_steps = from.getBoostSteps();
   to.predict = from.getPredict();
+  to.layer_budgets = numbers<uint32_t>(from.getLayerBudgets());
   to.rebuild = from.getRebuild();
   to.restores = from.getRestores();
   return to;

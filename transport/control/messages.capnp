@@ -127,6 +127,7 @@ struct PolicyParams {
   predict @20 :Bool;
   rebuild @21 :UInt32;
   restores @22 :Bool;
+  layerBudgets @23 :List(UInt32);
 }
 
 struct TokenBias {

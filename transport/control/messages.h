@@ -115,6 +115,8 @@ struct PolicyParams {
   float boost = 0;           ///< e: scores of recently chosen tokens count (1 + e) times
   uint32_t boost_steps = 0;  ///< m: chosen in one of the last m steps
   bool predict = false;      ///< sets of a whole segment from predicted queries (PredQ)
+  /// By layer: tokens of the set that it reads, instead of K, which is their mean; empty: K.
+  std::vector<uint32_t> layer_budgets;
   // adore
   uint32_t rebuild = 0;   ///< R: released tokens that come back in every step
   bool restores = false;  ///< their KV is kept and comes back; false: computed again

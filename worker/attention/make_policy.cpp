@@ -87,6 +87,16 @@ Result<void> check_anchored(const models::SelectionProfile& profile,
   if ((scans || params.left_out) && slides(windows)) {
     return invalid("policy anchored: digest and left_out need a model without sliding windows");
   }
+  const auto& budgets = params.layer_budgets;
+  if (!budgets.empty() && budgets.size() != profile.layers) {
+    return invalid("policy anchored: " + number(budgets.size()) + " layer_budgets for " +
+                   number(profile.layers) + " layers of the model");
+  }
+  for (const uint32_t budget : budgets) {
+    if (budget > uint64_t{params.sinks} + params.window) continue;
+    return invalid("policy anchored: layer_budgets: " + number(budget) +
+                   " must be more than sinks + window");
+  }
   if (!std::isfinite(params.boost) || params.boost < 0 || params.boost > 1e6f) {
     return invalid("policy anchored: hysteresis must be a number from 0 to 1000000");
   }

@@ -60,7 +60,7 @@ class TidalPolicy : public AttentionPolicy {
     const Position seen = first_seen(std::min(window_[anchor], reach_[anchor]), length);
     const uint32_t forced = params_.sinks - first_sink(anchor, length);
     choice.begin = std::min(std::max(params_.sinks, seen), choice.end);
-    choice.take = params_.budget - forced - params_.window;
+    choice.take = budget(anchor) - forced - params_.window;
     return choice;
   }
 
@@ -69,7 +69,7 @@ class TidalPolicy : public AttentionPolicy {
     set.scope = params_.scope;
     for (std::vector<Position>& best : chosen) {
       std::vector<Position> list;
-      list.reserve(params_.budget);
+      list.reserve(budget(anchor));
       for (Position p = first_sink(anchor, length); p < params_.sinks; ++p) list.push_back(p);
       std::sort(best.begin(), best.end());
       list.insert(list.end(), best.begin(), best.end());
@@ -89,12 +89,16 @@ class TidalPolicy : public AttentionPolicy {
   uint32_t correct_every() const override { return params_.correct_every; }
 
  private:
+  /// Tokens of the set that `anchor` chooses.
+  uint32_t budget(uint32_t anchor) const {
+    return params_.layer_budgets.empty() ? params_.budget : params_.layer_budgets[anchor];
+  }
   static Position first_seen(uint32_t reach, uint32_t length) {
     return length > reach ? length - reach : 0;
   }
   /// True when the followers of `anchor` see more tokens than they may read.
   bool chooses(uint32_t anchor, uint32_t length) const {
-    return std::min(length, reach_[anchor]) > params_.budget;
+    return std::min(length, reach_[anchor]) > budget(anchor);
   }
   /// The sinks from here on are forced: some follower sees them.
   Position first_sink(uint32_t anchor, uint32_t length) const {
