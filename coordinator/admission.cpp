@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/units.h"
+#include "models/layer_budgets.h"
 
 namespace ebb::coordinator {
 namespace {
@@ -75,29 +76,31 @@ uint64_t all_resident_blocks(const ArenaModel& arena, const SequenceSize& size) 
   return arena.layers() * arena.blocks_of(kept) + aids_blocks(size, size.total_tokens);
 }
 
-uint64_t hot_pool_blocks(const ArenaModel& arena, const SequenceSize& size) {
-  const uint64_t rows = uint64_t{size.hot_tokens} + 2 * uint64_t{arena.granule_tokens};
+uint64_t hot_pool_blocks(const ArenaModel& arena, const SequenceSize& size, LayerRange band) {
+  const uint32_t hot = models::band_hot_tokens(size.hot_tokens, size.budget, arena.granule_tokens,
+                                               size.layer_budgets, band);
+  const uint64_t rows = uint64_t{hot} + 2 * uint64_t{arena.granule_tokens};
   return std::min(arena.blocks_of(rows), arena.blocks_of(size.total_tokens));
 }
 
 uint64_t hot_decode_blocks(const ArenaModel& arena, const SequenceSize& size) {
-  const uint64_t pool = hot_pool_blocks(arena, size);
   uint64_t blocks = aids_blocks(size, size.total_tokens);
   for (const auto& band : arena.bands) {
     const bool hot = may_be_hot(band, size);
-    blocks += band.layers.size() * (hot ? pool : arena.blocks_of(size.total_tokens));
+    blocks += band.layers.size() * (hot ? hot_pool_blocks(arena, size, band.layers)
+                                        : arena.blocks_of(size.total_tokens));
   }
   return blocks;
 }
 
 uint64_t hot_peak_blocks(const ArenaModel& arena, const SequenceSize& size) {
   const uint64_t all = arena.blocks_of(size.bulk_tokens);
-  const uint64_t pool = hot_pool_blocks(arena, size);
   uint64_t finished =
       activation_blocks(arena, size.bulk_tokens) + aids_blocks(size, size.bulk_tokens);
   uint64_t peak = 0;
   for (const auto& band : arena.bands) {
     peak = std::max(peak, finished + band.layers.size() * all);
+    const uint64_t pool = hot_pool_blocks(arena, size, band.layers);
     finished += band.layers.size() * (may_be_hot(band, size) ? std::min(pool, all) : all);
   }
   return peak;

@@ -17,7 +17,8 @@
 //
 // Hot. Layers that attend to every token keep all rows. A layer of the other bands (followers; with
 // a digest every layer from the first that chooses on) keeps a pool of c rows, and two granules
-// more: the tail that is not sealed yet, and room to restore into.
+// more: the tail that is not sealed yet, and room to restore into. Where layers read sets of
+// different sizes, a band's c is in proportion to its largest (models/layer_budgets.h).
 //   H      = min(blocks(c + 2g), blocks(n))
 //   decode = resident layers * blocks(n) + hot layers * H
 // The bulk pass goes band by band; the activations of every token, [p, width] f32, wait between
@@ -84,6 +85,8 @@ struct SequenceSize {
   uint32_t sum_layers = 0;
   uint32_t block_sum_tokens = 1;  ///< tokens whose sums fit a block
   uint32_t pool_tokens = 0;       ///< k: rows that are kept once the bulk pass is over; 0: all
+  uint32_t budget = 0;            ///< K: c is what a layer has that reads so many tokens
+  std::vector<uint32_t> layer_budgets = {};  ///< by layer, where they differ; empty: K
 };
 
 /// Whether a band of this sequence may be hot.
@@ -92,8 +95,8 @@ bool may_be_hot(const ArenaModel::Band& band, const SequenceSize& size);
 uint64_t aids_blocks(const SequenceSize& size, uint64_t tokens);
 
 uint64_t all_resident_blocks(const ArenaModel& arena, const SequenceSize& size);
-/// H: blocks of one hot layer's pool.
-uint64_t hot_pool_blocks(const ArenaModel& arena, const SequenceSize& size);
+/// H: blocks of one layer's pool in a hot band.
+uint64_t hot_pool_blocks(const ArenaModel& arena, const SequenceSize& size, LayerRange band);
 /// Blocks while a hot sequence decodes.
 uint64_t hot_decode_blocks(const ArenaModel& arena, const SequenceSize& size);
 /// The most blocks that a hot sequence's bulk pass holds at once.

@@ -68,8 +68,7 @@ std::vector<uint32_t> deal(const RequestRules& rules, const PolicyParams& policy
     const uint32_t first = choosing[i] + (reads_own ? 0 : 1);
     if (first < end) hands.push_back({static_cast<uint16_t>(first), static_cast<uint16_t>(end)});
   }
-  auto budgets =
-      models::deal_budget(policy.budget, policy.sinks + policy.window + 1, weights, hands);
+  auto budgets = models::deal_budget(policy.budget, policy.sinks + policy.window, weights, hands);
   // Who chooses a set cuts it, whether it reads it or not.
   for (const LayerRange& hand : hands) {
     if (!reads_own) budgets[hand.begin - 1] = budgets[hand.begin];

@@ -1,7 +1,6 @@
 #include "coordinator/request_check.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "coordinator/policy_anchored.h"
 
@@ -43,12 +42,10 @@ Result<void> check_decode_from(const GenerateRequest& request) {
   return {};
 }
 
-/// Tokens of the smallest and the largest set that a layer may read.
-std::pair<uint32_t, uint32_t> set_sizes(const control::PolicyParams& policy) {
-  if (policy.layer_budgets.empty()) return {policy.budget, policy.budget};
-  const auto [least, most] =
-      std::minmax_element(policy.layer_budgets.begin(), policy.layer_budgets.end());
-  return {*least, *most};
+/// Tokens of the smallest set that a layer may read.
+uint32_t smallest_set(const control::PolicyParams& policy) {
+  const auto& budgets = policy.layer_budgets;
+  return budgets.empty() ? policy.budget : *std::min_element(budgets.begin(), budgets.end());
 }
 
 }  // namespace
@@ -67,11 +64,12 @@ Result<CheckedRequest> check_request(const RequestRules& rules, const ArenaModel
   const bool adore = policy.kind == control::PolicyKind::kAdore;
   (adore ? checked.size.pool_tokens : checked.size.kept_tokens) = policy.kept;
   count_aids(rules, arena.granule_tokens, policy, checked.size);
-  const auto [smallest, largest] = set_sizes(policy);
-  if (may_be_released(policy) && smallest < checked.size.total_tokens) {
-    // Fewer rows than one step may name would stop the sequence: a set, a granule that is being
-    // restored, and the token of the step itself; and what it rebuilds.
-    const uint32_t least = largest + policy.rebuild + arena.granule_tokens + 1;
+  checked.size.budget = policy.budget;
+  checked.size.layer_budgets = policy.layer_budgets;
+  if (may_be_released(policy) && smallest_set(policy) < checked.size.total_tokens) {
+    // Fewer rows than one step may name would stop the sequence: the budget, a granule that is
+    // being restored, and the token of the step itself; and what it rebuilds.
+    const uint32_t least = policy.budget + policy.rebuild + arena.granule_tokens + 1;
     const uint32_t wanted = rules.hot_tokens != 0 ? rules.hot_tokens : 2 * policy.budget;
     checked.size.hot_tokens = std::max(least, wanted);
   }

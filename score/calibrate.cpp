@@ -379,11 +379,10 @@ Result<void> Calibration::judge_budgets(const std::string& group_name, const cha
   for (size_t i = 0; i < group.texts.size(); ++i) {
     const Text& text = group.texts[i];
     SetSize size = EBB_TRY(set_size(options_, options_.budget_fraction, text.context, text.name));
-    // As the policy has it: the smallest set still has room for a choice.
+    // As the policy has it.
     size.window = std::min(size.window, std::max(1u, size.budget * 2 / 5));
-    const uint32_t least = size.sinks + size.window + 1;
-    trials.push_back(
-        {every, i, size, true, models::deal_budget(size.budget, least, weights, hands)});
+    trials.push_back({every, i, size, true,
+                      models::deal_budget(size.budget, size.sinks + size.window, weights, hands)});
   }
   AnchorJudge* judge = EBB_TRY(judge_of(group));
   const Losses losses = EBB_TRY(judge->judge(trials));

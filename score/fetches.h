@@ -24,10 +24,11 @@ struct FetchCount {
     return places == 0 ? 0 : static_cast<double>(rows) / static_cast<double>(places);
   }
 };
-/// Of n prefilled tokens, buffers have n / 8, n / 4 and n / 2 rows.
+/// Of n prefilled tokens, buffers have n / 8, n / 4 and n / 2 rows in the mean over layers.
 constexpr std::array<uint64_t, 3> kBufferShares = {8, 4, 2};
-/// An LRU for each layer that selects, as simulate_lru() has it (score/lru.h): the first step fills
-/// it and is not counted. Steps in which a layer keeps its set fetch nothing, and count.
+/// An LRU for each layer that selects, in proportion to the layer's sets, as hot pools are dealt
+/// (models/layer_budgets.h), as simulate_lru() has it (score/lru.h): the first step fills it and is
+/// not counted. Steps in which a layer keeps its set fetch nothing, and count.
 std::array<FetchCount, kBufferShares.size()> count_fetches(const Trace& trace, uint64_t prefilled);
 
 }  // namespace ebb::score

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "models/layer_budgets.h"
 #include "worker/group_collective.h"
 
 namespace ebb::worker {
@@ -330,7 +331,11 @@ Result<void> Engine::release(const control::ReleaseUnit& unit, control::UnitResu
                          std::to_string(group_->layout.bands.size()));
       break;
     }
-    released = group_->mover->release(**found, band, unit.hot_tokens, ++step_clock_);
+    const control::PolicyParams& policy = (*found)->open.policy;
+    const uint32_t hot_tokens =
+        models::band_hot_tokens(unit.hot_tokens, policy.budget, group_->layout.granule_tokens,
+                                policy.layer_budgets, group_->layout.bands[band]);
+    released = group_->mover->release(**found, band, hot_tokens, ++step_clock_);
   }
   if (!released) {
     out.failures.push_back({unit.seq, std::move(released).error()});

@@ -36,7 +36,7 @@ TEST(Admission, AddsUpWhatAHotSequenceNeeds) {
   const ArenaModel arena = small_arena(1000);
   const SequenceSize size{160, 200, 40};
   // Pool: ceil((40 + 16) / 8) = 7 of at most ceil(200 / 8) = 25 blocks.
-  EXPECT_EQ(hot_pool_blocks(arena, size), 7u);
+  EXPECT_EQ(hot_pool_blocks(arena, size, {1, 3}), 7u);
   EXPECT_EQ(hot_decode_blocks(arena, size), 2u * 25 + 6u * 7);
   // Activations: ceil(160 * 256 / 768) = 54. Bands of 20 blocks a layer: 0, then 1..2, then 3,
   // then 4..7.
@@ -47,10 +47,25 @@ TEST(Admission, AddsUpWhatAHotSequenceNeeds) {
   EXPECT_EQ(hot_peak_blocks(arena, size), std::max({at_first, at_second, at_third, at_last}));
 }
 
+TEST(Admission, PoolsAreDealtAsTheBudgetIs) {
+  const ArenaModel arena = small_arena(1000);
+  SequenceSize size{160, 200, 40};
+  const uint64_t even = hot_decode_blocks(arena, size);
+  size.budget = 20;
+  size.layer_budgets = {20, 10, 10, 20, 20, 20, 30, 25};
+  // Bands 1..2 and 4..7 of followers; the largest set of a band counts. Blocks have 8 rows.
+  EXPECT_EQ(hot_pool_blocks(arena, size, {1, 3}), arena.blocks_of(20 + 16));
+  EXPECT_EQ(hot_pool_blocks(arena, size, {4, 8}), arena.blocks_of(60 + 16));
+  EXPECT_EQ(hot_decode_blocks(arena, size), even + 2 * (5 - 7) + 4 * (10 - 7));
+  // Never fewer than the set, a granule and the newest token.
+  size.hot_tokens = 21;
+  EXPECT_EQ(hot_pool_blocks(arena, size, {4, 8}), arena.blocks_of(30 + 8 + 1 + 16));
+}
+
 TEST(Admission, NeverGivesAPoolMoreThanTheSequenceHas) {
   const ArenaModel arena = small_arena(1000);
   const SequenceSize size{20, 30, 500};
-  EXPECT_EQ(hot_pool_blocks(arena, size), arena.blocks_of(30));
+  EXPECT_EQ(hot_pool_blocks(arena, size, {1, 3}), arena.blocks_of(30));
   EXPECT_FALSE(release_helps(arena, size));
 }
 

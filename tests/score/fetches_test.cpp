@@ -27,6 +27,15 @@ TEST(Fetches, CountsRowsMissingForEachSelectingLayerAndStep) {
   EXPECT_DOUBLE_EQ(fetched[0].per_place(), 2.0);
 }
 
+TEST(Fetches, BuffersAreDealtAsTheSetsAre) {
+  // Layer 1 reads 6 rows, layer 2 reads 2: of 2 x 4 rows one has 6, the other 2.
+  Trace trace;
+  for (uint32_t step = 0; step < 3; ++step) trace.push_back({{1, {0, 1, 2, 3, 4, 5}}, {2, {6, 7}}});
+  EXPECT_EQ(count_fetches(trace, 16)[1].rows, 0u) << "both hold their sets";
+  for (auto& step : trace) step[1].positions = {6, 7, 8, 9, 10, 11};
+  EXPECT_EQ(count_fetches(trace, 16)[1].rows, 8u) << "of 4 rows each, two are missing each time";
+}
+
 TEST(Fetches, StepsThatKeepTheirSetFetchNothingAndCount) {
   const auto fetched = count_fetches({{{3, {0, 1}}}, {}, {{3, {0, 2}}}, {}, {}}, 16);
   EXPECT_EQ(fetched[0].rows, 1u);
