@@ -16,7 +16,8 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TEXTS = ["/usr/share/perl/5.36.0/pod/perldiag.pod", "/usr/lib/python3.11/pydoc_data/topics.py"]
 POLICIES = ["streaming:", "tidal:variant=faithful,", "tidal:window=n/32,", "recycled:stride=10,",
-            "composed:stride=4,window=n/32,", "adore:", "anchored:window=n/32,"]
+            "composed:stride=4,window=n/32,", "adore:", "anchored:window=n/32,",
+            "anchored:window=n/32,layer_budgets=even,"]
 BUDGETS = ["n/16", "n/8", "n/4"]
 BUFFER = "n/4"  # rows of the hot buffer that hit rates are of
 MEASURES = {
