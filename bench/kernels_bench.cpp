@@ -268,8 +268,9 @@ void fill_rows(Ops& ops, Layers& layers, uint32_t tokens) {
   std::vector<uint32_t> slots(tokens);
   std::iota(slots.begin(), slots.end(), 0u);
   for (auto& arena : layers.arenas) {
-    ops.append_kv(layers.shape, {arena.bytes_ptr(), layers.blocks}, values.data(), 192,
-                  values.data() + 192, 192, slots);
+    const AppendArgs fresh{
+        {arena.bytes_ptr(), layers.blocks}, values.data(), 192, values.data() + 192, 192, slots};
+    ops.append_kv(layers.shape, std::span(&fresh, 1));
   }
 }
 

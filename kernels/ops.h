@@ -67,6 +67,18 @@ struct KvRows {
   std::span<const uint32_t> blocks;
 };
 
+/// Rows that enter the arena: row i of k and v [slots, heads_kv, head_size], whose rows lie
+/// `k_stride` and `v_stride` floats apart, goes to slots[i]. Positions are the caller's business:
+/// any slots, any order.
+struct AppendArgs {
+  KvRows kv;
+  const float* d_k = nullptr;
+  uint64_t k_stride = 0;
+  const float* d_v = nullptr;
+  uint64_t v_stride = 0;
+  std::span<const uint32_t> slots;
+};
+
 /// Who shares one index list.
 enum class ListScope : uint8_t { kLayer, kKvHead, kQueryHead };
 
@@ -156,6 +168,14 @@ struct LeftOutArgs {
   float* d_lse = nullptr;  ///< [heads_q], likewise
 };
 
+/// Scores of which the best are wanted: the best `k` (or all, if fewer) of entries [begin, end).
+struct TopKArgs {
+  const float* d_scores = nullptr;  ///< [>= end]
+  uint32_t begin = 0;
+  uint32_t end = 0;
+  uint32_t k = 0;
+};
+
 /// A candidate of a selection: order is by score descending, then position ascending.
 struct Scored {
   uint32_t position = 0;
@@ -181,14 +201,16 @@ class Ops {
 
   virtual void set_phase(Phase phase) = 0;
 
-  /// Enqueues what `body` enqueues. A backend may record that under `key`, and from then on
-  /// enqueue the recording instead of running `body`. So for the same key a body must enqueue the
-  /// same operations on the same pointers, weights and shapes, as long as the weights are loaded;
-  /// it must not read results on the host, and takes no operation that is given spans of the host.
+  /// Runs `body`, in which a backend may keep what is enqueued until the host asks for a result,
+  /// for submit() or for the end of the outermost body, to start it in one piece. `key` says which
+  /// part of the program it is: one that enqueues much the same each time is started with less
+  /// work. Nothing depends on it but that. Bodies may contain others.
   virtual void replayable(uint64_t key, const std::function<void()>& body) {
     static_cast<void>(key);
     body();
   }
+  /// What is enqueued starts now: called before the host waits for something else.
+  virtual void submit() {}
 
   /// A vector of `columns` elements (a norm's gain, a bias) is a weight of one row, in any format.
   /// Errors: kUnsupported (format), kInvalid (columns not a multiple of the block).
@@ -231,12 +253,9 @@ class Ops {
   virtual void rope(float* d_x, uint64_t row_stride, uint32_t heads, uint32_t head_size,
                     std::span<const Position> positions) = 0;
 
-  /// Rounds k and v [rows, heads_kv, head_size] (rows `k_stride`/`v_stride` floats apart) to the
-  /// shape's element (nearest even) and stores row i at slots[i]. Positions are the caller's
-  /// business: any slots, any order.
-  virtual void append_kv(const KvShape& shape, const KvRows& kv, const float* d_k,
-                         uint64_t k_stride, const float* d_v, uint64_t v_stride,
-                         std::span<const uint32_t> slots) = 0;
+  /// Rounds k and v to the shape's element (nearest even) and stores them. One call per layer; the
+  /// items (one per sequence, say) go to different slots.
+  virtual void append_kv(const KvShape& shape, std::span<const AppendArgs> items) = 0;
 
   /// One call per layer; the items (one per sequence) are independent and may run in parallel.
   virtual void attend(const KvShape& shape, std::span<const AttendArgs> items) = 0;
@@ -246,10 +265,9 @@ class Ops {
   virtual void score_max(const float* d_logits, const float* d_lse, uint32_t heads_q,
                          uint32_t count, float* d_scores) = 0;
 
-  /// The best `k` (or all, if fewer) of entries [begin, end) of d_scores [>= end], best first;
-  /// ties: lower position first. NaN is a broken invariant. Never sorts more than k.
-  virtual std::vector<Scored> top_k(const float* d_scores, uint32_t begin, uint32_t end,
-                                    uint32_t k) = 0;
+  /// For every item its best, best first; ties: lower position first. NaN is a broken invariant.
+  /// Never sorts more than k. Waits once for all.
+  virtual std::vector<std::vector<Scored>> top_k(std::span<const TopKArgs> items) = 0;
 
   /// Merges partial attention states over disjoint entry sets into (out_a, lse_a):
   /// [rows, heads, head_size] and [rows, heads]. (FlashInfer's state algebra; arXiv:2501.01005,

@@ -69,8 +69,9 @@ class Probe {
       c_.model.project(layer, std::span(&position, 1));
       const uint64_t stride = c_.model.kv_stride();
       const uint32_t slot = slots[c_.layout.band_of(layer)];
-      ops_.append_kv(c_.shape, text_.kv->rows(layer), c_.model.d_k(), stride, c_.model.d_v(),
-                     stride, std::span(&slot, 1));
+      const kernels::AppendArgs fresh{text_.kv->rows(layer), c_.model.d_k(), stride,
+                                      c_.model.d_v(),        stride,         std::span(&slot, 1)};
+      ops_.append_kv(c_.shape, std::span(&fresh, 1));
       attend_dense(layer, measured);
       if (measured) EBB_TRY_VOID(measure(layer));
       EBB_TRY(c_.model.attention_output(layer, 1, 0));
@@ -134,10 +135,10 @@ class Probe {
         std::iota(set.begin(), set.end(), 0u);
       } else {
         for (uint32_t p = 0; p < size.sinks; ++p) set.push_back(p);
-        for (const kernels::Scored& best :
-             ops_.top_k(scores_.floats(), size.sinks, length - size.window,
-                        size.budget - size.sinks - size.window))
-          set.push_back(best.position);
+        const kernels::TopKArgs wanted{scores_.floats(), size.sinks, length - size.window,
+                                       size.budget - size.sinks - size.window};
+        const auto best = ops_.top_k(std::span(&wanted, 1));
+        for (const kernels::Scored& scored : best[0]) set.push_back(scored.position);
         for (uint32_t p = length - size.window; p < length; ++p) set.push_back(p);
         std::sort(set.begin(), set.end());
       }

@@ -129,7 +129,8 @@ Result<void> BulkChunk::make_room() {
     EBB_TRY_VOID(sequence_.kv->reserve(sequence_.token_rows()));
   }
   if (last_row_chooses()) {
-    const uint64_t floats = uint64_t{c_.shape.heads_q + 1} * bulk_.tokens.end;
+    // Logits, and the scores of as many lists as there may be.
+    const uint64_t floats = uint64_t{c_.shape.heads_q + c_.shape.heads_kv} * bulk_.tokens.end;
     logits_ =
         EBB_TRY(c_.backend.device->allocate(floats * sizeof(float), kernels::MemoryKind::kDevice));
   }
@@ -148,9 +149,10 @@ void BulkChunk::place_second_queries() {
 Result<uint32_t> BulkChunk::run_layer(uint32_t layer) {
   c_.model.project(layer, positions_, second_);
   const uint64_t stride = c_.model.kv_stride();
-  c_.backend.ops->append_kv(c_.shape, sequence_.kv->rows(layer), c_.model.d_k(), stride,
-                            c_.model.d_v(), stride,
-                            sequence_.kv->slots(c_.layout.band_of(layer), positions_));
+  const auto slots = sequence_.kv->slots(c_.layout.band_of(layer), positions_);
+  const kernels::AppendArgs fresh{
+      sequence_.kv->rows(layer), c_.model.d_k(), stride, c_.model.d_v(), stride, slots};
+  c_.backend.ops->append_kv(c_.shape, std::span(&fresh, 1));
   if (last_row_chooses() && sequence_.policy->remembers_queries()) {
     EBB_TRY_VOID(remember_query(layer));
   }
@@ -229,9 +231,9 @@ Result<void> BulkChunk::select(uint32_t layer) {
                         length,
                         c_.shape.heads_q,
                         logits_.floats(),
-                        c_.model.d_lse() + uint64_t{rows_ - 1} * c_.shape.heads_q};
-  auto sets = EBB_TRY(choose_sets(c_, unit_, layer, std::span(&chooser, 1),
-                                  logits_.floats() + uint64_t{c_.shape.heads_q} * length));
+                        c_.model.d_lse() + uint64_t{rows_ - 1} * c_.shape.heads_q,
+                        logits_.floats() + uint64_t{c_.shape.heads_q} * length};
+  auto sets = EBB_TRY(choose_sets(c_, unit_, layer, std::span(&chooser, 1)));
   sequence_.policy->after_bulk(layer, length, std::move(sets[0]), sequence_.history);
   return {};
 }
@@ -323,8 +325,8 @@ Result<void> correct_chunk(StepContext& c, Sequence& sequence, TokenRange chunk,
     c.model.project(layer, positions);
     const kernels::KvRows kv = sequence.kv->rows(layer);
     if (layer >= exact_layers) {
-      c.backend.ops->append_kv(c.shape, kv, c.model.d_k(), stride, c.model.d_v(), stride,
-                               positions);
+      const kernels::AppendArgs fresh{kv, c.model.d_k(), stride, c.model.d_v(), stride, positions};
+      c.backend.ops->append_kv(c.shape, std::span(&fresh, 1));
     }
     kernels::AttendArgs args;
     args.d_q = c.model.d_q();

@@ -117,6 +117,7 @@ void DecodeStep::want_rows(Member& member, uint32_t band, uint32_t owner, std::v
 
 void DecodeStep::await_rows() {
   if (!pending_) return;
+  c_.backend.ops->submit();  // the device need not wait for the store as well
   auto failed = c_.mover.finish(*pending_);
   pending_.reset();
   for (auto& [sequence, why] : failed) {

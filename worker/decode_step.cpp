@@ -1,6 +1,7 @@
 #include "worker/decode_step.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "worker/observer.h"
 
@@ -49,46 +50,58 @@ void DecodeStep::place_rows() {
 }
 
 Result<void> DecodeStep::reserve_scratch() {
-  uint64_t floats = 0, longest = 0;
+  uint64_t floats = 0, scores = 0;
   for (Member& member : members_) {
+    uint64_t own_scores = 0;
     for (uint32_t layer = 0; layer < c_.model.shape().layers; ++layer) {
-      const LayerPlan plan = member.sequence->policy->plan(layer, member.step);
+      const AttentionPolicy& policy = *member.sequence->policy;
+      const LayerPlan plan = policy.plan(layer, member.step);
       if (!plan.selects && !plan.checks) continue;
       const uint32_t scored = std::max<uint32_t>(1, plan.scans.size());
       member.scored_layers = std::max(member.scored_layers, scored);
+      const Selection choice = policy.selection(layer, member.length());
+      own_scores = std::max(own_scores, score_floats(c_.shape, choice, member.length()));
     }
     if (member.scored_layers == 0) continue;
     const uint64_t heads = uint64_t{member.scored_layers} * c_.shape.heads_q;
     member.logits_at = floats;
     member.lse_at = floats + heads * member.length();
     floats = member.lse_at + heads;
-    longest = std::max<uint64_t>(longest, member.length());
+    member.scores_at = scores;
+    scores += own_scores;
   }
   if (floats == 0) return {};
   kernels::Device& device = *c_.backend.device;
   logits_ = EBB_TRY(device.allocate(floats * sizeof(float), kernels::MemoryKind::kDevice));
-  scores_ = EBB_TRY(device.allocate(longest * sizeof(float), kernels::MemoryKind::kDevice));
+  scores_ = EBB_TRY(
+      device.allocate(std::max<uint64_t>(scores, 1) * sizeof(float), kernels::MemoryKind::kDevice));
   return {};
 }
 
 void DecodeStep::append(uint32_t layer) {
   const uint32_t band = c_.layout.band_of(layer);
+  std::vector<kernels::AppendArgs> rows;
   for (size_t i = 0; i < members_.size(); ++i) {
     if (members_[i].failed) continue;
-    Sequence& sequence = *members_[i].sequence;
-    append_row(sequence.kv->rows(layer), i, members_[i].new_slot[band]);
-    if (sequence.aids) {
-      sequence.aids->add_digest(layer, sequence.kv->rows(layer), members_[i].new_slot[band],
-                                sequence.length);
-    }
+    rows.push_back(new_row(members_[i].sequence->kv->rows(layer), i, members_[i].new_slot[band]));
   }
-  append_rebuilt(layer);
+  append_rebuilt(layer, rows);
+  c_.backend.ops->append_kv(c_.shape, rows);
+  for (const Member& member : members_) {
+    const Sequence& sequence = *member.sequence;
+    if (member.failed || !sequence.aids) continue;
+    sequence.aids->add_digest(layer, sequence.kv->rows(layer), member.new_slot[band],
+                              sequence.length);
+  }
 }
 
-void DecodeStep::append_row(const kernels::KvRows& kv, size_t row, uint32_t slot) {
+/// `slot` stays where it is until the row is appended.
+kernels::AppendArgs DecodeStep::new_row(const kernels::KvRows& kv, size_t row,
+                                        const uint32_t& slot) const {
   const uint64_t stride = c_.model.kv_stride();
-  c_.backend.ops->append_kv(c_.shape, kv, c_.model.d_k() + row * stride, stride,
-                            c_.model.d_v() + row * stride, stride, std::span(&slot, 1));
+  return {kv,     c_.model.d_k() + row * stride,
+          stride, c_.model.d_v() + row * stride,
+          stride, std::span(&slot, 1)};
 }
 
 /// Every member's plan for this layer. A member that failed here takes part in the sum over ranks
@@ -242,10 +255,11 @@ void DecodeStep::select(uint32_t layer) {
         member.scans() ? logits_.floats() + member.lse_at : args_of(member, layer).d_lse;
     chosen.push_back(&member);
     choosers.push_back({member.sequence, member.step, layer, member.scored(),
-                        layers * c_.shape.heads_q, logits_.floats() + member.logits_at, d_lse});
+                        layers * c_.shape.heads_q, logits_.floats() + member.logits_at, d_lse,
+                        scores_.floats() + member.scores_at});
   }
   if (chosen.empty()) return;
-  auto sets = choose_sets(c_, unit_, layer, choosers, scores_.floats());
+  auto sets = choose_sets(c_, unit_, layer, choosers);
   if (!sets) {
     for (Member* member : chosen) fail(*member, sets.error());
     return;
@@ -287,15 +301,29 @@ Result<void> DecodeStep::run(control::UnitResult& out) {
   for (const Rebuilt& row : rebuilt_)
     ids.push_back(members_[row.member].sequence->tokens[row.position]);
   c_.model.embed(ids);
+  const uint32_t failed = EBB_TRY(run_layers());
+  await_rows();  // a restore in flight must land before its slots are used again
+  if (failed == 0) return finish(out);
+  out.failures = std::move(failures_);
+  return {};
+}
+
+/// Up to the first layer in which a rank failed; how many did.
+Result<uint32_t> DecodeStep::run_layers() {
+  Result<uint32_t> failed = 0u;
   for (uint32_t layer = 0; layer < c_.model.shape().layers; ++layer) {
-    const uint32_t failed = EBB_TRY(run_layer(layer));
-    if (failed == 0) continue;
-    await_rows();  // a restore in flight must land before its slots are used again
-    out.failures = std::move(failures_);
-    return {};
+    const auto run_it = [&] { failed = run_layer(layer); };
+    c_.backend.ops->replayable(key(layer), std::ref(run_it));  // a reference: nothing is allocated
+    if (!failed || *failed > 0) break;
   }
-  await_rows();
-  return finish(out);
+  return failed;
+}
+
+/// Where x lies tells models on one backend apart.
+uint64_t DecodeStep::key(uint32_t part) const {
+  const auto model = static_cast<uint64_t>(reinterpret_cast<uintptr_t>(c_.model.d_x()));
+  const auto rows = static_cast<uint64_t>(std::bit_width(positions_.size() - 1));
+  return model << 20 ^ uint64_t { part } << 8 ^ rows;
 }
 
 Result<void> DecodeStep::finish(control::UnitResult& out) {
@@ -353,7 +381,10 @@ Result<void> DecodeStep::correct(Sequence& sequence) {
 Result<void> run_decode(StepContext& context, UnitId unit, std::span<Sequence* const> sequences,
                         control::UnitResult& out) {
   DecodeStep step(context, unit, sequences);
-  return step.run(out);
+  Result<void> ran;
+  const auto run_it = [&] { ran = step.run(out); };
+  context.backend.ops->replayable(step.key(DecodeStep::kWhole), std::ref(run_it));
+  return ran;
 }
 
 }  // namespace ebb::worker

@@ -16,6 +16,10 @@ class DecodeStep {
  public:
   DecodeStep(StepContext& context, UnitId unit, std::span<Sequence* const> sequences);
   Result<void> run(control::UnitResult& out);
+  /// Of a part of the step (a layer, or all of it), for Ops::replayable. How many rows there are
+  /// enters up to the next power of two: kernels for few rows are made for those.
+  uint64_t key(uint32_t part) const;
+  static constexpr uint32_t kWhole = 0xfff;
 
  private:
   static constexpr uint32_t kEverything = 0xffffffffu;
@@ -42,6 +46,7 @@ class DecodeStep {
     uint32_t scored_layers = 0;   ///< whose logits one choice may need, at most
     uint64_t logits_at = 0;       ///< offset of [scored_layers * heads_q, length] in logits_
     uint64_t lse_at = 0;          ///< and of [scored_layers * heads_q], where digests are scanned
+    uint64_t scores_at = 0;       ///< offset of the scores of a choice in scores_
     std::span<const Position> read;  ///< positions of what the layer that runs reads, of a list
     control::SequenceResult result;
     uint64_t bytes_read = 0;   ///< of KV, or of what stands for it, as the kernels read it
@@ -64,15 +69,17 @@ class DecodeStep {
     size_t member = 0;
     Position position = 0;
     uint32_t dense_layers = 0;
+    uint32_t slot = 0;  ///< in the band of the layer that runs
   };
 
   // decode_step.cpp: the run
   void place_rows();
   Result<void> reserve_scratch();
+  Result<uint32_t> run_layers();
   Result<uint32_t> run_layer(uint32_t layer);
   Result<void> decide(uint32_t layer);
   void append(uint32_t layer);
-  void append_row(const kernels::KvRows& kv, size_t row, uint32_t slot);
+  kernels::AppendArgs new_row(const kernels::KvRows& kv, size_t row, const uint32_t& slot) const;
   void attend(uint32_t layer);
   void scan(uint32_t layer);
   void scan_layer(uint32_t layer, uint32_t scanned);
@@ -111,7 +118,7 @@ class DecodeStep {
   void place_tokens_of(Member& member, std::vector<RestoreWant>& wants);
   std::span<const uint32_t> token_slots(const Member& member, uint32_t layer,
                                         Position position) const;
-  void append_rebuilt(uint32_t layer);
+  void append_rebuilt(uint32_t layer, std::vector<kernels::AppendArgs>& rows);
   void attend_rebuilt(uint32_t layer);
   void record_tokens(Member& member);
 

@@ -37,7 +37,7 @@ Result<void> DecodeStep::plan_tokens() {
     if (sequence.open.policy.restores) continue;
     const auto i = static_cast<size_t>(&member - members_.data());
     for (const Position p : member.tokens.rebuilt) {
-      rebuilt_.push_back({i, p, 0});
+      rebuilt_.push_back({i, p});
       positions_.push_back(p);
     }
   }
@@ -126,13 +126,14 @@ std::span<const uint32_t> DecodeStep::token_slots(const Member& member, uint32_t
       .subspan(static_cast<size_t>(seen - all.begin()), static_cast<size_t>(end - seen));
 }
 
-void DecodeStep::append_rebuilt(uint32_t layer) {
+void DecodeStep::append_rebuilt(uint32_t layer, std::vector<kernels::AppendArgs>& rows) {
   const uint32_t band = c_.layout.band_of(layer);
   for (size_t i = 0; i < rebuilt_.size(); ++i) {
     const Member& member = members_[rebuilt_[i].member];
     if (member.failed) continue;
     const SequenceKv& kv = *member.sequence->kv;
-    append_row(kv.rows(layer), members_.size() + i, kv.residency(band).slot(rebuilt_[i].position));
+    rebuilt_[i].slot = kv.residency(band).slot(rebuilt_[i].position);
+    rows.push_back(new_row(kv.rows(layer), members_.size() + i, rebuilt_[i].slot));
   }
 }
 

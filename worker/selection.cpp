@@ -1,5 +1,6 @@
 // From logits to sets: scores, this rank's best, the merge over ranks where a set has all heads.
 #include <algorithm>
+#include <iterator>
 #include <map>
 
 #include "worker/step.h"
@@ -8,6 +9,7 @@ namespace ebb::worker {
 namespace {
 
 using kernels::Scored;
+using kernels::TopKArgs;
 using Best = std::vector<Scored>;
 
 /// Max pool of odd `width`, stride 1, over scores [begin, end).
@@ -45,27 +47,46 @@ std::vector<Position> recent(const Selection& choice, const Chooser& from) {
   return positions;
 }
 
-/// The best of `heads` query heads from `first` on, by the maximum of their probabilities.
-Best best_of_heads(StepContext& context, const Selection& choice, const Chooser& from,
-                   uint32_t first, uint32_t heads, float* d_scores) {
+/// The best of `heads` query heads from `first` on, by the maximum of their probabilities, which
+/// go to d_scores.
+TopKArgs best_of_heads(StepContext& context, const Selection& choice, const Chooser& from,
+                       uint32_t first, uint32_t heads, float* d_scores) {
   kernels::Ops& ops = *context.backend.ops;
   ops.score_max(from.d_logits + uint64_t{first} * from.count, from.d_lse + first, heads, from.count,
                 d_scores);
   pool_scores(context, choice, d_scores);
   if (choice.boost_steps > 0) ops.scale_scores(d_scores, recent(choice, from), choice.boost);
-  return ops.top_k(d_scores, choice.begin, choice.end, choice.take);
+  return {d_scores, choice.begin, choice.end, choice.take};
+}
+
+/// Has the scores computed of which the best make the selection's lists; by query head for a union.
+void score_lists(StepContext& context, const Selection& choice, const Chooser& from,
+                 std::vector<TopKArgs>& wanted) {
+  const kernels::KvShape& shape = context.shape;
+  const uint32_t group = shape.heads_q / shape.heads_kv;
+  if (choice.score == Selection::Score::kRankUnion || choice.scope == SetScope::kQueryHead) {
+    for (uint64_t head = 0; head < shape.heads_q; ++head) {
+      wanted.push_back({from.d_logits + head * from.count, choice.begin, choice.end, choice.take});
+    }
+  } else if (choice.scope == SetScope::kLayer) {
+    wanted.push_back(best_of_heads(context, choice, from, 0, from.heads, from.d_scores));
+  } else {
+    for (uint32_t head = 0; head < shape.heads_q; head += group) {
+      float* d_scores = from.d_scores + uint64_t{head / group} * from.count;
+      wanted.push_back(best_of_heads(context, choice, from, head, group, d_scores));
+    }
+  }
 }
 
 /// LessIsMore's merge: all heads' first choices, then all second ones, and so on. The order of a
 /// position (rank in the list of the head that names it first, then that head) is written as a
 /// score, higher first, so that merging by maximum over ranks is the same union. f32 holds the
 /// integers exactly: make_policy bounds the budget.
-Best best_of_union(StepContext& context, const Selection& choice, const Chooser& from) {
+Best best_of_union(StepContext& context, const Selection& choice, std::span<const Best> by_head) {
   const HeadRange heads = context.model.share().heads_q;
   std::map<Position, uint32_t> first_named;
   for (uint32_t h = 0; h < heads.size(); ++h) {
-    const Best own = context.backend.ops->top_k(from.d_logits + uint64_t{h} * from.count,
-                                                choice.begin, choice.end, choice.take);
+    const Best& own = by_head[h];
     for (uint32_t place = 0; place < own.size(); ++place) {
       const uint32_t order = place * context.model.shape().heads_q + heads.begin + h;
       const auto [at, fresh] = first_named.try_emplace(own[place].position, order);
@@ -82,24 +103,25 @@ Best best_of_union(StepContext& context, const Selection& choice, const Chooser&
   return best;
 }
 
-/// By list of the selection's scope; kLayer: this rank's candidates.
-std::vector<Best> best_by_list(StepContext& context, const Selection& choice, const Chooser& from,
-                               float* d_scores) {
-  const kernels::KvShape& shape = context.shape;
-  const uint32_t group = shape.heads_q / shape.heads_kv;
-  std::vector<Best> lists;
-  if (choice.score == Selection::Score::kRankUnion) {
-    lists.push_back(best_of_union(context, choice, from));
-  } else if (choice.scope == SetScope::kLayer) {
-    lists.push_back(best_of_heads(context, choice, from, 0, from.heads, d_scores));
-  } else if (choice.scope == SetScope::kKvHead) {
-    for (uint32_t head = 0; head < shape.heads_q; head += group) {
-      lists.push_back(best_of_heads(context, choice, from, head, group, d_scores));
-    }
-  } else {
-    for (uint32_t head = 0; head < shape.heads_q; ++head) {
-      lists.push_back(context.backend.ops->top_k(from.d_logits + uint64_t{head} * from.count,
-                                                 choice.begin, choice.end, choice.take));
+/// By chooser, then by list of the selection's scope; kLayer: this rank's candidates. The device is
+/// waited for once.
+std::vector<std::vector<Best>> best_by_list(StepContext& context,
+                                            std::span<const Selection> choices,
+                                            std::span<const Chooser> choosers) {
+  std::vector<TopKArgs> wanted;
+  std::vector<size_t> ends;  // of each chooser's
+  for (size_t i = 0; i < choosers.size(); ++i) {
+    score_lists(context, choices[i], choosers[i], wanted);
+    ends.push_back(wanted.size());
+  }
+  std::vector<Best> best = context.backend.ops->top_k(wanted);
+  std::vector<std::vector<Best>> lists(choosers.size());
+  for (size_t i = 0, at = 0; i < choosers.size(); at = ends[i++]) {
+    const auto own = std::span(best).subspan(at, ends[i] - at);
+    if (choices[i].score == Selection::Score::kRankUnion) {
+      lists[i].push_back(best_of_union(context, choices[i], own));
+    } else {
+      lists[i].assign(std::make_move_iterator(own.begin()), std::make_move_iterator(own.end()));
     }
   }
   return lists;
@@ -148,38 +170,43 @@ Result<control::PublishReply> publish(StepContext& context, UnitId unit, uint32_
 
 }  // namespace
 
+uint64_t score_floats(const kernels::KvShape& shape, const Selection& choice, uint32_t count) {
+  if (choice.score != Selection::Score::kProbability) return 0;
+  return choice.scope == SetScope::kKvHead ? uint64_t{shape.heads_kv} * count : count;
+}
+
 Result<std::vector<TokenSet>> choose_sets(StepContext& context, UnitId unit, uint32_t layer,
-                                          std::span<const Chooser> choosers, float* d_scores) {
+                                          std::span<const Chooser> choosers) {
   std::vector<TokenSet> sets(choosers.size());
+  std::vector<Selection> choices;
+  for (const Chooser& chooser : choosers) {
+    choices.push_back(chooser.sequence->policy->selection(layer, chooser.step.length));
+  }
+  const auto lists = best_by_list(context, choices, choosers);
+  EBB_TRY_VOID(context.backend.device->synchronize());  // no set from a device that is lost
   std::vector<control::Candidates> candidates;
   std::vector<size_t> shared;  // who waits for the merge
   for (size_t i = 0; i < choosers.size(); ++i) {
     const Sequence& sequence = *choosers[i].sequence;
-    const uint32_t length = choosers[i].step.length;
-    const Selection choice = sequence.policy->selection(layer, length);
-    const std::vector<Best> lists = best_by_list(context, choice, choosers[i], d_scores);
-    EBB_TRY_VOID(context.backend.device->synchronize());  // no set from a device that is lost
-    if (choice.scope == SetScope::kLayer) {
-      candidates.push_back(candidates_of(sequence, choice, lists[0]));
+    if (choices[i].scope == SetScope::kLayer) {
+      candidates.push_back(candidates_of(sequence, choices[i], lists[i][0]));
       shared.push_back(i);
       continue;
     }
-    Chosen chosen(lists.size());
-    for (size_t list = 0; list < lists.size(); ++list) {
-      for (const Scored& scored : lists[list]) chosen[list].push_back(scored.position);
+    Chosen chosen(lists[i].size());
+    for (size_t list = 0; list < lists[i].size(); ++list) {
+      for (const Scored& scored : lists[i][list]) chosen[list].push_back(scored.position);
     }
-    sets[i] = sequence.policy->compose(layer, length, std::move(chosen));
+    sets[i] = sequence.policy->compose(layer, choosers[i].step.length, std::move(chosen));
   }
   if (!shared.empty()) {
     auto reply = EBB_TRY(publish(context, unit, layer, std::move(candidates)));
     for (size_t i = 0; i < shared.size(); ++i) {
       const Chooser& chooser = choosers[shared[i]];
       const Sequence& sequence = *chooser.sequence;
-      const uint32_t length = chooser.step.length;
-      EBB_TRY_VOID(
-          check_merged(sequence, sequence.policy->selection(layer, length), reply.sequences[i]));
-      sets[shared[i]] =
-          sequence.policy->compose(layer, length, {std::move(reply.sequences[i].positions)});
+      EBB_TRY_VOID(check_merged(sequence, choices[shared[i]], reply.sequences[i]));
+      sets[shared[i]] = sequence.policy->compose(layer, chooser.step.length,
+                                                 {std::move(reply.sequences[i].positions)});
     }
   }
   for (size_t i = 0; i < choosers.size(); ++i) {

@@ -70,13 +70,16 @@ struct Chooser {
   uint32_t heads = 0;  ///< of this rank, or (scope layer) a multiple: those of several layers
   const float* d_logits = nullptr;
   const float* d_lse = nullptr;
+  float* d_scores = nullptr;  ///< room for score_floats()
 };
+/// Floats that a chooser of `count` tokens needs for its scores.
+uint64_t score_floats(const kernels::KvShape& shape, const Selection& choice, uint32_t count);
 
 /// The sets of `choosers` at `layer`, in their order; sets of scope layer are merged over all ranks
-/// by the exchange, the others are this rank's own. d_scores holds as many floats as the longest
-/// chooser. Errors: those of the exchange.
+/// by the exchange, the others are this rank's own. The device is waited for once. Errors: those of
+/// the exchange.
 Result<std::vector<TokenSet>> choose_sets(StepContext& context, UnitId unit, uint32_t layer,
-                                          std::span<const Chooser> choosers, float* d_scores);
+                                          std::span<const Chooser> choosers);
 
 /// Adds a set to what `trace: "selection"` returns.
 void trace_set(const StepContext& context, uint32_t layer, const TokenSet& set,

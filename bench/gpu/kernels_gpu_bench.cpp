@@ -5,6 +5,7 @@
 //   ebb_gpu_bench [--quick] [--only PART]     --quick: tiny shapes, to see that it runs
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -75,6 +76,7 @@ class Bench {
     scan(DigestFormat::kH2, "h2");
     prefill();
     weights();
+    for (const uint32_t batch : {1u, 16u}) decode_layers(batch);
   }
 
  private:
@@ -243,15 +245,14 @@ class Bench {
     const uint32_t rows = 8, tokens = cut(128 << 10), chosen = quick_ ? 64 : 2048;
     const Buffer scores = filled(uint64_t{rows} * tokens * sizeof(float));
     const double bytes = static_cast<double>(rows) * tokens * sizeof(float);
+    std::vector<TopKArgs> items;
+    for (uint32_t row = 0; row < rows; ++row) {
+      items.push_back({scores.floats() + uint64_t{row} * tokens, 0, tokens, chosen});
+    }
     measure("top-k",
             std::to_string(rows) + " rows of " + std::to_string(tokens) + ", best " +
                 std::to_string(chosen),
-            {bytes, 0}, [&] {
-              for (uint32_t row = 0; row < rows; ++row) {
-                (void)backend_.ops->top_k(scores.floats() + uint64_t{row} * tokens, 0, tokens,
-                                          chosen);
-              }
-            });
+            {bytes, 0}, [&] { (void)backend_.ops->top_k(items); });
   }
 
   void scan(DigestFormat format, const char* format_name) {
@@ -331,6 +332,139 @@ class Bench {
             [&] { backend_.ops->matmul(x.floats(), rows, *weight, out.floats(), outputs); });
       }
     }
+  }
+
+  /// One layer's weights, of Llama-3-8B's shape.
+  struct LayerWeights {
+    std::unique_ptr<Weight> norm, q, k, v, out, gate, up, down;
+  };
+  struct LayerShape {
+    uint32_t width, ffn;
+    Shape heads;
+    uint32_t q_columns() const { return heads.heads_q * heads.head_size; }
+    uint32_t kv_columns() const { return heads.heads_kv * heads.head_size; }
+  };
+  std::unique_ptr<Weight> random_weight(uint64_t rows, uint64_t columns) {
+    std::vector<uint16_t> values(rows * columns);
+    std::normal_distribution<float> normal(0, 0.02f);
+    for (size_t i = 0; i < values.size(); ++i) {
+      const float value = i < 4096 ? normal(random_) : 0;
+      uint32_t bits = 0;
+      std::memcpy(&bits, &value, sizeof bits);
+      values[i] = i < 4096 ? static_cast<uint16_t>(bits >> 16) : values[i % 4096];
+    }
+    WeightSource source;
+    source.format = WeightFormat::kBF16;
+    source.data = reinterpret_cast<const std::byte*>(values.data());
+    source.rows = rows;
+    source.columns = columns;
+    source.row_stride = columns * sizeof(uint16_t);
+    return must(backend_.ops->load_weight(source));
+  }
+  LayerWeights layer_weights(const LayerShape& s) {
+    return {random_weight(1, s.width),
+            random_weight(s.q_columns(), s.width),
+            random_weight(s.kv_columns(), s.width),
+            random_weight(s.kv_columns(), s.width),
+            random_weight(s.width, s.q_columns()),
+            random_weight(s.ffn, s.width),
+            random_weight(s.ffn, s.width),
+            random_weight(s.width, s.ffn)};
+  }
+
+  /// Activations of a step, and what its rows attend to.
+  struct StepState {
+    Buffer x, normed, q, k, v, attended, part, gate_up, act;
+    Sequences kv;
+    uint32_t tokens = 0;  ///< the newest one's position, and what is before it
+  };
+
+  /// What a worker enqueues for one layer of a decode step without a choice of the host.
+  void decode_layer(const LayerShape& s, const LayerWeights& w, StepState& state, uint32_t batch) {
+    Ops& ops = *backend_.ops;
+    const KvShape kv = s.heads.kv();
+    const uint32_t size = s.heads.head_size, q = s.q_columns(), own = s.kv_columns();
+    ops.rms_norm(state.x.floats(), batch, *w.norm, 1e-5f, state.normed.floats());
+    ops.matmul(state.normed.floats(), batch, *w.q, state.q.floats(), q);
+    ops.matmul(state.normed.floats(), batch, *w.k, state.k.floats(), own);
+    ops.matmul(state.normed.floats(), batch, *w.v, state.v.floats(), own);
+    const std::vector<ebb::Position> positions(batch, state.tokens);
+    ops.rope(state.q.floats(), q, s.heads.heads_q, size, positions);
+    ops.rope(state.k.floats(), own, s.heads.heads_kv, size, positions);
+    std::vector<AppendArgs> fresh;
+    for (uint32_t b = 0; b < batch; ++b) {
+      fresh.push_back({{state.kv.arena.bytes_ptr(), state.kv.blocks[b]},
+                       state.k.floats() + uint64_t{b} * own,
+                       own,
+                       state.v.floats() + uint64_t{b} * own,
+                       own,
+                       std::span(&state.tokens, 1)});
+    }
+    ops.append_kv(kv, fresh);
+    ops.attend(kv, items_of(state.kv, s.heads, state.q, state.attended, state.tokens + 1));
+    ops.matmul(state.attended.floats(), batch, *w.out, state.part.floats(), s.width);
+    ops.add(state.x.floats(), state.part.floats(), uint64_t{batch} * s.width);
+    ops.rms_norm(state.x.floats(), batch, *w.norm, 1e-5f, state.normed.floats());
+    ops.matmul(state.normed.floats(), batch, *w.gate, state.gate_up.floats(), 2 * uint64_t{s.ffn});
+    ops.matmul(state.normed.floats(), batch, *w.up, state.gate_up.floats() + s.ffn,
+               2 * uint64_t{s.ffn});
+    ops.silu_mul(state.gate_up.floats(), batch, s.ffn, state.act.floats());
+    ops.matmul(state.act.floats(), batch, *w.down, state.part.floats(), s.width);
+    ops.add(state.x.floats(), state.part.floats(), uint64_t{batch} * s.width);
+  }
+
+  /// Layers of a decode step one after the other, started kernel by kernel and as graphs: what is
+  /// between the two are the gaps in which the device waits for the host. The sequences grow by a
+  /// token a step. All layers have one arena's rows: reading them twice is not from cache.
+  void decode_layers(uint32_t batch) {
+    if (!wanted("decode layers")) return;
+    if (quick_) batch = std::min(batch, 2u);
+    const LayerShape s{quick_ ? 128u : 4096u, quick_ ? 256u : 14336u,
+                       quick_ ? Shape{4, 2, 32} : Shape{}};
+    const uint32_t layers = quick_ ? 2 : 8, first = cut(8 << 10),
+                   most = first + (quick_ ? 64 : 8192);
+    RopeArgs rope;
+    for (uint32_t i = 0; i < s.heads.head_size / 2; ++i) {
+      rope.frequencies.push_back(std::pow(500000.0, -2.0 * i / s.heads.head_size));
+    }
+    rope.positions_max = most;
+    must(backend_.ops->prepare_rope(rope));
+    std::vector<LayerWeights> weights;
+    for (uint32_t l = 0; l < layers; ++l) weights.push_back(layer_weights(s));
+    const auto floats = [&](uint64_t columns) { return filled(batch * columns * sizeof(float)); };
+    StepState state{floats(s.width),
+                    floats(s.width),
+                    floats(s.q_columns()),
+                    floats(s.kv_columns()),
+                    floats(s.kv_columns()),
+                    floats(s.q_columns()),
+                    floats(s.width),
+                    floats(2 * uint64_t{s.ffn}),
+                    floats(s.ffn),
+                    sequences(s.heads.kv(), batch, most),
+                    first};
+    double bytes = static_cast<double>(batch) * first * s.heads.kv().row_bytes();
+    const auto& w = weights[0];
+    for (const auto* weight : {&w.q, &w.k, &w.v, &w.out, &w.gate, &w.up, &w.down}) {
+      bytes += static_cast<double>((*weight)->rows() * (*weight)->columns() * sizeof(uint16_t));
+    }
+    const std::string shape = std::to_string(layers) + " layers of width " +
+                              std::to_string(s.width) + ", B=" + std::to_string(batch) + ", from " +
+                              std::to_string(first) + " tokens";
+    const auto step = [&](const std::function<void(uint32_t)>& layer) {
+      for (uint32_t l = 0; l < layers; ++l) layer(l);
+      state.tokens = state.tokens + 1 < most ? state.tokens + 1 : first;
+    };
+    const auto layer = [&](uint32_t l) { decode_layer(s, weights[l], state, batch); };
+    Ops& ops = *backend_.ops;
+    measure("decode layers, plain", shape, {bytes * layers, 0}, [&] { step(layer); });
+    state.tokens = first;
+    const uint64_t key = uint64_t{batch} << 8;
+    measure("decode layers, graphs", shape, {bytes * layers, 0}, [&] {
+      ops.replayable(key | 0xff, [&] {
+        step([&](uint32_t l) { ops.replayable(key | l, [&] { layer(l); }); });
+      });
+    });
   }
 
   const bool quick_;

@@ -129,19 +129,20 @@ void CpuOps::rope(float* d_x, uint64_t row_stride, uint32_t heads, uint32_t head
   });
 }
 
-void CpuOps::append_kv(const KvShape& shape, const KvRows& kv, const float* d_k, uint64_t k_stride,
-                       const float* d_v, uint64_t v_stride, std::span<const uint32_t> slots) {
-  const KvAccess access(shape, kv);
+void CpuOps::append_kv(const KvShape& shape, std::span<const AppendArgs> items) {
   const uint32_t size = shape.head_size;
   const auto store = [&](const float* from, std::byte* to) {
     if (shape.element == KvElement::kBF16) return inner_.to_bf16(from, size, to);
     std::memcpy(to, from, shape.vector_bytes());
   };
-  for (uint64_t r = 0; r < slots.size(); ++r) {
-    std::byte* to = access.row(slots[r]);
-    for (uint64_t h = 0; h < shape.heads_kv; ++h, to += 2 * shape.vector_bytes()) {
-      store(d_k + r * k_stride + h * size, to);
-      store(d_v + r * v_stride + h * size, to + shape.vector_bytes());
+  for (const AppendArgs& item : items) {
+    const KvAccess access(shape, item.kv);
+    for (uint64_t r = 0; r < item.slots.size(); ++r) {
+      std::byte* to = access.row(item.slots[r]);
+      for (uint64_t h = 0; h < shape.heads_kv; ++h, to += 2 * shape.vector_bytes()) {
+        store(item.d_k + r * item.k_stride + h * size, to);
+        store(item.d_v + r * item.v_stride + h * size, to + shape.vector_bytes());
+      }
     }
   }
 }

@@ -33,13 +33,11 @@ class CpuOps final : public Ops {
   void silu_mul(const float* d_gate_up, uint32_t rows, uint32_t width, float* d_out) override;
   void rope(float* d_x, uint64_t row_stride, uint32_t heads, uint32_t head_size,
             std::span<const Position> positions) override;
-  void append_kv(const KvShape& shape, const KvRows& kv, const float* d_k, uint64_t k_stride,
-                 const float* d_v, uint64_t v_stride, std::span<const uint32_t> slots) override;
+  void append_kv(const KvShape& shape, std::span<const AppendArgs> items) override;
   void attend(const KvShape& shape, std::span<const AttendArgs> items) override;
   void score_max(const float* d_logits, const float* d_lse, uint32_t heads_q, uint32_t count,
                  float* d_scores) override;
-  std::vector<Scored> top_k(const float* d_scores, uint32_t begin, uint32_t end,
-                            uint32_t k) override;
+  std::vector<std::vector<Scored>> top_k(std::span<const TopKArgs> items) override;
   void merge_states(float* d_out_a, float* d_lse_a, const float* d_out_b, const float* d_lse_b,
                     uint32_t rows, uint32_t heads, uint32_t head_size) override;
   void mean_key(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,

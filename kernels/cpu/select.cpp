@@ -17,6 +17,25 @@ uint64_t key_of(float score, uint32_t position) {
   return uint64_t{ordered} << 32 | ~position;
 }
 
+std::vector<Scored> best_of(const TopKArgs& item) {
+  EBB_CHECK(item.begin <= item.end);
+  std::vector<uint64_t> keys(item.end - item.begin);
+  for (uint32_t e = item.begin; e < item.end; ++e) {
+    EBB_CHECK(item.d_scores[e] == item.d_scores[e]);
+    keys[e - item.begin] = key_of(item.d_scores[e], e);
+  }
+  const size_t kept = std::min<size_t>(item.k, keys.size());
+  const auto last = keys.begin() + static_cast<std::ptrdiff_t>(kept);
+  if (kept < keys.size()) std::nth_element(keys.begin(), last, keys.end(), std::greater<>());
+  std::sort(keys.begin(), last, std::greater<>());
+  std::vector<Scored> best(kept);
+  for (size_t i = 0; i < kept; ++i) {
+    const uint32_t position = ~static_cast<uint32_t>(keys[i]);
+    best[i] = {position, item.d_scores[position]};
+  }
+  return best;
+}
+
 }  // namespace
 
 void CpuOps::score_max(const float* d_logits, const float* d_lse, uint32_t heads_q, uint32_t count,
@@ -28,22 +47,9 @@ void CpuOps::scale_scores(float* d_scores, std::span<const Position> positions, 
   for (const Position p : positions) d_scores[p] *= factor;
 }
 
-std::vector<Scored> CpuOps::top_k(const float* d_scores, uint32_t begin, uint32_t end, uint32_t k) {
-  EBB_CHECK(begin <= end);
-  std::vector<uint64_t> keys(end - begin);
-  for (uint32_t e = begin; e < end; ++e) {
-    EBB_CHECK(d_scores[e] == d_scores[e]);
-    keys[e - begin] = key_of(d_scores[e], e);
-  }
-  const size_t kept = std::min<size_t>(k, keys.size());
-  const auto last = keys.begin() + static_cast<std::ptrdiff_t>(kept);
-  if (kept < keys.size()) std::nth_element(keys.begin(), last, keys.end(), std::greater<>());
-  std::sort(keys.begin(), last, std::greater<>());
-  std::vector<Scored> best(kept);
-  for (size_t i = 0; i < kept; ++i) {
-    const uint32_t position = ~static_cast<uint32_t>(keys[i]);
-    best[i] = {position, d_scores[position]};
-  }
+std::vector<std::vector<Scored>> CpuOps::top_k(std::span<const TopKArgs> items) {
+  std::vector<std::vector<Scored>> best;
+  for (const TopKArgs& item : items) best.push_back(best_of(item));
   return best;
 }
 

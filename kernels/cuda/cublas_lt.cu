@@ -8,6 +8,7 @@
 #include <cublasLt.h>
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <array>
 #include <map>
 
@@ -108,16 +109,22 @@ class CublasLt final : public Gemm {
     const void* d_x = inputs_of(context, product);
     void* workspace = context.scratch(CudaContext::kWorkspace, kWorkspaceBytes);
     if (d_x == nullptr || workspace == nullptr) return;
-    const Plan& plan = plan_of(product, d_x);
-    const float one = 1, zero = 0;
-    if (plan.usable &&
-        l_.matmul(handle_, plan.product, &one, product.d_w, plan.w, d_x, plan.x, &zero,
-                  product.d_out, plan.out, product.d_out, plan.out, &plan.algorithm, workspace,
-                  kWorkspaceBytes, context.stream()) == CUBLAS_STATUS_SUCCESS) {
-      return;
-    }
-    // A shape that it does not take. A device that is lost shows in check_launch.
-    own_->multiply(context, product);
+    const Key key = key_of(product, d_x);
+    if (!plan_of(product, key).usable) return own_->multiply(context, product);
+    std::array<uint64_t, 5 + std::tuple_size_v<Key>> what = {
+        0xb1a5, reinterpret_cast<uintptr_t>(product.d_w), reinterpret_cast<uintptr_t>(d_x),
+        reinterpret_cast<uintptr_t>(product.d_out), reinterpret_cast<uintptr_t>(workspace)};
+    std::copy(key.begin(), key.end(), what.begin() + 5);
+    context.enqueue(what, [=, this, &context](cudaStream_t stream) {
+      // It may start later than now: by then the plan may have been forgotten, and made again.
+      const Plan& plan = plan_of(product, key);
+      const float one = 1, zero = 0;
+      const cublasStatus_t status = l_.matmul(
+          handle_, plan.product, &one, product.d_w, plan.w, d_x, plan.x, &zero, product.d_out,
+          plan.out, product.d_out, plan.out, &plan.algorithm, workspace, kWorkspaceBytes, stream);
+      // A shape that it does not take. A device that is lost shows in check_launch.
+      if (status != CUBLAS_STATUS_SUCCESS) own_->multiply(context, product);
+    });
   }
 
   std::string name() const override {
@@ -141,11 +148,14 @@ class CublasLt final : public Gemm {
     return d_x;
   }
 
-  const Plan& plan_of(const Product& p, const void* d_x) {
-    const Key key = {p.outputs,         p.rows,
-                     p.columns,         p.w_stride,
-                     p.out_stride,      alignment_of(p.d_w),
-                     alignment_of(d_x), alignment_of(p.d_out)};
+  static Key key_of(const Product& p, const void* d_x) {
+    return {p.outputs,         p.rows,
+            p.columns,         p.w_stride,
+            p.out_stride,      alignment_of(p.d_w),
+            alignment_of(d_x), alignment_of(p.d_out)};
+  }
+
+  const Plan& plan_of(const Product& p, const Key& key) {
     const auto found = plans_.find(key);
     if (found != plans_.end()) return found->second;
     if (plans_.size() >= kPlans) forget_plans();

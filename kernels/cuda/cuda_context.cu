@@ -64,7 +64,10 @@ CudaContext::~CudaContext() {
 
 void CudaContext::check(cudaError_t error, const char* what) {
   if (error == cudaSuccess || failed()) return;
-  if (spoils_capture()) return (void)cudaGetLastError();  // the operations run again, uncaptured
+  if (capturing_) {
+    spoilt_ = true;
+    return (void)cudaGetLastError();  // the operations run again, uncaptured
+  }
   error_ = error;
   doing_ = what;
 }
@@ -87,7 +90,7 @@ Error CudaContext::error() const {
 }
 
 void CudaContext::wait(const char* what) {
-  if (spoils_capture()) return;
+  enqueue_taken();
   check(cudaStreamSynchronize(stream_), what);
 }
 
@@ -113,6 +116,19 @@ cudaGraph_t CudaContext::end_capture() {
   return nullptr;
 }
 
+cudaGraphNode_t CudaContext::captured_node() {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  const cudaGraphNode_t* nodes = nullptr;
+  size_t count = 0;
+  // What would be captured next follows the last one, and nothing else.
+  if (cudaStreamGetCaptureInfo(stream_, &status, nullptr, nullptr, &nodes, nullptr, &count) !=
+      cudaSuccess) {
+    (void)cudaGetLastError();
+    return nullptr;
+  }
+  return status == cudaStreamCaptureStatusActive && count == 1 ? nodes[0] : nullptr;
+}
+
 /// A larger ring. The one before stays until the end: the operation that asks may have uploaded
 /// into it, and as each is more than twice as large as the last, all of those together are smaller.
 bool CudaContext::resize_stage(size_t bytes) {
@@ -130,10 +146,9 @@ bool CudaContext::resize_stage(size_t bytes) {
   return true;
 }
 
-/// The values in the pinned half of the ring; null after an error, and in a recording, which would
-/// find other values there when it is played.
+/// The values in the pinned half of the ring; null after an error.
 std::byte* CudaContext::stage_room(size_t bytes) {
-  if (failed() || spoils_capture()) return nullptr;
+  if (failed()) return nullptr;
   const size_t need = rounded(std::max<size_t>(bytes, 1));
   // What one operation uploads must not overwrite itself: a ring of at least eight of the largest.
   if (need * 8 > stage_bytes_ && !resize_stage(rounded(need * 16))) return nullptr;
@@ -154,6 +169,10 @@ std::byte* CudaContext::stage(const void* values, size_t bytes) {
 }
 
 const void* CudaContext::upload_bytes(const void* values, size_t bytes) {
+  if (recorder_ != nullptr) {
+    const void* taken = recorder_->take_values(values, bytes);
+    if (taken != nullptr) return taken;
+  }
   const std::byte* from = stage(values, bytes);
   if (from == nullptr) return nullptr;
   std::byte* to = d_stage_ + (from - stage_);
@@ -166,24 +185,49 @@ const void* CudaContext::upload_bytes(const void* values, size_t bytes) {
 
 void CudaContext::copy_in(void* device, const void* values, size_t bytes) {
   if (bytes == 0 || failed()) return;
-  const bool small = bytes <= kStageBytes / 16;
-  const void* from = small ? stage(values, bytes) : values;
-  if (from == nullptr) return;
-  if (!small && spoils_capture()) return;
-  check(cudaMemcpyAsync(device, from, bytes, cudaMemcpyHostToDevice, stream_),
+  enqueue_taken();
+  if (bytes <= kStageBytes / 16) return copy_values(device, values, bytes);
+  check(cudaMemcpyAsync(device, values, bytes, cudaMemcpyHostToDevice, stream_),
         "copying to the device");
   // The host's memory may be pageable and may change when this returns.
-  if (!small) wait("copying to the device");
+  wait("copying to the device");
+}
+
+void CudaContext::copy_values(void* device, const void* values, size_t bytes) {
+  const std::byte* from = bytes == 0 ? nullptr : stage(values, bytes);
+  if (from == nullptr) return;
+  check(cudaMemcpyAsync(device, from, bytes, cudaMemcpyHostToDevice, stream_),
+        "copying to the device");
+}
+
+void CudaContext::enqueue(std::span<const uint64_t> what,
+                          const std::function<void(cudaStream_t)>& work) {
+  if (failed()) return;
+  if (recorder_ == nullptr || !recorder_->take_work(what, work)) work(stream_);
+}
+
+void CudaContext::copy_on_device(void* to, const void* from, size_t bytes) {
+  const uint64_t what[] = {0xc0b1, reinterpret_cast<uintptr_t>(to),
+                           reinterpret_cast<uintptr_t>(from), bytes};
+  enqueue(what, [this, to, from, bytes](cudaStream_t stream) {
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream),
+          "copying on the device");
+  });
+}
+
+void CudaContext::clear(void* device, size_t bytes) {
+  const uint64_t what[] = {0xc1ea, reinterpret_cast<uintptr_t>(device), bytes};
+  enqueue(what, [this, device, bytes](cudaStream_t stream) {
+    check(cudaMemsetAsync(device, 0, bytes, stream), "clearing memory");
+  });
 }
 
 void* CudaContext::scratch(Use use, size_t bytes) {
   Room& room = scratch_[use];
   if (failed()) return nullptr;
   if (bytes <= room.bytes) return room.data;
-  if (spoils_capture()) return nullptr;
   wait("waiting to grow scratch memory");
   if (room.data != nullptr) check(cudaFree(room.data), "freeing scratch memory");
-  memory_given_back();
   room = {};
   const size_t size = rounded(std::max(bytes, room.bytes * 2));
   check_room(cudaMalloc(&room.data, size), "taking scratch memory", size);
@@ -195,7 +239,7 @@ void* CudaContext::scratch(Use use, size_t bytes) {
 void* CudaContext::pinned(size_t bytes) {
   if (failed()) return nullptr;
   if (bytes <= pinned_.bytes) return pinned_.data;
-  if (spoils_capture()) return nullptr;
+  enqueue_taken();
   if (pinned_.data != nullptr) check(cudaFreeHost(pinned_.data), "freeing pinned memory");
   pinned_ = {};
   check_room(cudaHostAlloc(&pinned_.data, rounded(bytes), cudaHostAllocDefault),

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -17,6 +18,24 @@
 
 namespace ebb::kernels::cuda {
 
+/// May take what operations enqueue, in order to start it later in one piece (replay.h).
+class Recorder : public LaunchTaker {
+ public:
+  /// Device memory in which the values will lie when what is taken next runs; null: not now.
+  virtual const void* take_values(const void* values, size_t bytes) = 0;
+  /// Work that is no kernel of ours. `what` says all that makes it this work and no other. False:
+  /// not now.
+  virtual bool take_work(std::span<const uint64_t> what,
+                         const std::function<void(cudaStream_t)>& work) = 0;
+  /// The launch taken last, for messages. False: it was not taken.
+  virtual bool name_taken(const char* name) = 0;
+  /// The host, or another stream, wants to see what was taken: it is enqueued now.
+  virtual void enqueue_taken() = 0;
+
+ protected:
+  ~Recorder() = default;
+};
+
 /// CUDA reports a failed kernel at some later call, and then at every one: so operations do not
 /// return errors. The first one is kept here, work after it is not looked at, and
 /// Device::synchronize(), which every step asks, returns it.
@@ -29,7 +48,12 @@ class CudaContext {
   CudaContext(const CudaContext&) = delete;
   CudaContext& operator=(const CudaContext&) = delete;
 
-  cudaStream_t stream() const { return stream_; }
+  /// For work that goes by neither launch() nor enqueue(): what was taken before is enqueued.
+  cudaStream_t stream() {
+    enqueue_taken();
+    return stream_;
+  }
+  bool owns(cudaStream_t stream) const { return stream == stream_; }
   int device() const { return device_; }
   uint32_t multiprocessors() const { return multiprocessors_; }
   uint32_t shared_bytes_max() const { return shared_bytes_max_; }
@@ -38,14 +62,22 @@ class CudaContext {
   void check(cudaError_t error, const char* what);
   /// The same of an allocation: says how much was asked, and how much of the device is free.
   void check_room(cudaError_t error, const char* what, size_t bytes);
-  void check_launch(const char* kernel) { check(cudaGetLastError(), kernel); }
+  void check_launch(const char* kernel) {
+    if (recorder_ == nullptr || !recorder_->name_taken(kernel)) check(cudaGetLastError(), kernel);
+  }
   bool failed() const { return error_ != cudaSuccess; }
   /// kInternal ("the device is lost: ..."), kExhausted; the error that was kept.
   Error error() const;
 
   Launch shape(dim3 grid, unsigned threads, size_t shared_bytes = 0) const {
-    return {grid, threads, shared_bytes, stream_};
+    return {grid, threads, shared_bytes, stream_, recorder_};
   }
+  /// Work that is no kernel of ours: `work` enqueues it, now or later; `what` says all that makes
+  /// it this work and no other.
+  void enqueue(std::span<const uint64_t> what, const std::function<void(cudaStream_t)>& work);
+  void copy_on_device(void* to, const void* from, size_t bytes);
+  /// Bytes of zero.
+  void clear(void* device, size_t bytes);
 
   /// A copy of host values in device memory, in order with the work around it; the values may
   /// change when this returns. It stays until the context has handed out much more (stage_bytes),
@@ -92,15 +124,24 @@ class CudaContext {
   /// Waits for the stream; keeps its error.
   void wait(const char* what);
 
-  /// From here to end_capture() what operations enqueue is recorded, not run. False: not possible
-  /// now. What cannot be recorded (waiting, growing scratch, values of the host) does nothing in
-  /// between, spoils the recording, and is no error.
+  /// Whoever may take what is enqueued; outlives its use. Null: nobody.
+  void set_recorder(Recorder* recorder) { recorder_ = recorder; }
+  void enqueue_taken() {
+    if (recorder_ != nullptr) recorder_->enqueue_taken();
+  }
+  /// For the recorder. From here to end_capture() what is enqueued is recorded by CUDA, not run.
+  /// False: not possible now. Errors in between spoil the recording, and are none.
   bool begin_capture();
   /// The recording; null where it was spoilt. The caller owns it.
   cudaGraph_t end_capture();
-  /// Changes whenever device memory that a recording may name has been given back.
-  uint64_t generation() const { return generation_; }
-  void memory_given_back() { ++generation_; }
+  /// The node that was recorded last; null where that is not known.
+  cudaGraphNode_t captured_node();
+  /// For the recorder: as copy_in(), enqueues nothing before, and never waits for the copy.
+  void copy_values(void* device, const void* values, size_t bytes);
+  /// For the recorder: starts a graph.
+  void start(cudaGraphExec_t graph) {
+    check(cudaGraphLaunch(graph, stream_), "replaying operations");
+  }
 
   RowMap row_map(const KvShape& shape, const KvRows& kv) {
     return {kv.d_arena,        upload(kv.blocks),    shape.block_tokens,
@@ -113,10 +154,6 @@ class CudaContext {
   bool resize_stage(size_t bytes);
   std::byte* stage_room(size_t bytes);
   std::byte* stage(const void* values, size_t bytes);
-  bool spoils_capture() {
-    spoilt_ = spoilt_ || capturing_;
-    return capturing_;
-  }
 
   struct Room {
     void* data = nullptr;
@@ -136,7 +173,7 @@ class CudaContext {
   std::vector<std::pair<std::byte*, std::byte*>> retired_;  ///< rings that were too small
   bool capturing_ = false;
   bool spoilt_ = false;
-  uint64_t generation_ = 0;
+  Recorder* recorder_ = nullptr;
   Room scratch_[kUses];
   Room pinned_;
 };

@@ -11,7 +11,12 @@ Result<Buffer> CudaDevice::allocate(size_t bytes, MemoryKind kind) {
     const cudaError_t error = cudaHostAlloc(&data, size, cudaHostAllocDefault);
     if (error == cudaSuccess) {
       return Buffer(
-          data, bytes, [](void*, void* owned, size_t) { (void)cudaFreeHost(owned); }, this);
+          data, bytes,
+          [](void* device, void* owned, size_t) {
+            static_cast<CudaDevice*>(device)->context_->enqueue_taken();
+            (void)cudaFreeHost(owned);
+          },
+          this);
     }
     (void)cudaGetLastError();
     return exhausted("cuda device " + std::to_string(context_->device()) +
@@ -21,7 +26,12 @@ Result<Buffer> CudaDevice::allocate(size_t bytes, MemoryKind kind) {
   const cudaError_t error = cudaMalloc(&data, size);
   if (error == cudaSuccess) {
     return Buffer(
-        data, bytes, [](void*, void* owned, size_t) { (void)cudaFree(owned); }, this);
+        data, bytes,
+        [](void* device, void* owned, size_t) {
+          static_cast<CudaDevice*>(device)->context_->enqueue_taken();  // it may name this memory
+          (void)cudaFree(owned);
+        },
+        this);
   }
   (void)cudaGetLastError();  // an allocation that does not fit leaves the device as it was
   if (error != cudaErrorMemoryAllocation) {
@@ -48,8 +58,7 @@ void CudaDevice::copy_to_host(void* host, const void* device, size_t bytes) {
 
 void CudaDevice::copy_on_device(void* to, const void* from, size_t bytes) {
   if (bytes == 0 || context_->failed()) return;
-  context_->check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, context_->stream()),
-                  "copying on the device");
+  context_->copy_on_device(to, from, bytes);
 }
 
 Result<void> CudaDevice::synchronize() {

@@ -10,15 +10,23 @@
 
 namespace ebb::kernels::cuda {
 
-CudaOps::CudaOps(std::shared_ptr<CudaContext> context, Device& device, std::unique_ptr<Gemm> gemm)
-    : context_(std::move(context)), device_(device), gemm_(std::move(gemm)), replay_(*context_) {}
+CudaOps::CudaOps(std::shared_ptr<CudaContext> context, Device& device, std::unique_ptr<Gemm> gemm,
+                 bool graphs)
+    : context_(std::move(context)),
+      device_(device),
+      gemm_(std::move(gemm)),
+      graphs_(graphs),
+      replay_(*context_) {}
 
 /// One stream does both; how many rows there are chooses the kernels.
 void CudaOps::set_phase(Phase) {}
 
 void CudaOps::replayable(uint64_t key, const std::function<void()>& body) {
+  if (!graphs_) return body();
   replay_.run(key, body);
 }
+
+void CudaOps::submit() { replay_.enqueue_taken(); }
 
 Result<std::unique_ptr<Weight>> CudaOps::load_weight(const WeightSource& source) {
   return CudaWeight::make(*context_, device_, source);
@@ -87,9 +95,8 @@ void CudaOps::rope(float* d_x, uint64_t row_stride, uint32_t heads, uint32_t hea
   rope_.turn(*context_, d_x, row_stride, heads, head_size, positions);
 }
 
-void CudaOps::append_kv(const KvShape& shape, const KvRows& kv, const float* d_k, uint64_t k_stride,
-                        const float* d_v, uint64_t v_stride, std::span<const uint32_t> slots) {
-  cuda::append_kv(*context_, shape, kv, {d_k, k_stride, d_v, v_stride}, slots);
+void CudaOps::append_kv(const KvShape& shape, std::span<const AppendArgs> items) {
+  cuda::append_kv(*context_, shape, items);
 }
 
 void CudaOps::attend(const KvShape& shape, std::span<const AttendArgs> items) {
@@ -104,9 +111,8 @@ void CudaOps::score_max(const float* d_logits, const float* d_lse, uint32_t head
   cuda::score_max(*context_, d_logits, d_lse, heads_q, count, d_scores);
 }
 
-std::vector<Scored> CudaOps::top_k(const float* d_scores, uint32_t begin, uint32_t end,
-                                   uint32_t k) {
-  return cuda::top_k(*context_, d_scores, begin, end, k);
+std::vector<std::vector<Scored>> CudaOps::top_k(std::span<const TopKArgs> items) {
+  return cuda::top_k(*context_, items);
 }
 
 void CudaOps::merge_states(float* d_out_a, float* d_lse_a, const float* d_out_b,

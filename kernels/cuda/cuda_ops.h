@@ -13,11 +13,13 @@ namespace ebb::kernels::cuda {
 
 class CudaOps final : public Ops {
  public:
-  /// `device` outlives the operations.
-  CudaOps(std::shared_ptr<CudaContext> context, Device& device, std::unique_ptr<Gemm> gemm);
+  /// `device` outlives the operations. `graphs`: what is replayable() is replayed.
+  CudaOps(std::shared_ptr<CudaContext> context, Device& device, std::unique_ptr<Gemm> gemm,
+          bool graphs = true);
 
   void set_phase(Phase phase) override;
   void replayable(uint64_t key, const std::function<void()>& body) override;
+  void submit() override;
   Result<std::unique_ptr<Weight>> load_weight(const WeightSource& source) override;
   Result<void> prepare_rope(const RopeArgs& args) override;
   void embed(const Weight& table, std::span<const TokenId> ids, float* d_out) override;
@@ -32,13 +34,11 @@ class CudaOps final : public Ops {
   void silu_mul(const float* d_gate_up, uint32_t rows, uint32_t width, float* d_out) override;
   void rope(float* d_x, uint64_t row_stride, uint32_t heads, uint32_t head_size,
             std::span<const Position> positions) override;
-  void append_kv(const KvShape& shape, const KvRows& kv, const float* d_k, uint64_t k_stride,
-                 const float* d_v, uint64_t v_stride, std::span<const uint32_t> slots) override;
+  void append_kv(const KvShape& shape, std::span<const AppendArgs> items) override;
   void attend(const KvShape& shape, std::span<const AttendArgs> items) override;
   void score_max(const float* d_logits, const float* d_lse, uint32_t heads_q, uint32_t count,
                  float* d_scores) override;
-  std::vector<Scored> top_k(const float* d_scores, uint32_t begin, uint32_t end,
-                            uint32_t k) override;
+  std::vector<std::vector<Scored>> top_k(std::span<const TopKArgs> items) override;
   void merge_states(float* d_out_a, float* d_lse_a, const float* d_out_b, const float* d_lse_b,
                     uint32_t rows, uint32_t heads, uint32_t head_size) override;
   void mean_key(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
@@ -64,7 +64,8 @@ class CudaOps final : public Ops {
   Device& device_;
   std::unique_ptr<Gemm> gemm_;
   Rope rope_;
-  Replay replay_;  ///< goes before what its recordings name
+  const bool graphs_;
+  Replay replay_;
 };
 
 }  // namespace ebb::kernels::cuda

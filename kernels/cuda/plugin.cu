@@ -1,6 +1,9 @@
 // See plugin.h.
 #include "kernels/cuda/plugin.h"
 
+#include <cstdlib>
+#include <cstring>
+
 #include "kernels/cuda/cuda_device.h"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/nccl_collective.h"
@@ -33,6 +36,11 @@ CudaFound probe_for_user() {
   return answer;
 }
 
+bool graphs_wanted(const CudaOptions& options) {
+  const char* set = std::getenv("EBB_CUDA_GRAPHS");
+  return options.graphs && (set == nullptr || std::strcmp(set, "0") != 0);
+}
+
 Result<Backend> make_backend(const CudaOptions& options) {
   auto context = EBB_TRY(CudaContext::make(options.device));
   const Found found = probe();
@@ -45,7 +53,8 @@ Result<Backend> make_backend(const CudaOptions& options) {
   Backend backend;
   auto gemm = Gemm::make(*context, options.gemm_bf16 ? GemmInputs::kBf16 : GemmInputs::kTf32);
   backend.device = std::make_unique<CudaDevice>(context, info);
-  backend.ops = std::make_unique<CudaOps>(context, *backend.device, std::move(gemm));
+  backend.ops =
+      std::make_unique<CudaOps>(context, *backend.device, std::move(gemm), graphs_wanted(options));
   return Result<Backend>(std::move(backend));
 }
 

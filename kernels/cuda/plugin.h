@@ -20,6 +20,8 @@ namespace ebb::kernels {
 struct CudaOptions {
   int device = 0;          ///< as the driver numbers what CUDA_VISIBLE_DEVICES leaves
   bool gemm_bf16 = false;  ///< products of many rows take their inputs as bf16, not as tf32
+  /// Decode steps are started as CUDA graphs; also off with EBB_CUDA_GRAPHS=0. The same results.
+  bool graphs = true;
 };
 
 /// What the plugin found on this machine.
@@ -31,7 +33,7 @@ struct CudaFound {
   std::string why_none;  ///< a sentence, where there are no devices
 };
 
-constexpr uint32_t kCudaPluginAbi = 1;
+constexpr uint32_t kCudaPluginAbi = 2;
 
 struct CudaPlugin {
   uint32_t abi = kCudaPluginAbi;

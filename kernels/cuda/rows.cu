@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "base/check.h"
 #include "kernels/cuda/launch_shapes.h"
@@ -12,13 +13,18 @@
 namespace ebb::kernels::cuda {
 namespace {
 
-struct AppendArgs {
-  RowMap map;
-  NewRows rows;
-  const uint32_t* d_slots;
+struct NewRow {
+  const float* k;
+  const float* v;
+  std::byte* to;
+};
+
+struct AppendKernelArgs {
+  const NewRow* rows;
   uint64_t count;  ///< elements: rows * heads * 2 * head_size
   uint32_t head_size;
   uint32_t row_elements;
+  KvElement element;
 };
 
 /// Nearest even. The NaN that the device's own rounding makes is always the same; here its payload
@@ -29,20 +35,18 @@ __device__ __forceinline__ unsigned short stored_bf16(float x) {
 }
 
 /// One thread to an element of K or V.
-__global__ void append_kernel(AppendArgs a) {
+__global__ void append_kernel(AppendKernelArgs a) {
   const uint64_t step = uint64_t{gridDim.x} * blockDim.x;
   for (uint64_t i = uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < a.count; i += step) {
-    const uint64_t row = i / a.row_elements;
+    const NewRow row = a.rows[i / a.row_elements];
     const auto element = static_cast<uint32_t>(i % a.row_elements);
     const uint32_t vector = element / a.head_size, j = element % a.head_size;
-    const float* from =
-        vector % 2 == 0 ? a.rows.d_k + row * a.rows.k_stride : a.rows.d_v + row * a.rows.v_stride;
+    const float* from = vector % 2 == 0 ? row.k : row.v;
     const float value = from[vector / 2 * a.head_size + j];
-    std::byte* to = a.map.row_to_write(a.d_slots[row]);
-    if (a.map.element == KvElement::kF32) {
-      reinterpret_cast<float*>(to)[element] = value;
+    if (a.element == KvElement::kF32) {
+      reinterpret_cast<float*>(row.to)[element] = value;
     } else {
-      reinterpret_cast<unsigned short*>(to)[element] = stored_bf16(value);
+      reinterpret_cast<unsigned short*>(row.to)[element] = stored_bf16(value);
     }
   }
 }
@@ -107,17 +111,26 @@ void check_slots(const KvShape& shape, const KvRows& kv, std::span<const uint32_
 
 }  // namespace
 
-void append_kv(CudaContext& context, const KvShape& shape, const KvRows& kv, const NewRows& rows,
-               std::span<const uint32_t> slots) {
-  check_slots(shape, kv, slots);
-  if (slots.empty() || context.failed()) return;
-  AppendArgs args{};
-  args.map = context.row_map(shape, kv);
-  args.rows = rows;
-  args.d_slots = context.upload(slots);
+/// Where each row goes is found here: a step's few rows need no table of blocks.
+void append_kv(CudaContext& context, const KvShape& shape, std::span<const AppendArgs> items) {
+  std::vector<NewRow> rows;
+  for (const AppendArgs& item : items) {
+    check_slots(shape, item.kv, item.slots);
+    for (uint64_t i = 0; i < item.slots.size(); ++i) {
+      const uint32_t slot = item.slots[i];
+      const uint64_t block = item.kv.blocks[slot / shape.block_tokens];
+      const uint64_t row = block * shape.block_tokens + slot % shape.block_tokens;
+      rows.push_back({item.d_k + i * item.k_stride, item.d_v + i * item.v_stride,
+                      item.kv.d_arena + row * shape.row_bytes()});
+    }
+  }
+  if (rows.empty() || context.failed()) return;
+  AppendKernelArgs args{};
+  args.rows = context.upload(rows);
   args.head_size = shape.head_size;
   args.row_elements = shape.heads_kv * 2 * shape.head_size;
-  args.count = uint64_t{slots.size()} * args.row_elements;
+  args.count = uint64_t{rows.size()} * args.row_elements;
+  args.element = shape.element;
   const FlatShape flat = flat_shape(args.count, context.multiprocessors());
   launch(context.shape(flat.blocks, flat.threads), &append_kernel, args);
   context.check_launch("append_kv");

@@ -6,15 +6,8 @@
 
 namespace ebb::kernels::cuda {
 
-struct NewRows {
-  const float* d_k = nullptr;
-  uint64_t k_stride = 0;
-  const float* d_v = nullptr;
-  uint64_t v_stride = 0;
-};
-/// kernels/ops.h, append_kv.
-void append_kv(CudaContext& context, const KvShape& shape, const KvRows& kv, const NewRows& rows,
-               std::span<const uint32_t> slots);
+/// kernels/ops.h, append_kv: one launch.
+void append_kv(CudaContext& context, const KvShape& shape, std::span<const AppendArgs> items);
 /// kernels/ops.h, gather_rows.
 void gather_rows(CudaContext& context, const KvShape& shape, const KvRows& kv,
                  std::span<const uint32_t> slots, std::byte* host, uint64_t host_stride);

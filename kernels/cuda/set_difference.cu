@@ -88,8 +88,7 @@ void unite_lists(CudaContext& context, const ListUnions& unions) {
   const uint64_t all_words = uint64_t{words} * unions.unions;
   auto* bitmaps = context.scratch_of<uint32_t>(CudaContext::kSelection, all_words);
   if (bitmaps == nullptr) return;
-  context.check(cudaMemsetAsync(bitmaps, 0, all_words * sizeof(uint32_t), context.stream()),
-                "unite_lists");
+  context.clear(bitmaps, all_words * sizeof(uint32_t));
   const RowsShape shape = rows_shape(unions.unions, unions.entries_max, context.multiprocessors());
   launch(context.shape(dim3(shape.blocks, unions.unions), shape.threads), &mark_kernel,
          unions.d_unions, bitmaps, words);

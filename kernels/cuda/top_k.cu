@@ -258,8 +258,7 @@ SelectArgs collect(CudaContext& context, const TopKRows& rows) {
     return args;
   }
   const dim3 grid(shape.blocks, rows.rows);
-  context.check(cudaMemsetAsync(args.states, 0, rows.rows * sizeof(RowState), context.stream()),
-                "top_k");
+  context.clear(args.states, rows.rows * sizeof(RowState));
   for (uint32_t pass = 0; pass < kPasses; ++pass) {
     launch(context.shape(grid, shape.threads), &count_pass_kernel, args, pass);
   }
@@ -293,7 +292,7 @@ float score_of(uint64_t survivor) {
 }
 
 /// Many survivors: ordered here.
-std::vector<Scored> ordered(std::vector<uint64_t> survivors) {
+std::vector<Scored> ordered(std::span<uint64_t> survivors) {
   std::sort(survivors.begin(), survivors.end(), std::greater<>());
   std::vector<Scored> best;
   best.reserve(survivors.size());
@@ -310,23 +309,46 @@ void top_k_rows(CudaContext& context, const TopKRows& rows) {
   if (args.states != nullptr) rank(context, rows, args);
 }
 
-std::vector<Scored> top_k(CudaContext& context, const float* d_scores, uint32_t begin, uint32_t end,
-                          uint32_t k) {
-  EBB_CHECK(begin <= end);
-  const uint32_t count = std::min(k, end - begin);
-  if (count == 0 || context.failed()) return {};
-  TopKRow row{d_scores, begin, end, count, context.scratch_of<Scored>(CudaContext::kSmall, count)};
-  TopKRows rows;
-  rows.d_rows = context.upload(std::span<const TopKRow>(&row, 1));
-  rows.rows = 1;
-  rows.length_max = end - begin;
-  rows.k_max = count;
-  if (context.failed()) return {};
-  const SelectArgs args = collect(context, rows);
-  if (args.states == nullptr) return {};
-  if (count > kRankMax) return ordered(download(context, args.survivors, count));
-  rank(context, rows, args);
-  return download(context, row.d_out, count);
+std::vector<std::vector<Scored>> top_k(CudaContext& context, std::span<const TopKArgs> items) {
+  std::vector<std::vector<Scored>> best(items.size());
+  std::vector<TopKRow> rows;
+  TopKRows call;
+  uint32_t total = 0;
+  for (const TopKArgs& item : items) {
+    EBB_CHECK(item.begin <= item.end);
+    const uint32_t count = std::min(item.k, item.end - item.begin);
+    rows.push_back({item.d_scores, item.begin, item.end, count, nullptr});
+    call.length_max = std::max(call.length_max, item.end - item.begin);
+    call.k_max = std::max(call.k_max, count);
+    total += count;
+  }
+  auto* d_out = total == 0 ? nullptr : context.scratch_of<Scored>(CudaContext::kSmall, total);
+  if (d_out == nullptr) return best;
+  EBB_CHECK(rows.size() <= 65535);
+  uint32_t at = 0;
+  for (TopKRow& row : rows) {
+    row.d_out = d_out + at;
+    at += row.k;
+  }
+  call.d_rows = context.upload(rows);
+  call.rows = static_cast<uint32_t>(rows.size());
+  const SelectArgs args = context.failed() ? SelectArgs{} : collect(context, call);
+  if (args.states == nullptr) return best;
+  if (call.k_max > kRankMax) {
+    auto all = download(context, args.survivors, call.rows * args.survivors_max);
+    for (size_t i = 0; i < rows.size() && !all.empty(); ++i) {
+      best[i] = ordered(std::span(all).subspan(i * args.survivors_max, rows[i].k));
+    }
+    return best;
+  }
+  rank(context, call, args);
+  const std::vector<Scored> all = download(context, d_out, total);
+  auto from = all.begin();
+  for (size_t i = 0; i < rows.size() && !all.empty(); ++i) {
+    best[i].assign(from, from + rows[i].k);
+    from += rows[i].k;
+  }
+  return best;
 }
 
 }  // namespace ebb::kernels::cuda

@@ -29,8 +29,7 @@ struct TopKRows {
 /// min(k, length)^2 comparisons: meant for k up to some thousands.
 void top_k_rows(CudaContext& context, const TopKRows& rows);
 
-/// kernels/ops.h, top_k: one row, and waits for it.
-std::vector<Scored> top_k(CudaContext& context, const float* d_scores, uint32_t begin, uint32_t end,
-                          uint32_t k);
+/// kernels/ops.h, top_k: enqueues all items together, and waits for them.
+std::vector<std::vector<Scored>> top_k(CudaContext& context, std::span<const TopKArgs> items);
 
 }  // namespace ebb::kernels::cuda

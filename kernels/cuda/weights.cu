@@ -116,7 +116,7 @@ Result<std::unique_ptr<Weight>> CudaWeight::make(CudaContext& context, Device& d
   if (source.columns > 0xffffffffu - kUnit) {
     return unsupported("a weight of " + std::to_string(source.columns) + " columns");
   }
-  std::unique_ptr<CudaWeight> weight(new CudaWeight(context));
+  std::unique_ptr<CudaWeight> weight(new CudaWeight);
   weight->format_ = source.format;
   weight->rows_ = source.rows;
   weight->columns_ = source.columns;

@@ -19,8 +19,6 @@ class CudaWeight final : public Weight {
   /// Errors: those of check_weight_source; kExhausted.
   static Result<std::unique_ptr<Weight>> make(CudaContext& context, Device& device,
                                               const WeightSource& source);
-  /// Recordings may name its memory.
-  ~CudaWeight() override { context_.memory_given_back(); }
   uint64_t rows() const override { return rows_; }
   uint64_t columns() const override { return columns_; }
   uint64_t resident_bytes() const override { return data_.size(); }
@@ -32,8 +30,7 @@ class CudaWeight final : public Weight {
   const float* d_vector() const;
 
  private:
-  explicit CudaWeight(CudaContext& context) : context_(context) {}
-  CudaContext& context_;
+  CudaWeight() = default;
   Buffer data_;
   WeightFormat format_ = WeightFormat::kF32;
   uint64_t rows_ = 0;

@@ -221,14 +221,15 @@ class ReferenceOps final : public Ops {
     }
   }
 
-  void append_kv(const KvShape& shape, const KvRows& kv, const float* k, uint64_t k_stride,
-                 const float* v, uint64_t v_stride, std::span<const uint32_t> slots) override {
-    for (uint64_t r = 0; r < slots.size(); ++r) {
-      std::byte* to = row_address(shape, kv, slots[r]);
-      for (uint64_t h = 0; h < shape.heads_kv; ++h) {
-        for (const float* from : {k + r * k_stride, v + r * v_stride}) {
-          store_vector(shape, from + h * shape.head_size, to);
-          to += shape.vector_bytes();
+  void append_kv(const KvShape& shape, std::span<const AppendArgs> items) override {
+    for (const AppendArgs& item : items) {
+      for (uint64_t r = 0; r < item.slots.size(); ++r) {
+        std::byte* to = row_address(shape, item.kv, item.slots[r]);
+        for (uint64_t h = 0; h < shape.heads_kv; ++h) {
+          for (const float* from : {item.d_k + r * item.k_stride, item.d_v + r * item.v_stride}) {
+            store_vector(shape, from + h * shape.head_size, to);
+            to += shape.vector_bytes();
+          }
         }
       }
     }
@@ -254,15 +255,18 @@ class ReferenceOps final : public Ops {
     }
   }
 
-  std::vector<Scored> top_k(const float* scores, uint32_t begin, uint32_t end,
-                            uint32_t k) override {
-    std::vector<Scored> all;
-    for (uint32_t e = begin; e < end; ++e) all.push_back({e, scores[e]});
-    std::sort(all.begin(), all.end(), [](const Scored& a, const Scored& b) {
-      return a.score != b.score ? a.score > b.score : a.position < b.position;
-    });
-    all.resize(std::min<size_t>(all.size(), k));
-    return all;
+  std::vector<std::vector<Scored>> top_k(std::span<const TopKArgs> items) override {
+    std::vector<std::vector<Scored>> best;
+    for (const TopKArgs& item : items) {
+      std::vector<Scored> all;
+      for (uint32_t e = item.begin; e < item.end; ++e) all.push_back({e, item.d_scores[e]});
+      std::sort(all.begin(), all.end(), [](const Scored& a, const Scored& b) {
+        return a.score != b.score ? a.score > b.score : a.position < b.position;
+      });
+      all.resize(std::min<size_t>(all.size(), item.k));
+      best.push_back(std::move(all));
+    }
+    return best;
   }
 
   void merge_states(float* out_a, float* lse_a, const float* out_b, const float* lse_b,

@@ -128,7 +128,8 @@ TEST_P(Digest, KeysThatAreFlatHugeOrTinyAreCodedAsWellAsHalvesCan) {
       k[5] = high;
       std::byte* arena = m.upload_bytes(std::vector<std::byte>(shape.block_bytes()));
       const std::vector<uint32_t> slots = {3};
-      m.ops().append_kv(shape, {arena, blocks}, m.upload(k), 64, m.upload(k), 64, slots);
+      const AppendArgs fresh{{arena, blocks}, m.upload(k), 64, m.upload(k), 64, slots};
+      m.ops().append_kv(shape, std::span(&fresh, 1));
       std::byte* pages = m.upload_bytes(std::vector<std::byte>(shape.block_bytes()));
       m.ops().write_digest(shape, {arena, blocks}, slots, 0, digest, {pages, blocks}, nullptr);
       const auto bytes = m.download_bytes(pages, digest.token_bytes());

@@ -78,7 +78,8 @@ TEST(Reference, AttentionIsTheFormula) {
   Machine m(std::move(*make_reference_backend()));
   std::byte* arena = m.upload_bytes(std::vector<std::byte>(shape.block_bytes()));
   const std::vector<uint32_t> slots = {0, 1, 2};
-  m.ops().append_kv(shape, {arena, blocks}, m.upload(k), 2, m.upload(v), 2, slots);
+  const AppendArgs fresh{{arena, blocks}, m.upload(k), 2, m.upload(v), 2, slots};
+  m.ops().append_kv(shape, std::span(&fresh, 1));
   const Floats q = {1, 2, 0, 3, -1, 1, 2, 2};
   AttendArgs args;
   args.d_q = m.upload(q);

@@ -26,7 +26,8 @@ TEST_P(Rows, AppendRoundsToNearestEvenAndKeepsNan) {
   const std::vector<uint32_t> slots = {11, 0, 6};
   const auto run = [&](Machine& m) {
     std::byte* base = m.upload_bytes(arena);
-    m.ops().append_kv(kShape, {base, blocks_}, m.upload(k), 25, m.upload(v), 21, slots);
+    const AppendArgs fresh{{base, blocks_}, m.upload(k), 25, m.upload(v), 21, slots};
+    m.ops().append_kv(kShape, std::span(&fresh, 1));
     return m.download_bytes(base, arena.size());
   };
   Machine subject = make_subject(1);
@@ -42,7 +43,8 @@ TEST_P(Rows, AppendKeepsEveryBitOfF32) {
   const std::vector<std::byte> arena(3 * shape.block_bytes(), std::byte{0x5a});
   std::byte* base = m.upload_bytes(arena);
   const std::vector<uint32_t> slots = {9, 1};
-  m.ops().append_kv(shape, {base, blocks_}, m.upload(k), 20, m.upload(v), 20, slots);
+  const AppendArgs fresh{{base, blocks_}, m.upload(k), 20, m.upload(v), 20, slots};
+  m.ops().append_kv(shape, std::span(&fresh, 1));
   const std::vector<std::byte> after = m.download_bytes(base, arena.size());
   for (uint32_t r = 0; r < 2; ++r) {
     const size_t row =

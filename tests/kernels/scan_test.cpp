@@ -152,7 +152,8 @@ TEST_P(Scan, ACentreShiftsTheLogitsOfAHeadAlike) {
   const Floats common = random_floats(random_, 64, 30.0f);
   for (size_t i = 0; i < k.size(); ++i) k[i] += common[i % 64];
   std::byte* arena = m.upload_bytes(std::vector<std::byte>(10 * shape.block_bytes()));
-  m.ops().append_kv(shape, {arena, blocks}, m.upload(k), 64, m.upload(k), 64, slots);
+  const AppendArgs fresh{{arena, blocks}, m.upload(k), 64, m.upload(k), 64, slots};
+  m.ops().append_kv(shape, std::span(&fresh, 1));
   float* center = m.room(64);
   m.ops().mean_key(shape, {arena, blocks}, slots, center);
   const DigestShape digest{DigestFormat::kH3, 1, 64};

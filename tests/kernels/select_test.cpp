@@ -11,12 +11,21 @@ class Select : public KernelsTest {
   void compare_top(const Floats& scores, uint32_t begin, uint32_t end, uint32_t k) {
     Machine subject = make_subject(2);
     Machine reference = make_reference();
-    const auto got = subject.ops().top_k(subject.upload(scores), begin, end, k);
-    const auto expected = reference.ops().top_k(reference.upload(scores), begin, end, k);
+    const TopKArgs got_of{subject.upload(scores), begin, end, k};
+    const TopKArgs expected_of{reference.upload(scores), begin, end, k};
+    expect_same(subject.ops().top_k(std::span(&got_of, 1)),
+                reference.ops().top_k(std::span(&expected_of, 1)));
+  }
+  static void expect_same(const std::vector<std::vector<Scored>>& got,
+                          const std::vector<std::vector<Scored>>& expected) {
     ASSERT_EQ(got.size(), expected.size());
-    for (size_t i = 0; i < got.size(); ++i) {
-      ASSERT_EQ(got[i].position, expected[i].position) << "k " << k << ", place " << i;
-      ASSERT_EQ(got[i].score, expected[i].score);
+    for (size_t item = 0; item < got.size(); ++item) {
+      ASSERT_EQ(got[item].size(), expected[item].size()) << "item " << item;
+      for (size_t i = 0; i < got[item].size(); ++i) {
+        ASSERT_EQ(got[item][i].position, expected[item][i].position)
+            << "item " << item << ", place " << i;
+        ASSERT_EQ(got[item][i].score, expected[item][i].score);
+      }
     }
   }
 };
@@ -29,6 +38,25 @@ TEST_P(Select, TopKIsExactForEverySize) {
   compare_top(scores, 4, 7744, 950);
   compare_top(scores, 10, 10, 5);
   compare_top(scores, 10, 11, 5);
+}
+
+TEST_P(Select, ItemsOfOneCallDoNotDisturbEachOther) {
+  const Floats scores = random_floats(random_, 20000);  // longer than what one block chooses from
+  Machine subject = make_subject(2);
+  Machine reference = make_reference();
+  const float* d_scores = subject.upload(scores);
+  const float* reference_scores = reference.upload(scores);
+  const std::vector<std::vector<TopKArgs>> calls = {
+      {},
+      {{nullptr, 5, 5, 3}},
+      {{nullptr, 0, 900, 17}, {nullptr, 3, 3, 9}, {nullptr, 100, 20000, 40}, {nullptr, 7, 8, 2}},
+      {{nullptr, 0, 20000, 5000}, {nullptr, 1, 4, 1}, {nullptr, 10, 6000, 5990}}};
+  for (const auto& call : calls) {
+    std::vector<TopKArgs> mine = call, theirs = call;
+    for (TopKArgs& item : mine) item.d_scores = d_scores;
+    for (TopKArgs& item : theirs) item.d_scores = reference_scores;
+    expect_same(subject.ops().top_k(mine), reference.ops().top_k(theirs));
+  }
 }
 
 TEST_P(Select, TiesGoToTheLowerPosition) {

@@ -29,6 +29,11 @@ constexpr double kRounding = 2e-2;
 constexpr int kLaunchFailure = 719;
 
 Result<kernels::Backend> emulated() { return ebb_cuda_backend_v1()->make_backend({}); }
+Result<kernels::Backend> emulated_without_graphs() {
+  kernels::CudaOptions options;
+  options.graphs = false;
+  return ebb_cuda_backend_v1()->make_backend(options);
+}
 
 class CudaWorkerTest : public ::testing::Test {
  protected:
@@ -69,11 +74,12 @@ class CudaWorkerTest : public ::testing::Test {
     params.window = 8;
     return params;
   }
-  static control::OpenUnit open_unit(uint64_t seq, const control::PolicyParams& params) {
+  static control::OpenUnit open_unit(uint64_t seq, const control::PolicyParams& params,
+                                     uint32_t steps = kSteps) {
     control::OpenUnit open;
     open.seq = SeqId{seq};
     ebb::testing::TinyRandom random(seq);
-    for (uint32_t i = 0; i < kPrompt + kSteps; ++i) {
+    for (uint32_t i = 0; i < kPrompt + steps; ++i) {
       open.prompt.push_back(static_cast<TokenId>(3 + random.next() % 256));
     }
     open.decode_from = kPrompt;
@@ -87,8 +93,8 @@ class CudaWorkerTest : public ::testing::Test {
   /// before, so that its rows come back from the store.
   static std::vector<control::TokenLogprob> scores(RankGroup& group,
                                                    const control::PolicyParams& params,
-                                                   bool spill = false) {
-    group.open(open_unit(1, params));
+                                                   bool spill = false, uint32_t steps = kSteps) {
+    group.open(open_unit(1, params, steps));
     const auto filled = group.prefill(SeqId{1}, kPrompt, 48);
     for (const auto& failure : filled[0].failures) ADD_FAILURE() << failure.error.text();
     if (spill) {
@@ -97,7 +103,7 @@ class CudaWorkerTest : public ::testing::Test {
       }
     }
     std::vector<control::TokenLogprob> out;
-    for (uint32_t i = 0; i < kSteps; ++i) {
+    for (uint32_t i = 0; i < steps; ++i) {
       const auto results = group.decode({SeqId{1}});
       for (const auto& failure : results[0].failures) ADD_FAILURE() << failure.error.text();
       if (results[0].sequences.empty()) break;
@@ -127,6 +133,29 @@ class CudaWorkerTest : public ::testing::Test {
     RankGroup cuda(setup(ranks, true)), cpu(setup(ranks, false));
     expect_alike(scores(cuda, params), scores(cpu, params));
   }
+  /// Steps enough that stretches are met, recorded, and replayed with other values.
+  void compare_graphs(GroupSetup s, const control::PolicyParams& params, bool spill = false) {
+    constexpr uint32_t kMany = 8;
+    std::vector<control::TokenLogprob> with, without;
+    const ebb::emulation::Calls before = ebb::emulation::calls();
+    {
+      RankGroup group(s);
+      with = scores(group, params, spill, kMany);
+    }
+    const ebb::emulation::Calls with_graphs = ebb::emulation::calls();
+    EXPECT_GT(with_graphs.graphs, before.graphs) << "nothing was replayed";
+    s.backend = &emulated_without_graphs;
+    s.epochs_before += 10;  // the store remembers a group's last epoch
+    RankGroup group(s);
+    without = scores(group, params, spill, kMany);
+    EXPECT_EQ(ebb::emulation::calls().graphs, with_graphs.graphs);
+    ASSERT_EQ(with.size(), kMany);
+    ASSERT_EQ(without.size(), kMany);
+    for (uint32_t i = 0; i < kMany; ++i) {
+      EXPECT_EQ(with[i].token, without[i].token) << "step " << i;
+      EXPECT_EQ(with[i].top, without[i].top) << "step " << i << ": other bits";
+    }
+  }
   static control::Unit decode_unit() {
     control::Unit unit;
     unit.kind = control::UnitKind::kDecode;
@@ -151,6 +180,34 @@ TEST_F(CudaWorkerTest, EverySparsePolicyGivesTheCpusTokens) {
   compare(1, policy(control::PolicyKind::kTidal, 32));
   compare(1, policy(control::PolicyKind::kRecycled, 32));
   compare(1, policy(control::PolicyKind::kAnchored, 32));
+}
+
+TEST_F(CudaWorkerTest, GraphsChangeNoBitUnderAnyPolicy) {
+  using control::PolicyKind;
+  compare_graphs(setup(1, true), policy(PolicyKind::kDense, 0));
+  compare_graphs(setup(1, true), policy(PolicyKind::kTidal, 32));
+  compare_graphs(setup(1, true), policy(PolicyKind::kRecycled, 32));
+  auto params = policy(PolicyKind::kTidal, 32);
+  params.scope = control::SetScope::kKvHead;
+  compare_graphs(setup(1, true), params);
+  params = policy(PolicyKind::kTidal, 32);
+  params.rank_union = true;
+  compare_graphs(setup(1, true), params);
+  params = policy(PolicyKind::kAnchored, 32);
+  params.digest = control::DigestKind::kH3;
+  params.left_out = true;
+  compare_graphs(setup(1, true), params);
+  params = policy(PolicyKind::kStreaming, 12);
+  params.kept = params.budget + 48;  // a chunk
+  compare_graphs(setup(1, true), params);
+  compare_graphs(setup(2, true), policy(PolicyKind::kTidal, 32));
+}
+
+TEST_F(CudaWorkerTest, GraphsChangeNoBitOfStepsThatFetch) {
+  StoreProcess store("2MiB");
+  GroupSetup s = setup(1, true);
+  s.store = store.address();
+  compare_graphs(s, policy(control::PolicyKind::kTidal, 32), true);
 }
 
 TEST_F(CudaWorkerTest, ReleasedRowsComeBackFromTheStore) {

@@ -6,9 +6,6 @@
 namespace ebb::worker {
 namespace {
 constexpr uint32_t kLogitRows = 32;  // rows of logits at once: 32 x 49152 floats are 6 MiB
-/// Runs of operations on so many rows may be replayed: those of decode steps, in which a device
-/// otherwise waits more for its kernels to be started than for what they read.
-constexpr uint32_t kReplayRows = 8;
 }  // namespace
 
 Result<std::unique_ptr<Transformer>> Transformer::make(const models::ModelShape& shape,
@@ -76,15 +73,6 @@ void Transformer::embed(std::span<const TokenId> ids) {
   backend_.ops->embed(*weights_.embedding, ids, x_.floats());
 }
 
-void Transformer::replayable(Part part, uint32_t layer, uint32_t rows,
-                             const std::function<void()>& body) {
-  if (rows > kReplayRows) return body();
-  // Where x lies tells models on one backend apart.
-  const auto model = static_cast<uint64_t>(reinterpret_cast<uintptr_t>(x_.data()));
-  const uint64_t which = uint64_t{layer} << 8 | static_cast<uint64_t>(part) << 4 | rows;
-  backend_.ops->replayable(model << 16 ^ which, body);
-}
-
 /// What depends on neither positions nor other ranks.
 void Transformer::project_rows(uint32_t layer, uint32_t rows) {
   const LayerWeights& w = weights_.layers[layer];
@@ -114,8 +102,7 @@ void Transformer::project(uint32_t layer, std::span<const Position> positions,
   const uint64_t q_columns = uint64_t{share_.heads_q.size()} * shape_.head_size;
   const uint32_t size = shape_.head_size;
   kernels::Ops& ops = *backend_.ops;
-  const auto products = [&] { project_rows(layer, rows); };
-  replayable(Part::kProject, layer, rows, std::ref(products));  // a reference: nothing allocated
+  project_rows(layer, rows);
   EBB_CHECK(second.size() <= rows);
   if (!second.empty()) {
     const uint64_t first = (rows - second.size()) * q_columns;
@@ -164,20 +151,12 @@ Result<uint32_t> Transformer::feed_forward(uint32_t layer, uint32_t rows, uint32
   const LayerWeights& w = weights_.layers[layer];
   const uint32_t ffn = share_.ffn.size();
   kernels::Ops& ops = *backend_.ops;
-  const auto multiply_down = [&] {
-    ops.matmul(inputs_of(w.down, act_.floats(), rows, ffn), rows, *w.down.weight, part_.floats(),
-               shape_.width);
-  };
-  const bool padded = w.down.weight->columns() != ffn;  // with zeros of the host
-  const auto products = [&] {
-    ops.rms_norm(x_.floats(), rows, *w.ffn_norm, shape_.rms_epsilon, normed_.floats());
-    ops.matmul(normed_.floats(), rows, *w.gate, gate_up_.floats(), 2 * uint64_t{ffn});
-    ops.matmul(normed_.floats(), rows, *w.up, gate_up_.floats() + ffn, 2 * uint64_t{ffn});
-    ops.silu_mul(gate_up_.floats(), rows, ffn, act_.floats());
-    if (!padded) multiply_down();
-  };
-  replayable(Part::kFeedForward, layer, rows, std::ref(products));
-  if (padded) multiply_down();
+  ops.rms_norm(x_.floats(), rows, *w.ffn_norm, shape_.rms_epsilon, normed_.floats());
+  ops.matmul(normed_.floats(), rows, *w.gate, gate_up_.floats(), 2 * uint64_t{ffn});
+  ops.matmul(normed_.floats(), rows, *w.up, gate_up_.floats() + ffn, 2 * uint64_t{ffn});
+  ops.silu_mul(gate_up_.floats(), rows, ffn, act_.floats());
+  ops.matmul(inputs_of(w.down, act_.floats(), rows, ffn), rows, *w.down.weight, part_.floats(),
+             shape_.width);
   return add_over_ranks(rows, errors);
 }
 

@@ -85,9 +85,6 @@ class Transformer {
   Transformer(const models::ModelShape& shape, const RankShare& share, kernels::Backend& backend,
               ModelWeights weights, uint32_t rows_max);
   Result<void> allocate();
-  /// A run of operations of one layer that is alike in every step with as many rows.
-  enum class Part : uint8_t { kProject, kFeedForward };
-  void replayable(Part part, uint32_t layer, uint32_t rows, const std::function<void()>& body);
   void project_rows(uint32_t layer, uint32_t rows);
   /// What `cut` takes of [rows, columns]: `d_x` itself, or a copy with zeros around the columns.
   const float* inputs_of(const InputCut& cut, const float* d_x, uint32_t rows, uint32_t columns);

@@ -102,6 +102,14 @@ struct Machine {
 void set_machine(const Machine& machine);
 /// Launches since the process began, graphs' included.
 uint64_t launches();
+/// What the host has asked the runtime for since the process began.
+struct Calls {
+  uint64_t kernels = 0;  ///< started one by one
+  uint64_t graphs = 0;
+  uint64_t copies = 0;  ///< to the device
+  uint64_t nodes = 0;   ///< of graphs, that were given other arguments
+};
+Calls calls();
 
 template <class T>
 T shuffle(unsigned mask, T value, unsigned source) {
@@ -255,3 +263,11 @@ T atomicCAS(T* at, T expected, T value) {
 
 #include "kernels/cuda/emulation/cuda_numbers.h"
 #include "kernels/cuda/emulation/cuda_runtime_api.h"
+
+namespace ebb::emulation {
+
+/// cudaGraphExecKernelNodeSetParams, for a kernel that is a function of the host.
+cudaError_t set_kernel_node(cudaGraphExec_t graph, cudaGraphNode_t node, dim3 grid,
+                            unsigned threads, size_t shared_bytes, std::function<void()> thread);
+
+}  // namespace ebb::emulation

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -11,16 +12,21 @@
 
 using Work = std::function<void()>;
 
+struct CUgraphNode_st {
+  Work work;
+};
+using Nodes = std::vector<std::unique_ptr<CUgraphNode_st>>;
 struct CUstream_st {
   bool capturing = false;
-  std::vector<Work> captured;
+  Nodes captured;
+  cudaGraphNode_t last = nullptr;
 };
 struct CUevent_st {};
 struct CUgraph_st {
-  std::vector<Work> works;
+  Nodes nodes;
 };
 struct CUgraphExec_st {
-  std::vector<Work> works;
+  std::vector<std::pair<cudaGraphNode_t, Work>> works;
 };
 
 namespace ebb::emulation {
@@ -34,6 +40,7 @@ struct World {
   std::map<void*, size_t> allocations;
   size_t used = 0;
   uint64_t launches = 0;
+  Calls calls;
 };
 World& world() {
   static World* const w = [] {
@@ -81,13 +88,35 @@ int planned(const char* function) {
   return due(w, function);
 }
 
+void count_call(const std::string& function) {
+  World& w = world();
+  const std::lock_guard lock(w.mutex);
+  if (function == "launch") ++w.calls.kernels;
+  if (function == "cudaGraphLaunch") ++w.calls.graphs;
+  if (function == "copy to the device") ++w.calls.copies;
+  if (function == "cudaGraphExecKernelNodeSetParams") ++w.calls.nodes;
+}
+
+/// What a launch does when its turn comes.
+Work kernel_work(dim3 grid, unsigned threads, size_t shared_bytes, std::function<void()> thread) {
+  return [=, body = std::move(thread)] {
+    {
+      const std::lock_guard lock(world().mutex);
+      ++world().launches;
+    }
+    run_grid(grid, threads, shared_bytes, body);
+  };
+}
+
 cudaError_t enqueue(const char* function, cudaStream_t stream, Work work) {
   if (const int error = planned(function); error != 0) return remember(error);
   if (stream != nullptr && stream->capturing) {
-    stream->captured.push_back(std::move(work));
-  } else {
-    work();
+    stream->captured.push_back(std::make_unique<CUgraphNode_st>(CUgraphNode_st{std::move(work)}));
+    stream->last = stream->captured.back().get();
+    return cudaSuccess;
   }
+  count_call(function);
+  work();
   return cudaSuccess;
 }
 
@@ -124,13 +153,21 @@ cudaError_t release(void* data) {
 
 void run(dim3 grid, unsigned threads, size_t shared_bytes, void* stream,
          std::function<void()> thread) {
-  (void)enqueue("launch", static_cast<cudaStream_t>(stream), [=, body = std::move(thread)] {
-    {
-      const std::lock_guard lock(world().mutex);
-      ++world().launches;
-    }
-    run_grid(grid, threads, shared_bytes, body);
-  });
+  (void)enqueue("launch", static_cast<cudaStream_t>(stream),
+                kernel_work(grid, threads, shared_bytes, std::move(thread)));
+}
+
+cudaError_t set_kernel_node(cudaGraphExec_t graph, cudaGraphNode_t node, dim3 grid,
+                            unsigned threads, size_t shared_bytes, std::function<void()> thread) {
+  const char* const function = "cudaGraphExecKernelNodeSetParams";
+  if (const int error = planned(function); error != 0) return remember(error);
+  for (auto& [at, work] : graph->works) {
+    if (at != node) continue;
+    work = kernel_work(grid, threads, shared_bytes, std::move(thread));
+    count_call(function);
+    return cudaSuccess;
+  }
+  return remember(cudaErrorInvalidValue);
 }
 
 void fail_call(const std::string& function, unsigned calls, int error) {
@@ -155,6 +192,10 @@ void set_machine(const Machine& machine) {
 uint64_t launches() {
   const std::lock_guard lock(world().mutex);
   return world().launches;
+}
+Calls calls() {
+  const std::lock_guard lock(world().mutex);
+  return world().calls;
 }
 
 }  // namespace ebb::emulation
@@ -216,8 +257,9 @@ cudaError_t cudaHostAlloc(void** data, size_t bytes, unsigned) {
 cudaError_t cudaFree(void* data) { return ebb::emulation::release(data); }
 cudaError_t cudaFreeHost(void* data) { return ebb::emulation::release(data); }
 
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
+  if (kind == cudaMemcpyHostToDevice) ebb::emulation::count_call("copy to the device");
   return enqueue("cudaMemcpyAsync", stream, [=] {
     if (bytes > 0) std::memcpy(to, from, bytes);
   });
@@ -280,23 +322,38 @@ cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t, cudaEvent_t) {
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   if (const int error = planned("cudaStreamBeginCapture"); error != 0) return remember(error);
   stream->capturing = true;
+  stream->last = nullptr;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatus* status,
+                                     unsigned long long*, cudaGraph_t*,
+                                     const cudaGraphNode_t** dependencies,
+                                     const cudaGraphEdgeData** edges, size_t* count) {
+  if (const int error = planned("cudaStreamGetCaptureInfo"); error != 0) return remember(error);
+  *status = stream->capturing ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+  if (dependencies != nullptr) *dependencies = &stream->last;
+  if (edges != nullptr) *edges = nullptr;
+  if (count != nullptr) *count = stream->last == nullptr ? 0 : 1;
   return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   stream->capturing = false;
-  if (const int error = planned("cudaStreamEndCapture"); error != 0) return remember(error);
-  *graph = new CUgraph_st{std::move(stream->captured)};
+  Nodes captured = std::move(stream->captured);
   stream->captured.clear();
+  stream->last = nullptr;
+  if (const int error = planned("cudaStreamEndCapture"); error != 0) return remember(error);
+  *graph = new CUgraph_st{std::move(captured)};
   return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
   if (const int error = planned("cudaGraphInstantiate"); error != 0) return remember(error);
-  *exec = new CUgraphExec_st{graph->works};
+  *exec = new CUgraphExec_st;
+  for (const auto& node : graph->nodes) (*exec)->works.emplace_back(node.get(), node->work);
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
   return enqueue("cudaGraphLaunch", stream, [exec] {
-    for (const Work& work : exec->works) work();
+    for (const auto& [node, work] : exec->works) work();
   });
 }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
