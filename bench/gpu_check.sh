@@ -69,6 +69,7 @@ part_build() {
   grep -E 'CUDA backend|tests by' "$out/configure.log" || true
   say 'build: compile'
   cmake --build "$build" --parallel "${EBB_GPU_JOBS:-$(nproc)}" --target ebb_gpu_test ebb_gpu_bench \
+    ebb_gpu_records_bench \
     > "$out/build.log" 2>&1 ||
     { grep -E 'error|Error' "$out/build.log" | head -n 30 >&2; return 1; }
   finish build "done in $SECONDS s, for ${arch:-emulated}"
@@ -126,6 +127,7 @@ part_bench() {
   local quick=()
   [[ $emulated == 0 ]] || quick=(--quick)
   "$build/ebb_gpu_bench" "${quick[@]}" > "$out/bench.jsonl.part"
+  "$build/ebb_gpu_records_bench" "${quick[@]}" >> "$out/bench.jsonl.part"
   mv "$out/bench.jsonl.part" "$out/bench.jsonl"
   finish bench "$(wc -l < "$out/bench.jsonl") lines"
 }

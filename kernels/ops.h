@@ -195,6 +195,10 @@ struct RopeArgs {
   uint32_t dims() const { return static_cast<uint32_t>(2 * frequencies.size()); }
 };
 
+struct RecordBand;  // kernels/records.h
+enum class Frames;
+class Transfer;
+
 class Ops {
  public:
   virtual ~Ops() = default;
@@ -303,12 +307,13 @@ class Ops {
   /// scores[p] *= factor for every p in `positions`.
   virtual void scale_scores(float* d_scores, std::span<const Position> positions, float factor) = 0;
 
-  /// Copies rows out of the arena to host memory: row i of `slots` to host + i * host_stride.
-  virtual void gather_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
-                           std::byte* host, uint64_t host_stride) = 0;
-  /// And back.
-  virtual void scatter_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
-                            const std::byte* host, uint64_t host_stride) = 0;
+  /// Record i of `band` to frames + i * frame_bytes(): rows as the operations before this one left
+  /// them. `frames` is memory of this device (MemoryKind::kHost).
+  virtual std::unique_ptr<Transfer> pack_records(const RecordBand& band, std::byte* frames) = 0;
+  /// The rows of record i, at frames + i * frame_bytes(), to its slot in every layer: operations
+  /// after this one see them. Frames whose position or checksum is not theirs are not written.
+  virtual std::unique_ptr<Transfer> unpack_records(const RecordBand& band, const std::byte* frames,
+                                                   Frames are) = 0;
   /// Within the arena: row from[i] to row to[i]; the two sets are disjoint.
   virtual void copy_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> from,
                          std::span<const uint32_t> to) = 0;

@@ -141,6 +141,15 @@ void verify_arrival(std::span<const GetItem> asked, std::span<const std::byte> d
   }
 }
 
+/// Says where each item's first record lies, the first item's at `begin`.
+void locate(std::span<const GetItem> asked, Arrival arrival, uint64_t begin, GetReply& reply) {
+  for (size_t i = 0; i < asked.size(); ++i) {
+    reply.items[i].at = begin;
+    const uint32_t lie = arrival == Arrival::kUnread ? reply.items[i].present : asked[i].bitmap;
+    begin += std::popcount(lie) * framed_bytes(asked[i].payload_bytes);
+  }
+}
+
 uint64_t present_bytes(std::span<const GetItem> asked, const GetReply& reply) {
   uint64_t bytes = 0;
   for (size_t i = 0; i < asked.size(); ++i) {
@@ -184,6 +193,7 @@ struct GetJob {
   std::vector<Piece> pieces;
   std::vector<uint64_t> offsets;  ///< of each piece in the destination
   std::span<std::byte> destination;
+  Arrival arrival = Arrival::kChecked;
   Deadline by;
   std::mutex mutex;
   GetReply reply;
@@ -228,42 +238,47 @@ void send_put(const CorePtr& core, const std::shared_ptr<PutJob>& job, size_t in
                          });
 }
 
-Result<GetReply> take_get_reply(const Core& core, std::span<const GetItem> items,
-                                std::span<std::byte> destination, const data::Reply& answer) {
+Result<GetReply> take_get_reply(const Core& core, const GetJob& job, size_t index,
+                                const data::Reply& answer) {
+  const Piece piece = job.pieces[index];
+  const std::span<const GetItem> items(job.items.data() + piece.begin, piece.end - piece.begin);
   GetReply reply = EBB_TRY(wire::decode_get_reply(items, answer.header));
   if (answer.payload_bytes != present_bytes(items, reply)) {
     return corrupt("get: the store's payload does not fit its table");
   }
+  core.received_bytes.add(static_cast<double>(answer.payload_bytes));
+  locate(items, job.arrival, job.offsets[index], reply);
+  if (job.arrival == Arrival::kUnread) return reply;
+  const auto destination =
+      job.destination.subspan(job.offsets[index], get_destination_bytes(items));
   spread(items, reply, answer.payload_bytes, destination);
   if (EBB_FAULT("kvstore.client.arrival") && !destination.empty()) destination[0] ^= std::byte{1};
   const uint32_t corrupt_there = reply.corrupt;
   verify_arrival(items, destination, reply);
   core.corrupt_records.add(reply.corrupt - corrupt_there);
-  core.received_bytes.add(static_cast<double>(answer.payload_bytes));
   return reply;
 }
 
 void send_get(const CorePtr& core, const std::shared_ptr<GetJob>& job, size_t index, Done done) {
   const Piece piece = job->pieces[index];
   const std::span<const GetItem> items(job->items.data() + piece.begin, piece.end - piece.begin);
-  const auto destination =
-      job->destination.subspan(job->offsets[index], get_destination_bytes(items));
   const auto table = std::make_shared<std::vector<std::byte>>(wire::encode_get_table(items));
   auto request = core->request(wire::Operation::kGet, {}, items.size(), job->by);
   request.payload.push_back(*table);
-  request.destination = destination;
-  core->connection->send(std::move(request), [core, job, table, items, destination, piece,
-                                              done](Result<data::Reply> answer) {
-    if (!answer) return done(with_context("get", std::move(answer).error()));
-    auto reply = take_get_reply(*core, items, destination, *answer);
-    if (!reply) return done(std::move(reply).error());
-    {
-      const std::lock_guard lock(job->mutex);
-      std::copy(reply->items.begin(), reply->items.end(), job->reply.items.begin() + piece.begin);
-      job->reply.corrupt += reply->corrupt;
-    }
-    done({});
-  });
+  request.destination = job->destination.subspan(job->offsets[index], get_destination_bytes(items));
+  core->connection->send(
+      std::move(request), [core, job, table, index, piece, done](Result<data::Reply> answer) {
+        if (!answer) return done(with_context("get", std::move(answer).error()));
+        auto reply = take_get_reply(*core, *job, index, *answer);
+        if (!reply) return done(std::move(reply).error());
+        {
+          const std::lock_guard lock(job->mutex);
+          std::copy(reply->items.begin(), reply->items.end(),
+                    job->reply.items.begin() + static_cast<ptrdiff_t>(piece.begin));
+          job->reply.corrupt += reply->corrupt;
+        }
+        done({});
+      });
 }
 
 void send_stat(const CorePtr& core, const std::shared_ptr<StatJob>& job, size_t index, Done done) {
@@ -315,8 +330,8 @@ class ClientImpl final : public Client {
         });
   }
 
-  void get(std::vector<GetItem> items, std::span<std::byte> destination, Deadline by,
-           std::function<void(Result<GetReply>)> done) override {
+  void get(std::vector<GetItem> items, std::span<std::byte> destination, Arrival arrival,
+           Deadline by, std::function<void(Result<GetReply>)> done) override {
     if (auto checked = check_items("get", items); !checked) return fail(checked.error(), done);
     if (destination.size() < get_destination_bytes(items)) {
       return fail(
@@ -333,6 +348,7 @@ class ClientImpl final : public Client {
       for (size_t i = piece.begin; i < piece.end; ++i) offset += job->items[i].asked_bytes();
     }
     job->destination = destination;
+    job->arrival = arrival;
     job->by = by;
     job->reply.items.resize(job->items.size());
     run(

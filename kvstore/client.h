@@ -1,6 +1,6 @@
 // All that a worker sees of the KV store. Many granules in one request; the store gathers. Every
 // record is verified here on arrival (head, checksum, identity): one that fails is counted and
-// reported as missing, never delivered.
+// reported as missing, never delivered. Or it is left to a device to verify (Arrival).
 #pragma once
 
 #include <cstdint>
@@ -31,6 +31,14 @@ struct ClientIdentity {
   std::vector<uint32_t> record_bytes;  ///< payload bytes by band
 };
 
+/// Who reads the records that a get brings.
+enum class Arrival {
+  kChecked,  ///< the client verifies each: one that fails is counted and is a miss
+  /// Nobody before the completion: the client does not touch the destination, and whoever takes the
+  /// records verifies them. They lie as GotItem::at says.
+  kUnread,
+};
+
 /// All methods any thread; completions run on the messenger's thread (of a request that is refused
 /// before it is sent: on the caller's) and must not block. Big requests travel as several messages.
 /// Errors: kTimeout, kUnavailable (store gone; the client reconnects by itself and works again when
@@ -46,8 +54,8 @@ class Client {
   /// them.
   virtual void put(SeqId holder, std::vector<PutItem> items, Deadline by,
                    std::function<void(Result<PutReply>)> done) = 0;
-  virtual void get(std::vector<GetItem> items, std::span<std::byte> destination, Deadline by,
-                   std::function<void(Result<GetReply>)> done) = 0;
+  virtual void get(std::vector<GetItem> items, std::span<std::byte> destination, Arrival arrival,
+                   Deadline by, std::function<void(Result<GetReply>)> done) = 0;
   /// Ends all holds of `holder`. Private granules go, content granules stay as cache until evicted.
   virtual void drop(SeqId holder, Deadline by, std::function<void(Result<void>)> done) = 0;
   virtual void stat(std::vector<GranuleKey> keys, Deadline by,

@@ -37,9 +37,11 @@ struct GetItem {
 struct GotItem {
   uint32_t present = 0;
   TierKind from = TierKind::kNone;
+  uint64_t at = 0;  ///< where in a client's destination its first record lies
 };
-/// Frames lie in the destination in the order of the items and of their bits, each asked-for record
-/// at its own place whether present or not.
+/// Frames lie in the destination in the order of the items and of their bits. In a client's get
+/// each asked-for record is at its own place whether present or not; with Arrival::kUnread the
+/// present records of an item are side by side.
 struct GetReply {
   std::vector<GotItem> items;
   uint32_t corrupt = 0;  ///< records that failed a check (here or in the store)

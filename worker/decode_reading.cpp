@@ -118,9 +118,15 @@ void DecodeStep::want_rows(Member& member, uint32_t band, uint32_t owner, std::v
 void DecodeStep::await_rows() {
   if (!pending_) return;
   c_.backend.ops->submit();  // the device need not wait for the store as well
-  auto failed = c_.mover.finish(*pending_);
+  fail_all(c_.mover.finish(*pending_));
   pending_.reset();
-  for (auto& [sequence, why] : failed) {
+}
+
+/// Rows that a device checks itself: what a layer read of bad ones is thrown away with the step.
+void DecodeStep::take_landed(bool wait) { fail_all(c_.mover.landed(wait)); }
+
+void DecodeStep::fail_all(const std::vector<KvMover::Failure>& failed) {
+  for (const auto& [sequence, why] : failed) {
     for (Member& member : members_) {
       if (member.sequence == sequence) fail(member, why);
     }

@@ -284,6 +284,7 @@ Result<uint32_t> DecodeStep::run_layer(uint32_t layer) {
   if (failures_.empty()) select(layer);
   if (failures_.empty()) attend_chosen(layer);
   if (c_.observer != nullptr && failures_.empty()) EBB_TRY_VOID(observe(layer));
+  take_landed(layer + 1 == c_.model.shape().layers);  // the last sum but one of the step
   uint32_t failed = EBB_TRY(c_.model.attention_output(layer, rows, errors()));
   if (failed > 0) return failed;
   return c_.model.feed_forward(layer, rows, errors());
@@ -303,6 +304,7 @@ Result<void> DecodeStep::run(control::UnitResult& out) {
   c_.model.embed(ids);
   const uint32_t failed = EBB_TRY(run_layers());
   await_rows();  // a restore in flight must land before its slots are used again
+  take_landed(true);
   if (failed == 0) return finish(out);
   out.failures = std::move(failures_);
   return {};

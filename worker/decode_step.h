@@ -104,6 +104,8 @@ class DecodeStep {
   void want_rows(Member& member, uint32_t band, uint32_t owner, std::vector<Position> set,
                  std::vector<RestoreWant>& wants);
   void await_rows();
+  void take_landed(bool wait);
+  void fail_all(const std::vector<KvMover::Failure>& failed);
   void count_read(Member& member, uint32_t layer, const kernels::AttendArgs& args) const;
   /// For everything that a step reads of a sequence's past: rows, digests, sums of blocks.
   static void count_bytes(Member& member, uint64_t bytes) { member.bytes_read += bytes; }

@@ -15,8 +15,8 @@ struct Engine::Incarnation {
   models::SelectionProfile profile;
   models::KvLayout layout;
   SelectionExchange* exchange = nullptr;
-  std::unique_ptr<kvstore::Client> client;
   std::unique_ptr<KvMover> mover;
+  std::unique_ptr<kvstore::Client> client;  ///< goes first: what it reads is the mover's
   std::map<uint64_t, std::unique_ptr<Sequence>> sequences;
 
   StepContext context(Engine& engine) {

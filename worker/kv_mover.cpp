@@ -1,12 +1,13 @@
 #include "worker/kv_mover.h"
 
 #include <algorithm>
-#include <atomic>
 #include <bit>
-#include <future>
+#include <cstring>
+#include <deque>
+#include <numeric>
 
+#include "base/fault.h"
 #include "base/log.h"
-#include "base/wait.h"
 
 namespace ebb::worker {
 
@@ -18,20 +19,61 @@ using kvstore::PutItem;
 using kvstore::PutReply;
 
 namespace {
+
 // A put carries a few MiB: enough to amortise a round trip, small beside the store's bounds.
 constexpr uint64_t kPutBytes = 4ull << 20;
-// A map is for people: it must not hold up decoding when a store is silent.
-constexpr Millis kStatDeadline{1000};
+// Of a release: one is packed, one travels, one is answered.
+constexpr size_t kPutsUnderWay = 3;
+// Enough for a release and the restores of a step.
+constexpr uint64_t kStagingKept = 64ull << 20;
+
+std::vector<PutItem> items_of(const std::vector<GranuleInfo>& infos,
+                              std::span<const std::byte> body) {
+  std::vector<PutItem> items;
+  uint64_t offset = 0;
+  for (const GranuleInfo& info : infos) {
+    items.push_back({info, body.subspan(offset, info.body_bytes())});
+    offset += info.body_bytes();
+  }
+  return items;
+}
+
+kernels::RecordName name_of(const GranuleKey& key) {
+  static_assert(sizeof(kernels::RecordName) == sizeof(GranuleKey));
+  return std::bit_cast<kernels::RecordName>(key);
+}
+
+template <class T>
+bool is_there(const std::future<T>& future) {
+  return future.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+}
+
 }  // namespace
 
-struct PutInFlight {
-  enum State : int { kWaiting, kAccepted, kFailed };
-  std::vector<std::byte> body;
+/// Whole granules of one band: packed into `body`, then on their way to the store.
+struct KvMover::Put {
+  Sequence* sequence = nullptr;  ///< null: it was closed meanwhile
+  SeqId holder;
   uint32_t band = 0;
   Position begin = 0;
   Position end = 0;
-  std::atomic<int> state{kWaiting};
+  std::vector<GranuleInfo> infos;
+  kernels::Buffer body;
+  std::unique_ptr<kernels::Transfer> packing;  ///< null: it travels
+  std::future<Result<PutReply>> answer;
 };
+
+/// What a call of pack or unpack is told, and the memory of it.
+struct KvMover::BandRecords {
+  std::vector<kernels::KvRows> layers;
+  std::vector<kernels::RecordName> names;  ///< by granule
+  std::vector<kernels::Record> records;
+};
+
+Restore::~Restore() {
+  // The data thread may be writing to `bytes`; its deadline bounds this.
+  if (reply.valid()) reply.wait();
+}
 
 KvMover::KvMover(const models::KvLayout& layout, const kernels::KvShape& shape,
                  kernels::Backend& backend, Options options)
@@ -39,9 +81,20 @@ KvMover::KvMover(const models::KvLayout& layout, const kernels::KvShape& shape,
       shape_(shape),
       backend_(backend),
       options_(options),
-      layout_digest_(layout.name(options.rank)) {}
+      layout_digest_(layout.name(options.rank)),
+      device_checks_(!backend.device->info().host_reachable),
+      staging_(*backend.device, kStagingKept) {}
 
-KvMover::~KvMover() = default;
+KvMover::~KvMover() {
+  // What the device still reads or writes must outlive that; whoever owned the client has ended it.
+  for (const auto& put : puts_) {
+    if (put->packing) (void)put->packing->wait();
+    if (put->answer.valid()) put->answer.wait();
+  }
+  for (Landing& landing : landings_) {
+    for (const auto& part : landing.parts) (void)part.unpacking->wait();
+  }
+}
 
 Error KvMover::no_store() const { return unavailable("no KV store is connected: " + problem_); }
 
@@ -72,84 +125,124 @@ GranuleKey KvMover::key(Sequence& sequence, uint32_t band, Position first) const
   return key;
 }
 
-Result<std::vector<std::byte>> KvMover::seal_granules(Sequence& sequence, uint32_t band,
-                                                      Position begin, Position end,
-                                                      std::vector<GranuleInfo>& infos) {
+/// `names`: of the granules of `positions`, in their order.
+KvMover::BandRecords KvMover::records_of(const Sequence& sequence, uint32_t band,
+                                         std::span<const Position> positions,
+                                         std::vector<kernels::RecordName> names) const {
   const uint32_t g = layout_.granule_tokens;
   const LayerRange layers = layout_.bands[band];
-  const uint32_t payload = layout_.record_bytes(options_.rank, band);
-  const uint64_t frame = kvstore::framed_bytes(payload);
-  std::vector<Position> positions(end - begin);
-  for (uint32_t i = 0; i < positions.size(); ++i) positions[i] = begin + i;
-  const std::vector<uint32_t> slots = sequence.kv->slots(band, positions);
-  std::vector<std::byte> body(positions.size() * frame);
+  BandRecords out;
   for (uint32_t layer = layers.begin; layer < layers.end; ++layer) {
-    std::byte* column = body.data() + sizeof(kvstore::RecordHead) +
-                        uint64_t{layer - layers.begin} * shape_.row_bytes();
-    backend_.ops->gather_rows(shape_, sequence.kv->rows(layer), slots, column, frame);
+    out.layers.push_back(sequence.kv->rows(layer));
   }
-  EBB_TRY_VOID(backend_.device->synchronize());
+  out.names = std::move(names);
+  const std::vector<uint32_t> slots = sequence.kv->slots(band, positions);
+  uint32_t name = 0;
+  for (size_t i = 0; i < positions.size(); ++i) {
+    if (i > 0 && positions[i] / g != positions[i - 1] / g) ++name;
+    out.records.push_back({slots[i], positions[i], name});
+  }
+  return out;
+}
+
+Result<std::unique_ptr<KvMover::Put>> KvMover::pack(Sequence& sequence, uint32_t band,
+                                                    Position begin, Position end) {
+  const uint32_t g = layout_.granule_tokens;
+  const uint32_t payload = layout_.record_bytes(options_.rank, band);
+  auto put = std::make_unique<Put>();
+  put->sequence = &sequence;
+  put->holder = sequence.id();
+  put->band = band;
+  put->begin = begin;
+  put->end = end;
+  std::vector<kernels::RecordName> names;
   for (Position first = begin; first < end; first += g) {
-    const GranuleKey name = key(sequence, band, first);
-    infos.push_back({name, first, static_cast<uint16_t>(g), payload});
-    for (Position p = first; p < first + g; ++p) {
-      kvstore::seal_record(std::span(body).subspan((p - begin) * frame, frame), name, p);
-    }
+    put->infos.push_back({key(sequence, band, first), first, static_cast<uint16_t>(g), payload});
+    names.push_back(name_of(put->infos.back().key));
   }
-  return body;
+  std::vector<Position> positions(end - begin);
+  std::iota(positions.begin(), positions.end(), begin);
+  const BandRecords records = records_of(sequence, band, positions, std::move(names));
+  const kernels::RecordBand view{shape_, records.layers, records.names, records.records};
+  EBB_CHECK(view.payload_bytes() == payload);
+  put->body = EBB_TRY(staging_.take(positions.size() * view.frame_bytes()));
+  put->packing = backend_.ops->pack_records(view, put->body.bytes_ptr());
+  return put;
 }
 
-namespace {
-
-std::vector<PutItem> items_of(const std::vector<GranuleInfo>& infos,
-                              std::span<const std::byte> body) {
-  std::vector<PutItem> items;
-  uint64_t offset = 0;
-  for (const GranuleInfo& info : infos) {
-    items.push_back({info, body.subspan(offset, info.body_bytes())});
-    offset += info.body_bytes();
-  }
-  return items;
-}
-
-}  // namespace
-
-Result<void> KvMover::put_range(Sequence& sequence, uint32_t band, Position begin, Position end) {
-  std::vector<GranuleInfo> infos;
-  const std::vector<std::byte> body = EBB_TRY(seal_granules(sequence, band, begin, end, infos));
-  const auto reply = EBB_TRY(wait_for<PutReply>([&](auto done) {
-    client_->put(sequence.id(), items_of(infos, body), Deadline::after(options_.deadline), done);
-  }));
-  if (reply.accepted != infos.size()) {
-    return exhausted("the store accepted " + std::to_string(reply.accepted) + " of " +
-                     std::to_string(infos.size()) + " granules");
-  }
+/// Once packed: rows of a device that is lost must not be sealed as if they were good.
+Result<void> KvMover::send(Put& put) {
+  const auto packed = put.packing->wait();
+  if (!packed) return packed.error();
+  put.packing.reset();
+  auto promise = std::make_shared<std::promise<Result<PutReply>>>();
+  put.answer = promise->get_future();
+  client_->put(put.holder, items_of(put.infos, {put.body.bytes_ptr(), put.body.size()}),
+               Deadline::after(options_.deadline),
+               [promise](Result<PutReply> reply) { promise->set_value(std::move(reply)); });
   return {};
 }
 
-Result<void> KvMover::seal_all(Sequence& sequence, uint32_t band) {
+Result<void> KvMover::accepted(Put& put) {
+  const Result<PutReply> reply = put.answer.get();
+  staging_.give_back(std::move(put.body));
+  if (!reply) return reply.error();
+  if (reply->accepted == put.infos.size()) return {};
+  return exhausted("the store accepted " + std::to_string(reply->accepted) + " of " +
+                   std::to_string(put.infos.size()) + " granules");
+}
+
+/// Chunk by chunk: while one travels the next is packed.
+Result<void> KvMover::put_all(Sequence& sequence, uint32_t band, Position end) {
   BandResidency& residency = sequence.kv->residency(band);
   const uint32_t g = layout_.granule_tokens;
-  // Not the row of a step that was given up: it is made again.
-  const Position whole = std::min(residency.length(), sequence.exactness.length()) / g * g;
   const uint64_t granule_bytes =
       g * kvstore::framed_bytes(layout_.record_bytes(options_.rank, band));
   const auto step = static_cast<uint32_t>(std::max<uint64_t>(1, kPutBytes / granule_bytes) * g);
-  if (residency.sealed_to() < whole && client_ == nullptr) {
-    return no_store();
-  }
-  while (residency.sealed_to() < whole) {
-    const Position begin = residency.sealed_to();
-    const Position end = std::min(whole, begin + step);
-    Result<void> put = put_range(sequence, band, begin, end);
-    if (!put) {
-      return with_context("release of sequence " + std::to_string(sequence.id().value) + ", band " +
-                              std::to_string(band),
-                          std::move(put).error());
+  std::deque<std::unique_ptr<Put>> packing, travelling;
+  const auto run = [&]() -> Result<void> {
+    Position next = residency.sealed_to();
+    while (residency.sealed_to() < end) {
+      while (next < end && packing.size() + travelling.size() < kPutsUnderWay) {
+        const Position stop = std::min(end, next + step);
+        packing.push_back(EBB_TRY(pack(sequence, band, next, stop)));
+        next = stop;
+      }
+      if (!packing.empty()) {
+        EBB_TRY_VOID(send(*packing.front()));
+        travelling.push_back(std::move(packing.front()));
+        packing.pop_front();
+        continue;
+      }
+      EBB_TRY_VOID(accepted(*travelling.front()));
+      residency.set_sealed_to(travelling.front()->end);
+      travelling.pop_front();
     }
-    residency.set_sealed_to(end);
+    return {};
+  };
+  Result<void> result = run();
+  for (auto* left : {&packing, &travelling}) {
+    for (auto& put : *left) {
+      if (!put->packing && !put->answer.valid()) continue;  // the one that failed
+      put->sequence = nullptr;
+      puts_.push_back(std::move(put));  // until nobody reads it any more
+    }
   }
-  return {};
+  return result;
+}
+
+Result<void> KvMover::seal_all(Sequence& sequence, uint32_t band) {
+  const BandResidency& residency = sequence.kv->residency(band);
+  const uint32_t g = layout_.granule_tokens;
+  // Not the row of a step that was given up: it is made again.
+  const Position whole = std::min(residency.length(), sequence.exactness.length()) / g * g;
+  if (residency.sealed_to() >= whole) return {};
+  if (client_ == nullptr) return no_store();
+  Result<void> put = put_all(sequence, band, whole);
+  if (put) return {};
+  return with_context("release of sequence " + std::to_string(sequence.id().value) + ", band " +
+                          std::to_string(band),
+                      std::move(put).error());
 }
 
 namespace {
@@ -205,37 +298,52 @@ Result<void> KvMover::release(Sequence& sequence, uint32_t band, uint32_t hot_to
 void KvMover::seal_tail(Sequence& sequence) {
   const uint32_t g = layout_.granule_tokens;
   if (client_ == nullptr || sequence.length % g != 0) return;
-  const Position begin = sequence.length - g;
   for (uint32_t band = 0; band < sequence.kv->band_count(); ++band) {
     if (!sequence.kv->residency(band).hot()) continue;
-    auto put = std::make_shared<PutInFlight>();
-    std::vector<GranuleInfo> infos;
-    put->band = band;
-    put->begin = begin;
-    put->end = begin + g;
-    auto sealed = seal_granules(sequence, band, begin, put->end, infos);
-    if (!sealed) return;  // the end of the unit says why
-    put->body = std::move(*sealed);
-    sequence.puts.push_back(put);
-    client_->put(sequence.id(), items_of(infos, put->body), Deadline::after(options_.deadline),
-                 [put, wanted = infos.size()](Result<PutReply> reply) {
-                   const bool accepted = reply && reply->accepted == wanted;
-                   put->state = accepted ? PutInFlight::kAccepted : PutInFlight::kFailed;
-                 });
+    auto put = pack(sequence, band, sequence.length - g, sequence.length);
+    if (!put) return;  // the rows stay, and the end of the unit says why
+    puts_.push_back(std::move(*put));
   }
+  collect_puts(sequence);
+}
+
+/// Sends what is packed and takes in what is answered; true: nothing of it is under way any more.
+bool KvMover::advance(Put& put) {
+  if (put.packing) {
+    if (!put.packing->done()) return false;
+    // Of a sequence that is closed only what drop() has sent is wanted.
+    if (put.sequence == nullptr || !send(put)) return true;
+  }
+  if (!is_there(put.answer)) return false;
+  const bool good = accepted(put).has_value();
+  if (put.sequence == nullptr || !good) return true;  // after a failure the rows stay pinned
+  BandResidency& residency = put.sequence->kv->residency(put.band);
+  // In order only: sealed_to says that everything below it is in the store.
+  if (residency.sealed_to() == put.begin) residency.set_sealed_to(put.end);
+  return true;
 }
 
 void KvMover::collect_puts(Sequence& sequence) {
-  std::erase_if(sequence.puts, [&](const std::shared_ptr<PutInFlight>& put) {
-    if (put->state == PutInFlight::kWaiting) return false;
-    BandResidency& residency = sequence.kv->residency(put->band);
-    // In order only: sealed_to says that everything below it is in the store. After a failure the
-    // rows stay pinned.
-    if (put->state == PutInFlight::kAccepted && residency.sealed_to() == put->begin) {
-      residency.set_sealed_to(put->end);
-      return true;
-    }
-    return put->state == PutInFlight::kFailed;
+  std::erase_if(puts_, [&](const std::unique_ptr<Put>& put) {
+    const bool ours = put->sequence == &sequence || put->sequence == nullptr;
+    return ours && advance(*put);
+  });
+}
+
+void KvMover::drop(Sequence& sequence) {
+  (void)landed(true);  // of a step that ended with an error
+  for (const auto& put : puts_) {
+    if (put->sequence != &sequence) continue;
+    // Its rows are given away now; the granule itself stays useful to others.
+    if (put->packing) (void)send(*put);
+    put->sequence = nullptr;
+  }
+  collect_puts(sequence);
+  if (client_ == nullptr) return;
+  const uint64_t id = sequence.id().value;
+  client_->drop(sequence.id(), Deadline::after(options_.deadline), [id](Result<void> dropped) {
+    if (!dropped)
+      log_debug("worker", "drop failed", {{"seq", id}, {"why", dropped.error().text()}});
   });
 }
 
@@ -256,187 +364,124 @@ std::unique_ptr<Restore> KvMover::begin(std::vector<RestoreWant> wants) {
   }
   auto promise = std::make_shared<std::promise<Result<GetReply>>>();
   restore->reply = promise->get_future();
-  if (client_ == nullptr) {
-    promise->set_value(no_store());
+  const uint64_t bytes = kvstore::get_destination_bytes(restore->items);
+  auto room = client_ == nullptr ? Result<kernels::Buffer>(no_store()) : staging_.take(bytes);
+  if (!room) {
+    promise->set_value(room.error());
     return restore;
   }
-  restore->bytes.resize(kvstore::get_destination_bytes(restore->items));
-  client_->get(restore->items, restore->bytes, Deadline::after(options_.deadline),
+  restore->bytes = std::move(*room);
+  const auto arrival = device_checks_ ? kvstore::Arrival::kUnread : kvstore::Arrival::kChecked;
+  client_->get(restore->items, {restore->bytes.bytes_ptr(), bytes}, arrival,
+               Deadline::after(options_.deadline),
                [promise](Result<GetReply> reply) { promise->set_value(std::move(reply)); });
   return restore;
 }
 
-std::vector<std::pair<Sequence*, Error>> KvMover::finish(Restore& restore) {
-  std::vector<std::pair<Sequence*, Error>> failed;
-  Result<GetReply> reply = restore.reply.get();
-  const auto fail = [&](const RestoreWant& want, const Error& why) {
-    want.sequence->kv->residency(want.band).forget(want.positions);
-    if (failed.empty() || failed.back().first != want.sequence) {
-      failed.emplace_back(want.sequence,
-                          with_context("restore of " + std::to_string(want.positions.size()) +
-                                           " records of band " + std::to_string(want.band),
-                                       why));
-    }
-  };
+KvMover::Failure KvMover::failed(const RestoreWant& want, const Error& why) {
+  want.sequence->kv->residency(want.band).forget(want.positions);
+  return {want.sequence, with_context("restore of " + std::to_string(want.positions.size()) +
+                                          " records of band " + std::to_string(want.band),
+                                      why)};
+}
+
+std::vector<KvMover::Failure> KvMover::finish(Restore& restore) {
+  std::vector<Failure> failures;
+  const Result<GetReply> reply = restore.reply.get();
   if (!reply) {
-    for (const RestoreWant& want : restore.wants) fail(want, reply.error());
-    return failed;
+    for (const RestoreWant& want : restore.wants) failures.push_back(failed(want, reply.error()));
+    staging_.give_back(std::move(restore.bytes));
+    return failures;
   }
+  if (EBB_FAULT("worker.kv_mover.arrival")) {
+    restore.bytes.bytes_ptr()[sizeof(kvstore::RecordHead)] ^= std::byte{1};
+  }
+  Landing landing;
+  landing.bytes = std::move(restore.bytes);
   size_t item = 0;
-  uint64_t offset = 0;
   for (const RestoreWant& want : restore.wants) {
-    const uint32_t payload = layout_.record_bytes(options_.rank, want.band);
-    const uint64_t frame = kvstore::framed_bytes(payload);
-    uint64_t missing = 0, from_host = 0, from_ssd = 0;
+    const size_t first = item;
+    uint64_t missing = 0;
     for (size_t done = 0; done < want.positions.size(); ++item) {
-      const auto& got = reply->items[item];
-      const uint32_t asked = restore.items[item].bitmap;
-      missing += static_cast<uint64_t>(std::popcount(asked & ~got.present));
-      const auto count = static_cast<uint64_t>(std::popcount(asked));
-      (got.from == kvstore::TierKind::kSsd ? from_ssd : from_host) += count;
-      done += count;
+      const GetItem& asked = restore.items[item];
+      missing += static_cast<uint64_t>(std::popcount(asked.bitmap & ~reply->items[item].present));
+      done += asked.asked();
     }
-    const std::byte* frames = restore.bytes.data() + offset;
-    offset += want.positions.size() * frame;
     if (missing > 0) {
-      fail(want,
-           not_found(std::to_string(missing) +
-                     " records are in no tier (lost or evicted); rebuilding is not available"));
+      failures.push_back(
+          failed(want, not_found(std::to_string(missing) +
+                                 " records are in no tier (lost or evicted); rebuilding is not "
+                                 "available")));
       continue;
     }
-    const std::vector<uint32_t> slots = want.sequence->kv->slots(want.band, want.positions);
-    const LayerRange layers = layout_.bands[want.band];
-    for (uint32_t layer = layers.begin; layer < layers.end; ++layer) {
-      backend_.ops->scatter_rows(shape_, want.sequence->kv->rows(layer), slots,
-                                 frames + sizeof(kvstore::RecordHead) +
-                                     uint64_t{layer - layers.begin} * shape_.row_bytes(),
-                                 frame);
+    land(want, std::span(restore.items).subspan(first, item - first),
+         std::span(reply->items).subspan(first, item - first), landing);
+  }
+  landings_.push_back(std::move(landing));
+  auto more = landed(false);
+  std::move(more.begin(), more.end(), std::back_inserter(failures));
+  return failures;
+}
+
+/// A part for each run of frames that lie side by side: nearly always one.
+void KvMover::land(const RestoreWant& want, std::span<const GetItem> asked,
+                   std::span<const kvstore::GotItem> got, Landing& landing) {
+  const uint64_t frame = kvstore::framed_bytes(layout_.record_bytes(options_.rank, want.band));
+  auto position = want.positions.begin();
+  for (size_t i = 0; i < asked.size();) {
+    Landing::Part part;
+    part.want.sequence = want.sequence;
+    part.want.band = want.band;
+    std::vector<kernels::RecordName> names;
+    uint64_t end = got[i].at;
+    const std::byte* frames = landing.bytes.bytes_ptr() + end;
+    for (; i < asked.size() && got[i].at == end; ++i) {
+      const uint32_t count = asked[i].asked();
+      end += count * frame;
+      names.push_back(name_of(asked[i].key));
+      part.want.positions.insert(part.want.positions.end(), position, position + count);
+      position += count;
+      (got[i].from == kvstore::TierKind::kSsd ? part.from_ssd : part.from_host) += count;
     }
-    control::SequenceCounters& counters = want.sequence->counters;
-    counters.restored_host_records += from_host;
-    counters.restored_ssd_records += from_ssd;
-    counters.restored_bytes += want.positions.size() * payload;
-  }
-  return failed;
-}
-
-namespace {
-
-/// The pieces of `runs`, each wholly exact in the band's layers or not at all.
-std::vector<control::PlaceRun> split_by_exactness(const std::vector<control::PlaceRun>& runs,
-                                                  const Exactness& exactness, uint32_t layers_end) {
-  std::vector<control::PlaceRun> pieces;
-  for (const control::PlaceRun& run : runs) {
-    const Position end = run.begin + run.count;
-    for (Position at = run.begin; at < end;) {
-      const TokenRange same = exactness.run_at(at);
-      const bool exact = exactness.layers_of(at) >= layers_end;
-      const Position stop = std::min(end, same.end);
-      const bool goes_on = !pieces.empty() && at > run.begin && pieces.back().exact == exact;
-      if (goes_on) {
-        pieces.back().count += stop - at;
-      } else {
-        pieces.push_back({at, stop - at, run.place, exact});
-      }
-      at = stop;
-    }
-  }
-  return pieces;
-}
-
-/// A ring holds its first tokens and its last ones; what was between is gone for good.
-std::vector<control::PlaceRun> ring_runs(const BandResidency& residency, Position length) {
-  const auto [kept_end, ring_begin] = residency.ring_gap();
-  if (ring_begin <= kept_end) return {{0, length, control::Place::kDevice}};
-  std::vector<control::PlaceRun> runs;
-  if (kept_end > 0) runs.push_back({0, kept_end, control::Place::kDevice});
-  runs.push_back({kept_end, ring_begin - kept_end, control::Place::kForgotten});
-  runs.push_back({ring_begin, length - ring_begin, control::Place::kDevice});
-  return runs;
-}
-
-/// What a pool of chosen rows does not hold is gone; its token ids are there.
-std::vector<control::PlaceRun> chosen_runs(const BandResidency& residency, Position length) {
-  std::vector<control::PlaceRun> runs;
-  for (Position p = 0; p < length; ++p) {
-    const bool here = residency.slot(p) != kNoSlot;
-    const auto place = here ? control::Place::kDevice : control::Place::kForgotten;
-    if (runs.empty() || runs.back().place != place) runs.push_back({p, 0, place});
-    ++runs.back().count;
-  }
-  return runs;
-}
-
-}  // namespace
-
-/// Places of released rows, as far as the store answers.
-void KvMover::find_released(Sequence& sequence, Places& places) const {
-  const uint32_t g = layout_.granule_tokens;
-  std::vector<GranuleKey> keys;
-  std::vector<std::pair<uint32_t, Position>> asked;  // band, first position
-  for (uint32_t band = 0; band < places.size(); ++band) {
-    const BandResidency& residency = sequence.kv->residency(band);
-    if (!residency.hot()) continue;
-    places[band].assign(sequence.length, control::Place::kDevice);
-    for (Position p = 0; p < sequence.length; ++p) {
-      if (residency.slot(p) != kNoSlot) continue;
-      places[band][p] = control::Place::kMissing;
-      const std::pair<uint32_t, Position> granule{band, p / g * g};
-      if (!asked.empty() && asked.back() == granule) continue;
-      asked.push_back(granule);
-      keys.push_back(key(sequence, band, granule.second));
-    }
-  }
-  if (keys.empty() || client_ == nullptr || !client_->connected()) return;
-  const auto stats = wait_for<std::vector<kvstore::StatItem>>(
-      [&](auto done) { client_->stat(keys, Deadline::after(kStatDeadline), done); });
-  for (size_t i = 0; stats && i < stats->size(); ++i) {
-    const auto tier = (*stats)[i].tier;
-    if (tier == kvstore::TierKind::kNone) continue;
-    const auto [band, first] = asked[i];
-    for (Position p = first; p < std::min(first + g, sequence.length); ++p) {
-      if (places[band][p] != control::Place::kMissing) continue;
-      places[band][p] =
-          tier == kvstore::TierKind::kHost ? control::Place::kHost : control::Place::kSsd;
-    }
+    const BandRecords records =
+        records_of(*want.sequence, want.band, part.want.positions, std::move(names));
+    const kernels::RecordBand view{shape_, records.layers, records.names, records.records};
+    part.unpacking = backend_.ops->unpack_records(
+        view, frames, device_checks_ ? kernels::Frames::kUnchecked : kernels::Frames::kChecked);
+    landing.parts.push_back(std::move(part));
   }
 }
 
-std::vector<control::BandMap> KvMover::describe(Sequence& sequence) {
-  Places places(layout_.bands.size());
-  find_released(sequence, places);
-  std::vector<control::BandMap> maps(places.size());
-  for (uint32_t band = 0; band < maps.size(); ++band) {
-    const BandResidency& residency = sequence.kv->residency(band);
-    control::BandMap& map = maps[band];
-    map.band = static_cast<uint16_t>(band);
-    map.layers = layout_.bands[band];
-    map.record_bytes = map.layers.size() * layout_.row_bytes_all();
-    map.hot = residency.hot();
-    if (sequence.length == 0) continue;
-    std::vector<control::PlaceRun> runs;
-    if (residency.ring()) runs = ring_runs(residency, sequence.length);
-    if (residency.chosen()) runs = chosen_runs(residency, sequence.length);
-    if (!map.hot && !residency.ring() && !residency.chosen())
-      runs = {{0, sequence.length, control::Place::kDevice}};
-    for (Position p = 0; p < places[band].size(); ++p) {
-      if (runs.empty() || runs.back().place != places[band][p]) {
-        runs.push_back({p, 0, places[band][p]});
-      }
-      ++runs.back().count;
-    }
-    map.runs = split_by_exactness(runs, sequence.exactness, map.layers.end);
+/// What became of a part that is over.
+std::optional<KvMover::Failure> KvMover::outcome(Landing::Part& part) {
+  const auto refused = part.unpacking->wait();
+  if (!refused) return failed(part.want, refused.error());
+  if (!refused->empty()) {
+    return failed(part.want, corrupt(std::to_string(refused->size()) +
+                                     " records failed their check on the device"));
   }
-  return maps;
+  control::SequenceCounters& counters = part.want.sequence->counters;
+  counters.restored_host_records += part.from_host;
+  counters.restored_ssd_records += part.from_ssd;
+  counters.restored_bytes +=
+      part.want.positions.size() * layout_.record_bytes(options_.rank, part.want.band);
+  return std::nullopt;
 }
 
-void KvMover::drop(const Sequence& sequence) {
-  if (client_ == nullptr) return;
-  const uint64_t id = sequence.id().value;
-  client_->drop(sequence.id(), Deadline::after(options_.deadline), [id](Result<void> dropped) {
-    if (!dropped)
-      log_debug("worker", "drop failed", {{"seq", id}, {"why", dropped.error().text()}});
+std::vector<KvMover::Failure> KvMover::landed(bool wait) {
+  std::vector<Failure> failures;
+  if (wait && !landings_.empty()) backend_.ops->submit();
+  std::erase_if(landings_, [&](Landing& landing) {
+    std::erase_if(landing.parts, [&](Landing::Part& part) {
+      if (!wait && !part.unpacking->done()) return false;
+      if (auto failure = outcome(part)) failures.push_back(std::move(*failure));
+      return true;
+    });
+    if (!landing.parts.empty()) return false;
+    staging_.give_back(std::move(landing.bytes));
+    return true;
   });
+  return failures;
 }
 
 }  // namespace ebb::worker

@@ -5,13 +5,18 @@
 
 #include <future>
 #include <memory>
+#include <optional>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
+#include "kernels/records.h"
 #include "kvstore/client.h"
 #include "models/kv_layout.h"
 #include "worker/sequence.h"
+#include "worker/staging_pool.h"
 
 namespace ebb::worker {
 
@@ -23,11 +28,16 @@ struct RestoreWant {
   std::vector<Position> positions;  ///< ascending
 };
 
-/// A restore under way: made by KvMover::begin, ended by KvMover::finish, never dropped in between.
+/// A restore under way: made by KvMover::begin, ended by KvMover::finish. One that is dropped in
+/// between waits for its answer.
 struct Restore {
+  Restore() = default;
+  Restore(const Restore&) = delete;
+  Restore& operator=(const Restore&) = delete;
+  ~Restore();
   std::vector<RestoreWant> wants;
   std::vector<kvstore::GetItem> items;  ///< of all wants, one after the other
-  std::vector<std::byte> bytes;         ///< the frames, in the same order
+  kernels::Buffer bytes;                ///< the frames, in the same order
   std::future<Result<kvstore::GetReply>> reply;
 };
 
@@ -42,6 +52,7 @@ class KvMover {
   };
   KvMover(const models::KvLayout& layout, const kernels::KvShape& shape, kernels::Backend& backend,
           Options options);
+  /// The client has ended before, so that nothing of this is read or written any more.
   ~KvMover();
 
   void set_client(kvstore::Client* client) { client_ = client; }
@@ -60,33 +71,60 @@ class KvMover {
   /// the most recent).
   Result<void> release(Sequence& sequence, uint32_t band, uint32_t hot_tokens, uint64_t step);
 
-  /// Seals what became whole since the last call in hot bands, without waiting; and takes in
-  /// finished puts.
+  /// Seals what became whole since the last call in hot bands, without waiting: packing may go on
+  /// behind the next step. collect_puts sends what is packed by then, and takes in answers.
   void seal_tail(Sequence& sequence);
   void collect_puts(Sequence& sequence);
 
   /// One request for all wants; the answer is awaited by finish(). `wants` slots are already
   /// admitted.
   std::unique_ptr<Restore> begin(std::vector<RestoreWant> wants);
-  /// Waits, brings the rows to their slots. Errors by sequence: what was missing, and where it
-  /// should have been.
-  std::vector<std::pair<Sequence*, Error>> finish(Restore& restore);
+  /// A sequence may be named more than once.
+  using Failure = std::pair<Sequence*, Error>;
+  /// Waits for the answer and brings the rows to their slots: operations after this see them.
+  /// Errors by sequence: what was missing, and where it should have been.
+  std::vector<Failure> finish(Restore& restore);
+  /// Rows that finish() brought and the device has checked since: errors, by sequence, of those
+  /// that were not good. `wait`: of all.
+  std::vector<Failure> landed(bool wait);
 
   /// Where every token is, by band. One question to the store for all of them; a store that does
   /// not answer soon leaves released tokens `missing`.
   std::vector<control::BandMap> describe(Sequence& sequence);
-  /// Ends the sequence's holds in the store, without waiting for the answer.
-  void drop(const Sequence& sequence);
+  /// Before the sequence gives its rows away: ends its holds in the store, without waiting for the
+  /// answer.
+  void drop(Sequence& sequence);
 
  private:
   using Places = std::vector<std::vector<control::Place>>;  ///< by band, by position
+  struct Put;
+  struct BandRecords;
+  /// Restored rows on their way from their frames to their slots.
+  struct Landing {
+    struct Part {
+      RestoreWant want;
+      std::unique_ptr<kernels::Transfer> unpacking;
+      uint64_t from_host = 0;
+      uint64_t from_ssd = 0;
+    };
+    std::vector<Part> parts;
+    kernels::Buffer bytes;
+  };
   void find_released(Sequence& sequence, Places& places) const;
   Error no_store() const;
-  Result<void> put_range(Sequence& sequence, uint32_t band, Position begin, Position end);
-  /// Errors: those of a device that is lost: its rows must not be sealed as if they were good.
-  Result<std::vector<std::byte>> seal_granules(Sequence& sequence, uint32_t band, Position begin,
-                                               Position end,
-                                               std::vector<kvstore::GranuleInfo>& infos);
+  BandRecords records_of(const Sequence& sequence, uint32_t band,
+                         std::span<const Position> positions,
+                         std::vector<kernels::RecordName> names) const;
+  Result<std::unique_ptr<Put>> pack(Sequence& sequence, uint32_t band, Position begin,
+                                    Position end);
+  Result<void> send(Put& put);
+  Result<void> accepted(Put& put);
+  bool advance(Put& put);
+  Result<void> put_all(Sequence& sequence, uint32_t band, Position end);
+  void land(const RestoreWant& want, std::span<const kvstore::GetItem> asked,
+            std::span<const kvstore::GotItem> got, Landing& landing);
+  static Failure failed(const RestoreWant& want, const Error& why);
+  std::optional<Failure> outcome(Landing::Part& part);
 
   const models::KvLayout& layout_;
   kernels::KvShape shape_;
@@ -95,6 +133,10 @@ class KvMover {
   Digest layout_digest_;
   kvstore::Client* client_ = nullptr;
   std::string problem_ = "none is configured";
+  const bool device_checks_;  ///< restored records: else the client does
+  StagingPool staging_;
+  std::vector<std::unique_ptr<Put>> puts_;  ///< of sequences that decode, or that are closed
+  std::vector<Landing> landings_;
 };
 
 }  // namespace ebb::worker

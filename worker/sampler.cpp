@@ -96,8 +96,7 @@ void adjust_logits(std::span<float> logits, const control::SamplingParams& param
     float& logit = logits[static_cast<size_t>(one.token)];
     logit = logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty;
     if (one.generated == 0) continue;
-    logit -= params.presence_penalty +
-             params.frequency_penalty * static_cast<float>(one.generated);
+    logit -= params.presence_penalty + params.frequency_penalty * static_cast<float>(one.generated);
   }
   for (const control::TokenBias& bias : params.logit_bias) {
     logits[static_cast<size_t>(bias.token)] += bias.bias;
@@ -164,7 +163,7 @@ TokenId Sampler::sample(std::span<const float> logits, const control::SamplingPa
     kept_.resize(params.top_k);
   }
   double sum = weigh(params.temperature);
-  const bool typical = params.typical_p < 1, nucleus = params.top_p < 1, likely = params.min_p > 0;
+  const bool typical = params.typical_p < 1, nucleus = params.top_p<1, likely = params.min_p> 0;
   if (typical) sum = keep_typical(sum, params.typical_p);
   if (nucleus) sum = keep_nucleus(sum, params.top_p);
   if (likely) sum = keep_likely(params.min_p);

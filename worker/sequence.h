@@ -17,10 +17,6 @@
 
 namespace ebb::worker {
 
-/// A put that the store has not answered yet. Shared with the completion, which runs on the data
-/// thread.
-struct PutInFlight;
-
 struct Sequence {
   control::OpenUnit open;
   std::vector<TokenId> tokens;  ///< prompt, then what was sampled
@@ -34,7 +30,6 @@ struct Sequence {
   SelectionHistory history;                 ///< as after the last step that succeeded
   Exactness exactness{0};
   std::vector<Digest> content;  ///< content digest of each whole granule of exact tokens
-  std::vector<std::shared_ptr<PutInFlight>> puts;  ///< of granules sealed while decoding
   control::SequenceCounters counters;
 
   SeqId id() const { return open.seq; }

@@ -168,8 +168,7 @@ void Session::on_form(control::FormGroup group, control::Answer<control::FormRep
 
 void Session::leave_if_lost() {
   if (!engine_.lost()) return;
-  log_error("worker", "leaving: the device can compute no more",
-            {{"why", engine_.lost()->text()}});
+  log_error("worker", "leaving: the device can compute no more", {{"why", engine_.lost()->text()}});
   stop();
 }
 

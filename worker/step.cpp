@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-
 namespace ebb::worker {
 
 Position StepContext::first_seen_in_band(uint32_t band, uint32_t length) const {

@@ -10,6 +10,7 @@
 #include "kernels/cpu/attend.h"
 #include "kernels/cpu/cpu_weight.h"
 #include "kernels/cpu/kv_access.h"
+#include "kernels/cpu/records.h"
 #include "kernels/weight_check.h"
 
 namespace ebb::kernels::cpu {
@@ -17,6 +18,8 @@ namespace {
 
 /// Elements of simple work below which a second thread is not woken.
 constexpr uint64_t kGrainFloats = 64 * 1024;
+/// Bytes of records, likewise.
+constexpr uint64_t kGrainBytes = 256 * 1024;
 /// Query rows from which tiles of matrix products beat row by row.
 constexpr uint32_t kTileRowsMin = 5;
 
@@ -179,20 +182,23 @@ void CpuOps::merge_states(float* d_out_a, float* d_lse_a, const float* d_out_b,
   }
 }
 
-void CpuOps::gather_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
-                         std::byte* host, uint64_t host_stride) {
-  const KvAccess access(shape, kv);
-  for (size_t i = 0; i < slots.size(); ++i) {
-    std::memcpy(host + i * host_stride, access.row(slots[i]), shape.row_bytes());
-  }
+std::unique_ptr<Transfer> CpuOps::pack_records(const RecordBand& band, std::byte* frames) {
+  parallel_ranges(band.records.size(), kGrainBytes / band.frame_bytes(),
+                  [&](uint64_t begin, uint64_t end) { pack(band, begin, end, frames); });
+  return std::make_unique<FinishedTransfer>();
 }
 
-void CpuOps::scatter_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
-                          const std::byte* host, uint64_t host_stride) {
-  const KvAccess access(shape, kv);
-  for (size_t i = 0; i < slots.size(); ++i) {
-    std::memcpy(access.row(slots[i]), host + i * host_stride, shape.row_bytes());
+std::unique_ptr<Transfer> CpuOps::unpack_records(const RecordBand& band, const std::byte* frames,
+                                                 Frames are) {
+  std::vector<uint8_t> refused(band.records.size(), 0);
+  parallel_ranges(
+      band.records.size(), kGrainBytes / band.frame_bytes(),
+      [&](uint64_t begin, uint64_t end) { unpack(band, begin, end, frames, are, refused.data()); });
+  std::vector<uint32_t> which;
+  for (uint32_t i = 0; i < refused.size(); ++i) {
+    if (refused[i] != 0) which.push_back(i);
   }
+  return std::make_unique<FinishedTransfer>(std::move(which));
 }
 
 void CpuOps::copy_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> from,

@@ -15,6 +15,7 @@ CudaOps::CudaOps(std::shared_ptr<CudaContext> context, Device& device, std::uniq
     : context_(std::move(context)),
       device_(device),
       gemm_(std::move(gemm)),
+      records_(context_),
       graphs_(graphs),
       replay_(*context_) {}
 
@@ -151,14 +152,13 @@ void CudaOps::scale_scores(float* d_scores, std::span<const Position> positions,
   cuda::scale_scores(*context_, d_scores, positions, factor);
 }
 
-void CudaOps::gather_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
-                          std::byte* host, uint64_t host_stride) {
-  cuda::gather_rows(*context_, shape, kv, slots, host, host_stride);
+std::unique_ptr<Transfer> CudaOps::pack_records(const RecordBand& band, std::byte* frames) {
+  return records_.pack(band, frames);
 }
 
-void CudaOps::scatter_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
-                           const std::byte* host, uint64_t host_stride) {
-  cuda::scatter_rows(*context_, shape, kv, slots, host, host_stride);
+std::unique_ptr<Transfer> CudaOps::unpack_records(const RecordBand& band, const std::byte* frames,
+                                                  Frames) {
+  return records_.unpack(band, frames);
 }
 
 void CudaOps::copy_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> from,

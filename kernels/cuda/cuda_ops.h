@@ -7,6 +7,7 @@
 #include "kernels/cuda/cuda_context.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/gemm.h"
+#include "kernels/cuda/records.h"
 #include "kernels/cuda/replay.h"
 
 namespace ebb::kernels::cuda {
@@ -52,10 +53,9 @@ class CudaOps final : public Ops {
                     std::span<const ScanArgs> items) override;
   void attend_left_out(const KvShape& shape, std::span<const LeftOutArgs> items) override;
   void scale_scores(float* d_scores, std::span<const Position> positions, float factor) override;
-  void gather_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
-                   std::byte* host, uint64_t host_stride) override;
-  void scatter_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
-                    const std::byte* host, uint64_t host_stride) override;
+  std::unique_ptr<Transfer> pack_records(const RecordBand& band, std::byte* frames) override;
+  std::unique_ptr<Transfer> unpack_records(const RecordBand& band, const std::byte* frames,
+                                           Frames are) override;
   void copy_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> from,
                  std::span<const uint32_t> to) override;
 
@@ -64,6 +64,7 @@ class CudaOps final : public Ops {
   Device& device_;
   std::unique_ptr<Gemm> gemm_;
   Rope rope_;
+  RecordMover records_;
   const bool graphs_;
   Replay replay_;
 };

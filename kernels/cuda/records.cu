@@ -1,9 +1,10 @@
-// See records.h. One warp to a record. Frames go through memory of the device, so that the kernels'
-// accesses are local, and over the bus in one copy of a few MiB at a time.
+// See records.h. One warp to a record.
 #include "kernels/cuda/records.h"
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
+#include <vector>
 
 #include "base/check.h"
 #include "kernels/cuda/crc32c.cuh"
@@ -23,8 +24,9 @@ struct RecordArgs {
   uint32_t records;
   uint32_t layers;
   uint32_t row_words;
-  uint32_t* d_frames;
-  uint32_t* d_bad;  ///< [records]; unpacking only
+  uint32_t* frames;  ///< memory of the device, or of the host
+  uint32_t* d_kept;  ///< unpacking: where a frame stays while it is checked; may be `frames`
+  uint32_t* d_bad;   ///< [records]; unpacking only
   __device__ uint32_t payload_words() const { return layers * row_words; }
   __device__ uint64_t frame_words() const { return kHeadWords + uint64_t{layers} * row_words; }
 };
@@ -61,7 +63,7 @@ __global__ void pack_kernel(RecordArgs a) {
   const uint32_t which = blockIdx.x * kWarps + warp_id();
   if (which >= a.records) return;
   const Record record = a.d_records[which];
-  uint32_t* frame = a.d_frames + which * a.frame_words();
+  uint32_t* frame = a.frames + which * a.frame_words();
   const uint32_t crc = sum_record(a, table, record, [&](uint32_t i) {
     const uint32_t word = *row_word(a, record, i);
     frame[kHeadWords + i] = word;
@@ -73,21 +75,27 @@ __global__ void pack_kernel(RecordArgs a) {
   }
 }
 
-/// Reads a frame twice, the second time out of the cache: nothing is written before all is checked.
+/// A frame crosses the bus once: its words are kept where they are summed, and go to their rows
+/// when all of it is known to be good.
 __global__ void unpack_kernel(RecordArgs a) {
   __shared__ uint32_t table[kCrcTable];
   crc_fill_table(table);
   const uint32_t which = blockIdx.x * kWarps + warp_id();
   if (which >= a.records) return;
   const Record record = a.d_records[which];
-  const uint32_t* frame = a.d_frames + which * a.frame_words();
-  const uint32_t crc =
-      sum_record(a, table, record, [&](uint32_t i) { return frame[kHeadWords + i]; });
+  const uint32_t* frame = a.frames + which * a.frame_words();
+  uint32_t* kept = a.d_kept + which * a.frame_words();
+  const uint32_t crc = sum_record(a, table, record, [&](uint32_t i) {
+    const uint32_t word = frame[kHeadWords + i];
+    if (kept != frame) kept[kHeadWords + i] = word;
+    return word;
+  });
   const bool bad = frame[0] != crc || frame[1] != record.position;
   if (lane_id() == 0) a.d_bad[which] = bad ? 1 : 0;
   if (bad) return;
+  __syncwarp();  // what other lanes kept
   for (uint32_t i = lane_id(); i < a.payload_words(); i += kWarp) {
-    *row_word(a, record, i) = frame[kHeadWords + i];
+    *row_word(a, record, i) = kept[kHeadWords + i];
   }
 }
 
@@ -101,82 +109,194 @@ void check_band(const RecordBand& band) {
   }
 }
 
-RecordArgs args_of(CudaContext& context, const RecordBand& band) {
-  std::vector<RowMap> maps;
-  for (const KvRows& layer : band.layers) maps.push_back(context.row_map(band.shape, layer));
+/// Where in a slot what the kernels are told begins, and how much that is together.
+struct SlotPlan {
+  explicit SlotPlan(const RecordBand& band) {
+    maps = take(band.layers.size() * sizeof(RowMap));
+    for (const KvRows& layer : band.layers) blocks.push_back(take(layer.blocks.size_bytes()));
+    names = take(band.names.size_bytes());
+    records = take(band.records.size_bytes());
+    told = bytes;
+    bad = take(band.records.size() * sizeof(uint32_t));
+  }
+  size_t take(size_t more) {
+    const size_t at = bytes;
+    bytes += (more + 15) / 16 * 16;
+    return at;
+  }
+  size_t bytes = 0;
+  size_t maps = 0, names = 0, records = 0, bad = 0;
+  size_t told = 0;  ///< what goes to the device; the rest comes back
+  std::vector<size_t> blocks;
+};
+
+void copy(std::byte* to, const void* from, size_t bytes) {
+  if (bytes > 0) std::memcpy(to, from, bytes);
+}
+
+/// Fills the slot and sends it to the device.
+RecordArgs tell(CopyStream& stream, const CopyStream::Slot& slot, const SlotPlan& plan,
+                const RecordBand& band) {
+  const KvShape& shape = band.shape;
+  for (size_t l = 0; l < band.layers.size(); ++l) {
+    const KvRows& layer = band.layers[l];
+    copy(slot.host + plan.blocks[l], layer.blocks.data(), layer.blocks.size_bytes());
+    const auto* d_blocks = reinterpret_cast<const uint32_t*>(slot.device + plan.blocks[l]);
+    const RowMap map{layer.d_arena,        d_blocks,     shape.block_tokens, shape.row_bytes(),
+                     shape.vector_bytes(), shape.element};
+    copy(slot.host + plan.maps + l * sizeof map, &map, sizeof map);
+  }
+  copy(slot.host + plan.names, band.names.data(), band.names.size_bytes());
+  copy(slot.host + plan.records, band.records.data(), band.records.size_bytes());
+  stream.context().check(
+      cudaMemcpyAsync(slot.device, slot.host, plan.told, cudaMemcpyHostToDevice, stream.stream()),
+      "telling which records");
   RecordArgs args{};
-  args.d_layers = context.upload(maps);
-  args.d_names = context.upload(band.names);
+  args.d_layers = reinterpret_cast<const RowMap*>(slot.device + plan.maps);
+  args.d_names = reinterpret_cast<const RecordName*>(slot.device + plan.names);
+  args.d_records = reinterpret_cast<const Record*>(slot.device + plan.records);
+  args.d_bad = reinterpret_cast<uint32_t*>(slot.device + plan.bad);
   args.layers = static_cast<uint32_t>(band.layers.size());
-  args.row_words = band.shape.row_bytes() / 4;
+  args.row_words = shape.row_bytes() / 4;
   return args;
 }
 
-/// The records of one piece: what fits into a few MiB, at least one.
-uint64_t piece_records(const RecordBand& band) {
-  return std::max<uint64_t>(kPieceBytes / band.frame_bytes(), 1);
+/// Calls body(first record, how many, byte at which their frames begin) for pieces of a few MiB,
+/// at least one record each.
+template <class Body>
+void each_piece(const RecordBand& band, const Body& body) {
+  const uint64_t most = std::max<uint64_t>(kPieceBytes / band.frame_bytes(), 1);
+  for (uint64_t done = 0; done < band.records.size(); done += most) {
+    body(done, std::min(band.records.size() - done, most), done * band.frame_bytes());
+  }
+}
+uint64_t piece_bytes(const RecordBand& band) {
+  const uint64_t most = std::max<uint64_t>(kPieceBytes / band.frame_bytes(), 1);
+  return std::min<uint64_t>(most, band.records.size()) * band.frame_bytes();
 }
 
-unsigned blocks_of(uint64_t records) {
-  return static_cast<unsigned>((records + kWarps - 1) / kWarps);
+Launch shape_of(const CopyStream& stream, uint64_t records) {
+  return stream.shape(static_cast<unsigned>((records + kWarps - 1) / kWarps), kWarps * kWarp);
+}
+
+/// The part of `args` that begins at record `first`.
+RecordArgs piece_of(RecordArgs args, uint64_t first, uint64_t count) {
+  args.d_records += first;
+  args.d_bad += first;
+  args.records = static_cast<uint32_t>(count);
+  return args;
+}
+
+class CudaTransfer final : public Transfer {
+ public:
+  CudaTransfer(std::shared_ptr<CopyStream> stream, CopyStream::Slot* slot, const uint32_t* bad,
+               size_t count)
+      : stream_(std::move(stream)), slot_(slot), bad_(bad), count_(count) {}
+  ~CudaTransfer() override { (void)wait(); }
+
+  bool done() override { return slot_ == nullptr || stream_->over(*slot_); }
+
+  Result<std::vector<uint32_t>> wait() override {
+    if (slot_ != nullptr) {
+      stream_->wait(*slot_);
+      for (uint32_t i = 0; i < count_ && !stream_->context().failed(); ++i) {
+        if (bad_[i] != 0) refused_.push_back(i);
+      }
+      stream_->give_back(std::exchange(slot_, nullptr));
+    }
+    if (stream_->context().failed()) return stream_->context().error();
+    return refused_;
+  }
+
+ private:
+  const std::shared_ptr<CopyStream> stream_;
+  CopyStream::Slot* slot_;  ///< null: over, or never begun
+  const uint32_t* bad_;     ///< in the slot; of `count_` records
+  const size_t count_;
+  std::vector<uint32_t> refused_;
+};
+
+void enqueue_pack(CopyStream& stream, const RecordBand& band, const RecordArgs& told,
+                  std::byte* frames, RecordWay way) {
+  CudaContext& context = stream.context();
+  if (way == RecordWay::kDirect) {
+    RecordArgs args = piece_of(told, 0, band.records.size());
+    args.frames = reinterpret_cast<uint32_t*>(frames);
+    launch(shape_of(stream, args.records), &pack_kernel, args);
+    return context.check(cudaGetLastError(), "packing records");
+  }
+  std::byte* stage = stream.scratch(piece_bytes(band));
+  if (stage == nullptr) return;
+  each_piece(band, [&](uint64_t first, uint64_t count, uint64_t at) {
+    RecordArgs args = piece_of(told, first, count);
+    args.frames = reinterpret_cast<uint32_t*>(stage);
+    launch(shape_of(stream, count), &pack_kernel, args);
+    context.check(cudaGetLastError(), "packing records");
+    context.check(cudaMemcpyAsync(frames + at, stage, count * band.frame_bytes(),
+                                  cudaMemcpyDeviceToHost, stream.stream()),
+                  "copying records to the host");
+  });
+}
+
+void enqueue_unpack(CopyStream& stream, const RecordBand& band, const RecordArgs& told,
+                    const std::byte* frames, RecordWay way) {
+  CudaContext& context = stream.context();
+  const bool direct = way == RecordWay::kDirect;
+  const uint64_t room = direct ? band.records.size() * band.frame_bytes() : piece_bytes(band);
+  std::byte* stage = stream.scratch(room);
+  if (stage == nullptr) return;
+  const auto run = [&](uint64_t first, uint64_t count, const std::byte* from) {
+    RecordArgs args = piece_of(told, first, count);
+    args.frames = reinterpret_cast<uint32_t*>(const_cast<std::byte*>(from));
+    args.d_kept = reinterpret_cast<uint32_t*>(stage);
+    launch(shape_of(stream, count), &unpack_kernel, args);
+    context.check(cudaGetLastError(), "unpacking records");
+  };
+  if (direct) return run(0, band.records.size(), frames);
+  each_piece(band, [&](uint64_t first, uint64_t count, uint64_t at) {
+    context.check(cudaMemcpyAsync(stage, frames + at, count * band.frame_bytes(),
+                                  cudaMemcpyHostToDevice, stream.stream()),
+                  "copying records to the device");
+    run(first, count, stage);
+  });
 }
 
 }  // namespace
 
-void pack_records(CudaContext& context, const RecordBand& band, std::byte* frames) {
-  check_band(band);
-  for (uint64_t done = 0; done < band.records.size() && !context.failed();) {
-    const uint64_t count = std::min(band.records.size() - done, piece_records(band));
-    const uint64_t bytes = count * band.frame_bytes();
-    RecordArgs args = args_of(context, band);
-    args.d_records = context.upload(band.records.subspan(done, count));
-    args.records = static_cast<uint32_t>(count);
-    args.d_frames = context.scratch_of<uint32_t>(CudaContext::kFrames, bytes / 4);
-    void* stage = context.pinned(bytes);
-    if (context.failed()) return;
-    launch(context.shape(blocks_of(count), kWarps * kWarp), &pack_kernel, args);
-    context.check_launch("packing records");
-    context.check(
-        cudaMemcpyAsync(stage, args.d_frames, bytes, cudaMemcpyDeviceToHost, context.stream()),
-        "copying records to the host");
-    context.wait("packing records");
-    if (context.failed()) return;
-    std::memcpy(frames + done * band.frame_bytes(), stage, bytes);
-    done += count;
-  }
+RecordWay RecordMover::way(const RecordBand& band) const {
+  return way_ ? *way_ : record_way(band.records.size() * band.frame_bytes());
 }
 
-std::vector<uint32_t> unpack_records(CudaContext& context, const RecordBand& band,
-                                     const std::byte* frames) {
+std::unique_ptr<Transfer> RecordMover::pack(const RecordBand& band, std::byte* frames) {
   check_band(band);
-  std::vector<uint32_t> bad;
-  for (uint64_t done = 0; done < band.records.size() && !context.failed();) {
-    const uint64_t count = std::min(band.records.size() - done, piece_records(band));
-    const uint64_t bytes = count * band.frame_bytes();
-    RecordArgs args = args_of(context, band);
-    args.d_records = context.upload(band.records.subspan(done, count));
-    args.records = static_cast<uint32_t>(count);
-    args.d_frames = context.scratch_of<uint32_t>(CudaContext::kFrames, bytes / 4);
-    args.d_bad = context.scratch_of<uint32_t>(CudaContext::kSmall, count);
-    auto* stage = static_cast<std::byte*>(context.pinned(bytes + count * sizeof(uint32_t)));
-    if (context.failed()) return bad;
-    std::memcpy(stage, frames + done * band.frame_bytes(), bytes);
-    context.check(
-        cudaMemcpyAsync(args.d_frames, stage, bytes, cudaMemcpyHostToDevice, context.stream()),
-        "copying records to the device");
-    launch(context.shape(blocks_of(count), kWarps * kWarp), &unpack_kernel, args);
-    context.check_launch("unpacking records");
-    auto* marks = reinterpret_cast<uint32_t*>(stage + bytes);
-    context.check(cudaMemcpyAsync(marks, args.d_bad, count * sizeof(uint32_t),
-                                  cudaMemcpyDeviceToHost, context.stream()),
-                  "reading what was bad");
-    context.wait("unpacking records");
-    for (uint32_t i = 0; i < count && !context.failed(); ++i) {
-      if (marks[i] != 0) bad.push_back(static_cast<uint32_t>(done) + i);
-    }
-    done += count;
+  if (band.records.empty()) return std::make_unique<FinishedTransfer>();
+  const SlotPlan plan(band);
+  CopyStream::Slot* slot = out_->begin(plan.bytes);
+  if (slot != nullptr) {
+    enqueue_pack(*out_, band, tell(*out_, *slot, plan, band), frames, way(band));
+    out_->end(*slot);
   }
-  return bad;
+  return std::make_unique<CudaTransfer>(out_, slot, nullptr, 0);
+}
+
+std::unique_ptr<Transfer> RecordMover::unpack(const RecordBand& band, const std::byte* frames) {
+  check_band(band);
+  if (band.records.empty()) return std::make_unique<FinishedTransfer>();
+  const SlotPlan plan(band);
+  CopyStream::Slot* slot = in_->begin(plan.bytes);
+  const uint32_t* bad = nullptr;
+  if (slot != nullptr) {
+    const RecordArgs args = tell(*in_, *slot, plan, band);
+    enqueue_unpack(*in_, band, args, frames, way(band));
+    std::byte* marks = slot->host + plan.bad;
+    in_->context().check(cudaMemcpyAsync(marks, args.d_bad, band.records.size() * sizeof(uint32_t),
+                                         cudaMemcpyDeviceToHost, in_->stream()),
+                         "reading what was bad");
+    in_->end(*slot);
+    in_->before_context(*slot);
+    bad = reinterpret_cast<const uint32_t*>(marks);
+  }
+  return std::make_unique<CudaTransfer>(in_, slot, bad, band.records.size());
 }
 
 }  // namespace ebb::kernels::cuda

@@ -1,44 +1,36 @@
-// Records of KV rows, made and checked on the device. A record is one token in the layers of one
-// band:
-//   crc (4 bytes), position (4 bytes), then per layer the row as it lies in the arena
-// with crc = CRC-32C over the rows, the name of the granule (24 bytes) and the position: what
-// kvstore/granule.h calls a framed record. The host has neither to bring rows together nor to read
-// them.
+// kernels/records.h on the device: records are made and checked by kernels, on streams of their own
+// (one for each direction), so that the host has neither to bring rows together nor to read them,
+// and a step that computes does not wait.
 #pragma once
 
-#include <array>
-#include <vector>
+#include <memory>
+#include <optional>
 
+#include "kernels/cuda/copy_stream.h"
 #include "kernels/cuda/cuda_context.h"
+#include "kernels/cuda/record_shapes.h"
+#include "kernels/records.h"
 
 namespace ebb::kernels::cuda {
 
-/// The 24 bytes of a granule's key, which a record's checksum covers.
-using RecordName = std::array<uint32_t, 6>;
+class RecordMover {
+ public:
+  explicit RecordMover(const std::shared_ptr<CudaContext>& context)
+      : out_(std::make_shared<CopyStream>(context)), in_(std::make_shared<CopyStream>(context)) {}
 
-struct Record {
-  uint32_t slot = 0;  ///< the same in every layer of a band
-  Position position = 0;
-  uint32_t name = 0;  ///< which of the names
+  /// kernels/ops.h, pack_records and unpack_records. A transfer that is dropped waits.
+  std::unique_ptr<Transfer> pack(const RecordBand& band, std::byte* frames);
+  /// Checks what it unpacks, whoever has checked it before.
+  std::unique_ptr<Transfer> unpack(const RecordBand& band, const std::byte* frames);
+
+  /// This way from now on, whatever record_way() would choose: for measurements.
+  void set_way(RecordWay way) { way_ = way; }
+
+ private:
+  RecordWay way(const RecordBand& band) const;
+  std::shared_ptr<CopyStream> out_;
+  std::shared_ptr<CopyStream> in_;
+  std::optional<RecordWay> way_;
 };
-
-struct RecordBand {
-  KvShape shape;
-  std::span<const KvRows> layers;
-  std::span<const RecordName> names;
-  std::span<const Record> records;
-  uint64_t payload_bytes() const { return uint64_t{layers.size()} * shape.row_bytes(); }
-  uint64_t frame_bytes() const { return 8 + payload_bytes(); }
-};
-
-/// Record i to frames + i * frame_bytes(), host memory; waits. A row's size must be a multiple
-/// of 4.
-void pack_records(CudaContext& context, const RecordBand& band, std::byte* frames);
-
-/// The rows of record i, which lies at frames + i * frame_bytes() in host memory, to its slot in
-/// every layer; waits. Records whose position or checksum is not theirs are not written: returns
-/// which.
-std::vector<uint32_t> unpack_records(CudaContext& context, const RecordBand& band,
-                                     const std::byte* frames);
 
 }  // namespace ebb::kernels::cuda

@@ -1,10 +1,8 @@
 // See rows.h. A row is copied by neighbouring threads, sixteen bytes each where its size and its
-// ends allow it (else four, two or one): one thread to a piece, a grid that strides over what is
-// more.
+// place allow it (else four): one thread to a piece, a grid that strides over what is more.
 #include "kernels/cuda/rows.h"
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "base/check.h"
@@ -51,58 +49,24 @@ __global__ void append_kernel(AppendKernelArgs a) {
   }
 }
 
-/// Rows between the arena and memory in which row i begins at other + i * stride, or between two
-/// places in the arena (other null).
-struct MoveArgs {
+/// Rows within the arena.
+struct CopyArgs {
   RowMap map;
-  const uint32_t* d_slots;
-  const uint32_t* d_from;  ///< slots; only within the arena
-  std::byte* other;
-  uint64_t stride;
+  const uint32_t* d_to;  ///< slots
+  const uint32_t* d_from;
   uint64_t count;  ///< pieces: rows * pieces of a row
   uint32_t pieces;
 };
 
-enum class Move { kOut, kIn, kWithin };
-
-template <Move How, class Piece>
-__global__ void move_kernel(MoveArgs a) {
+template <class Piece>
+__global__ void copy_kernel(CopyArgs a) {
   const uint64_t step = uint64_t{gridDim.x} * blockDim.x;
   for (uint64_t i = uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < a.count; i += step) {
     const uint64_t row = i / a.pieces;
     const uint64_t piece = i % a.pieces;
-    auto* in_arena = reinterpret_cast<Piece*>(a.map.row_to_write(a.d_slots[row]));
-    if constexpr (How == Move::kWithin) {
-      in_arena[piece] = reinterpret_cast<const Piece*>(a.map.row(a.d_from[row]))[piece];
-    } else {
-      auto* outside = reinterpret_cast<Piece*>(a.other + row * a.stride);
-      if constexpr (How == Move::kOut) outside[piece] = in_arena[piece];
-      if constexpr (How == Move::kIn) in_arena[piece] = outside[piece];
-    }
+    auto* to = reinterpret_cast<Piece*>(a.map.row_to_write(a.d_to[row]));
+    to[piece] = reinterpret_cast<const Piece*>(a.map.row(a.d_from[row]))[piece];
   }
-}
-
-template <Move How>
-void move(CudaContext& context, MoveArgs args, uint64_t rows) {
-  const uint32_t row_bytes = args.map.row_bytes;
-  const uint64_t ends = row_bytes | args.stride | reinterpret_cast<uintptr_t>(args.other) |
-                        reinterpret_cast<uintptr_t>(args.map.arena);
-  const uint32_t piece = ends % 16 == 0 ? 16 : ends % 4 == 0 ? 4 : ends % 2 == 0 ? 2 : 1;
-  args.pieces = row_bytes / piece;
-  args.count = rows * args.pieces;
-  if (args.count == 0 || context.failed()) return;
-  const FlatShape flat = flat_shape(args.count, context.multiprocessors());
-  const Launch shape = context.shape(flat.blocks, flat.threads);
-  if (piece == 16) launch(shape, &move_kernel<How, uint4>, args);
-  if (piece == 4) launch(shape, &move_kernel<How, unsigned>, args);
-  if (piece == 2) launch(shape, &move_kernel<How, unsigned short>, args);
-  if (piece == 1) launch(shape, &move_kernel<How, unsigned char>, args);
-  context.check_launch("moving KV rows");
-}
-
-/// Rows per piece of the staging memory: 8 MiB of them, at least one.
-uint64_t staged_rows(const KvShape& shape) {
-  return std::max<uint64_t>((uint64_t{8} << 20) / shape.row_bytes(), 1);
 }
 
 void check_slots(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots) {
@@ -136,62 +100,25 @@ void append_kv(CudaContext& context, const KvShape& shape, std::span<const Appen
   context.check_launch("append_kv");
 }
 
-void gather_rows(CudaContext& context, const KvShape& shape, const KvRows& kv,
-                 std::span<const uint32_t> slots, std::byte* host, uint64_t host_stride) {
-  check_slots(shape, kv, slots);
-  const uint64_t row_bytes = shape.row_bytes();
-  for (uint64_t done = 0; done < slots.size() && !context.failed();) {
-    const uint64_t rows = std::min(slots.size() - done, staged_rows(shape));
-    auto* stage = static_cast<std::byte*>(context.pinned(rows * row_bytes));
-    if (stage == nullptr) return;
-    MoveArgs args{};
-    args.map = context.row_map(shape, kv);
-    args.d_slots = context.upload(slots.subspan(done, rows));
-    args.other = stage;
-    args.stride = row_bytes;
-    move<Move::kOut>(context, args, rows);
-    context.wait("gathering KV rows");
-    if (context.failed()) return;
-    for (uint64_t i = 0; i < rows; ++i) {
-      std::memcpy(host + (done + i) * host_stride, stage + i * row_bytes, row_bytes);
-    }
-    done += rows;
-  }
-}
-
-void scatter_rows(CudaContext& context, const KvShape& shape, const KvRows& kv,
-                  std::span<const uint32_t> slots, const std::byte* host, uint64_t host_stride) {
-  check_slots(shape, kv, slots);
-  if (slots.empty() || context.failed()) return;
-  const uint64_t row_bytes = shape.row_bytes();
-  const uint64_t room_rows = std::max<uint64_t>(CudaContext::kRoomBytes / row_bytes, 1);
-  MoveArgs args{};
-  args.stride = row_bytes;
-  for (uint64_t done = 0; done < slots.size(); done += room_rows) {
-    const uint64_t rows = std::min(slots.size() - done, room_rows);
-    // The kernel reads the pinned memory itself: the rows cross the bus once, and nothing waits.
-    std::byte* room = context.upload_room(rows * row_bytes);
-    if (room == nullptr) return;
-    for (uint64_t i = 0; i < rows; ++i) {
-      std::memcpy(room + i * row_bytes, host + (done + i) * host_stride, row_bytes);
-    }
-    args.map = context.row_map(shape, kv);
-    args.d_slots = context.upload(slots.subspan(done, rows));
-    args.other = room;
-    move<Move::kIn>(context, args, rows);
-  }
-}
-
 void copy_rows(CudaContext& context, const KvShape& shape, const KvRows& kv,
                std::span<const uint32_t> from, std::span<const uint32_t> to) {
   check_slots(shape, kv, from);
   check_slots(shape, kv, to);
   if (from.empty() || context.failed()) return;
-  MoveArgs args{};
+  CopyArgs args{};
   args.map = context.row_map(shape, kv);
   args.d_from = context.upload(from);
-  args.d_slots = context.upload(to);
-  move<Move::kWithin>(context, args, from.size());
+  args.d_to = context.upload(to);
+  const uint64_t ends = args.map.row_bytes | reinterpret_cast<uintptr_t>(args.map.arena);
+  const uint32_t piece = ends % 16 == 0 ? 16 : 4;  // rows are multiples of eight bytes
+  args.pieces = args.map.row_bytes / piece;
+  args.count = from.size() * args.pieces;
+  if (context.failed()) return;
+  const FlatShape flat = flat_shape(args.count, context.multiprocessors());
+  const Launch to_launch = context.shape(flat.blocks, flat.threads);
+  if (piece == 16) launch(to_launch, &copy_kernel<uint4>, args);
+  if (piece == 4) launch(to_launch, &copy_kernel<unsigned>, args);
+  context.check_launch("moving KV rows");
 }
 
 }  // namespace ebb::kernels::cuda

@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "kernels/ops.h"
 #include "kernels/reference/reference_digest.h"
+#include "kernels/reference/reference_records.h"
 #include "kernels/reference/reference_weights.h"
 #include "kernels/weight_check.h"
 
@@ -82,6 +83,10 @@ std::byte* row_address(const KvShape& shape, const KvRows& kv, uint32_t slot) {
   EBB_CHECK(block < kv.blocks.size());
   return kv.d_arena + uint64_t{kv.blocks[block]} * shape.block_bytes() +
          uint64_t{slot % shape.block_tokens} * shape.row_bytes();
+}
+
+RowOf rows_of(const KvShape& shape) {
+  return [shape](const KvRows& layer, uint32_t slot) { return row_address(shape, layer, slot); };
 }
 
 /// K (part 0) or V (part 1) of one head in the row at `slot`.
@@ -348,18 +353,15 @@ class ReferenceOps final : public Ops {
     for (const Position p : positions) scores[p] *= factor;
   }
 
-  void gather_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
-                   std::byte* host, uint64_t host_stride) override {
-    for (size_t i = 0; i < slots.size(); ++i) {
-      std::memcpy(host + i * host_stride, row_address(shape, kv, slots[i]), shape.row_bytes());
-    }
+  std::unique_ptr<Transfer> pack_records(const RecordBand& band, std::byte* frames) override {
+    reference_pack(band, rows_of(band.shape), frames);
+    return std::make_unique<FinishedTransfer>();
   }
 
-  void scatter_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
-                    const std::byte* host, uint64_t host_stride) override {
-    for (size_t i = 0; i < slots.size(); ++i) {
-      std::memcpy(row_address(shape, kv, slots[i]), host + i * host_stride, shape.row_bytes());
-    }
+  std::unique_ptr<Transfer> unpack_records(const RecordBand& band, const std::byte* frames,
+                                           Frames are) override {
+    return std::make_unique<FinishedTransfer>(
+        reference_unpack(band, rows_of(band.shape), frames, are));
   }
 
   void copy_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> from,

@@ -88,6 +88,7 @@ constexpr Coverage kTable[] = {
     {"kernels/reference/reference_backend.cpp", "tests/kernels/reference_test.cpp"},
     {"kernels/reference/reference_weights.cpp", "tests/kernels/reference_test.cpp"},
     {"kernels/reference/reference_digest.cpp", "tests/kernels/digest_test.cpp"},
+    {"kernels/reference/reference_records.cpp", "tests/kernels/records_test.cpp"},
 
     // The CUDA backend is held to the same tests as the CPU's, emulated; its host side to its own.
     {"kernels/cuda/cuda_context.cu", "tests/worker/cuda_test.cpp"},
@@ -102,6 +103,7 @@ constexpr Coverage kTable[] = {
     {"kernels/cuda/emulation/blocks.cpp", "tests/kernels/elementwise_test.cpp"},
     {"kernels/cuda/emulation/fibers.cpp", "tests/kernels/elementwise_test.cpp"},
     {"kernels/cuda/emulation/runtime.cpp", "tests/worker/cuda_test.cpp"},
+    {"kernels/cuda/emulation/streams.cpp", "tests/kernels/copy_stream_test.cpp"},
     {"kernels/cuda/cublas_lt_absent.cu", "tests/kernels/matmul_test.cpp"},
     {"kernels/cuda/attend_decode_bf16.cu", "tests/kernels/attend_test.cpp"},
     {"kernels/cuda/attend_decode_f32.cu", "tests/kernels/attend_test.cpp"},
@@ -173,6 +175,7 @@ constexpr Coverage kTable[] = {
     {"worker/bulk_pass.cpp", "tests/worker/tiered_test.cpp"},
     {"worker/kept_activations.cpp", "tests/worker/tiered_test.cpp"},
     {"worker/kv_mover.cpp", "tests/worker/tiered_test.cpp"},
+    {"worker/kv_places.cpp", "tests/worker/tiered_test.cpp"},
     {"worker/sequence_kv.cpp", "tests/worker/tiered_test.cpp"},
     {"worker/decode_tokens.cpp", "tests/worker/adore_test.cpp"},
     {"worker/main.cpp", "tests/e2e/failures_test.py"},

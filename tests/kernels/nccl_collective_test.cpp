@@ -40,12 +40,14 @@ class FakeNccl final : public NcclCalls {
     script_.begun_as = rank;
     return script_.on_begin;
   }
-  NcclAnswer sum(float* d_inout, uint64_t count, cudaStream_t) override {
+  NcclAnswer sum(float* d_inout, uint64_t count, cudaStream_t stream) override {
+    (void)cudaStreamSynchronize(stream);  // what is done at once comes after what is queued
     for (uint64_t i = 0; i < count; ++i) d_inout[i] *= 2;  // as if the peer had the same
     return script_.on_sum;
   }
   NcclAnswer broadcast(void*, uint64_t, uint32_t, cudaStream_t) override { return {}; }
-  NcclAnswer gather(const void* d_mine, void* d_all, uint64_t bytes, cudaStream_t) override {
+  NcclAnswer gather(const void* d_mine, void* d_all, uint64_t bytes, cudaStream_t stream) override {
+    (void)cudaStreamSynchronize(stream);
     std::memcpy(d_all, d_mine, bytes);
     std::memcpy(static_cast<char*>(d_all) + bytes, d_mine, bytes);
     return {};

@@ -109,26 +109,6 @@ TEST_F(Products, ABackendSaysWhatMultipliesManyRows) {
   EXPECT_EQ(gemm->name(), "own kernel (emulated)");
 }
 
-TEST_F(Products, MoreRowsThanTheStagingMemoryHoldsReachTheirSlots) {
-  const KvShape shape{8, 8, 128, 16, KvElement::kF32};  // 8 KiB a row
-  constexpr uint32_t kRows = 3000;
-  Machine m = make(false);
-  Sequence s = random_sequence(random_, shape, kRows);
-  std::vector<uint32_t> slots(kRows);
-  std::iota(slots.begin(), slots.end(), 0u);
-  std::shuffle(slots.begin(), slots.end(), random_);
-  const KvRows kv{m.upload_bytes(std::vector<std::byte>(s.arena.size())), s.blocks};
-  const uint64_t stride = shape.row_bytes() + 24;
-  std::vector<std::byte> host(kRows * stride, std::byte{7}), back(kRows * stride, std::byte{7});
-  for (uint32_t i = 0; i < kRows; ++i) {
-    std::memcpy(host.data() + i * stride, s.arena.data() + i * shape.row_bytes(),
-                shape.row_bytes());
-  }
-  m.ops().scatter_rows(shape, kv, slots, host.data(), stride);
-  m.ops().gather_rows(shape, kv, slots, back.data(), stride);
-  EXPECT_TRUE(back == host);
-}
-
 TEST_F(Products, ManySmallCopiesArriveThoughTheirSourceChangesAtOnce) {
   Machine m = make(false);
   constexpr size_t kSize = 5000, kCopies = 700;  // three times the ring

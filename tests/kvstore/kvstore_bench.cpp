@@ -111,8 +111,8 @@ Sample get_scattered(Rig& rig, std::span<const Granule> granules, std::mt19937& 
   std::vector<std::byte> frames(get_destination_bytes(items));
   const auto began = Clock::now();
   const double cpu = cpu_seconds();
-  const auto reply =
-      wait_for<GetReply>([&](auto done) { rig.client->get(items, frames, kNever, done); });
+  const auto reply = wait_for<GetReply>(
+      [&](auto done) { rig.client->get(items, frames, Arrival::kChecked, kNever, done); });
   const Sample sample{seconds_since(began), cpu_seconds() - cpu};
   size_t right = 0;
   for (size_t i = 0; i < items.size(); ++i) {

@@ -144,8 +144,9 @@ class ProcessTest : public testing::Test {
   }
   bool has(const Granule& granule) {
     std::vector<std::byte> frames(granule.body.size());
-    const auto reply = wait_for<GetReply>(
-        [&](auto done) { client_->get({ask(granule)}, frames, Deadline::after(kLong), done); });
+    const auto reply = wait_for<GetReply>([&](auto done) {
+      client_->get({ask(granule)}, frames, Arrival::kChecked, Deadline::after(kLong), done);
+    });
     EXPECT_TRUE(reply.has_value());
     if (!reply || reply->items[0].present != whole(granule.info).bitmap) return false;
     EXPECT_EQ(frames, granule.body);

@@ -80,10 +80,11 @@ class ServiceFixture : public testing::Test {
     return wait_for<PutReply>(
         [&](auto done) { client.put(holder, items, Deadline::after(kLong), done); });
   }
-  Result<GetReply> get(Client& client, const std::vector<GetItem>& items) {
+  Result<GetReply> get(Client& client, const std::vector<GetItem>& items,
+                       Arrival arrival = Arrival::kChecked) {
     frames_.assign(get_destination_bytes(items), std::byte{0xee});
     return wait_for<GetReply>(
-        [&](auto done) { client.get(items, frames_, Deadline::after(kLong), done); });
+        [&](auto done) { client.get(items, frames_, arrival, Deadline::after(kLong), done); });
   }
 
   TempDir directory_;

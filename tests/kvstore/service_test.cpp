@@ -145,6 +145,44 @@ TEST_F(ServiceTest, AFlippedByteOnTheWayToTheClientIsACountedMiss) {
   EXPECT_EQ(reply->items[0].present, 0xffffu);
 }
 
+TEST_F(ServiceTest, UnreadRecordsOfAnItemLieSideBySideWhereTheReplySays) {
+  start();
+  auto client = connect(identity());
+  ASSERT_OK(client);
+  const Granule first = make_granule(1), third = make_granule(3);
+  ASSERT_OK(put(**client, SeqId{1}, {first, third}));
+  GetItem some = ask(third);
+  some.bitmap = 0x8005;
+  const std::vector<GetItem> items = {ask(first), ask(make_granule(2)), some};
+  const uint64_t frame = framed_bytes(first.info.payload_bytes);
+  for (const Arrival arrival : {Arrival::kChecked, Arrival::kUnread}) {
+    const auto reply = get(**client, items, arrival);
+    ASSERT_OK(reply);
+    EXPECT_EQ(reply->items[1].present, 0u);
+    EXPECT_EQ(reply->items[0].at, 0u);
+    EXPECT_EQ(reply->items[2].at, (arrival == Arrival::kUnread ? 16 : 32) * frame);
+    uint64_t at = reply->items[2].at;
+    for (const uint32_t bit : {0u, 2u, 15u}) {
+      EXPECT_TRUE(verify_record(std::span(frames_).subspan(at, frame), some.key, some.first + bit));
+      at += frame;
+    }
+  }
+}
+
+TEST_F(ServiceTest, ARecordThatNobodyReadsIsNotCalledBad) {
+  start();
+  auto client = connect(identity());
+  ASSERT_OK(client);
+  ASSERT_OK(put(**client, SeqId{1}, {make_granule(1)}));
+  ASSERT_OK(get(**client, {ask(make_granule(1))}));
+  ASSERT_TRUE(arm_fault("kvstore.client.arrival"));
+  const auto reply = get(**client, {ask(make_granule(1))}, Arrival::kUnread);
+  disarm_all_faults();
+  ASSERT_OK(reply);
+  EXPECT_EQ(reply->items[0].present, 0xffffu);
+  EXPECT_EQ(reply->corrupt, 0u);
+}
+
 TEST_F(ServiceTest, AnotherLayoutUnderTheSameEpochIsRefusedNamingBoth) {
   start();
   auto first = connect(identity(5, 0xaa));
@@ -235,7 +273,7 @@ TEST_F(ServiceTest, WhatDoesNotFitTheHelloOrTheLimitsIsRefused) {
               Code::kInvalid);
   std::vector<std::byte> small(10);
   const auto refused = wait_for<GetReply>([&](auto done) {
-    (*client)->get({ask(make_granule(1))}, small, Deadline::after(kLong), done);
+    (*client)->get({ask(make_granule(1))}, small, Arrival::kChecked, Deadline::after(kLong), done);
   });
   EXPECT_CODE(refused, Code::kInvalid);
 }
@@ -296,8 +334,9 @@ TEST_F(ServiceTest, ManyClientsAtOnceSeeTheirOwnBytes) {
         const auto stored = wait_for<PutReply>(
             [&](auto done) { clients[i]->put(SeqId{round}, puts, Deadline::after(kLong), done); });
         std::vector<std::byte> frames(get_destination_bytes(gets));
-        const auto reply = wait_for<GetReply>(
-            [&](auto done) { clients[i]->get(gets, frames, Deadline::after(kLong), done); });
+        const auto reply = wait_for<GetReply>([&](auto done) {
+          clients[i]->get(gets, frames, Arrival::kChecked, Deadline::after(kLong), done);
+        });
         uint64_t place = 0;
         for (size_t g = 0; g < granules.size(); ++g) {
           const bool good =

@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "base/fault.h"
 #include "kernels/cuda/emulation/cuda_emulation.h"
 #include "kernels/cuda/plugin.h"
 #include "tests/support/temp_dir.h"
@@ -156,6 +157,7 @@ class CudaWorkerTest : public ::testing::Test {
       EXPECT_EQ(with[i].top, without[i].top) << "step " << i << ": other bits";
     }
   }
+  static void expect_released_bits(RankGroup& group, uint64_t seed, int steps);
   static control::Unit decode_unit() {
     control::Unit unit;
     unit.kind = control::UnitKind::kDecode;
@@ -223,6 +225,106 @@ TEST_F(CudaWorkerTest, ReleasedRowsComeBackFromTheStore) {
   }
   RankGroup cpu(cpu_setup);
   expect_alike(spilled, scores(cpu, params));
+}
+
+/// Two sequences of the same tokens, one with its followers' rows away, on a device whose streams
+/// do their work late: every bit the same, over granules that become whole meanwhile.
+void CudaWorkerTest::expect_released_bits(RankGroup& group, uint64_t seed, int steps) {
+  ebb::emulation::shuffle_streams(seed);
+  const auto params = policy(control::PolicyKind::kTidal, 32);
+  for (const uint64_t seq : {1u, 2u}) {
+    control::OpenUnit open = open_unit(seq, params);
+    open.prompt = open_unit(1, params).prompt;
+    open.prompt.resize(kPrompt);
+    open.decode_from = kPrompt;
+    open.max_tokens = static_cast<uint32_t>(steps) + 1;
+    group.open(open);
+  }
+  group.prefill(SeqId{1}, kPrompt, 48);
+  const auto filled = group.prefill_by_band(SeqId{2}, kPrompt, 48, 32);
+  for (const auto& failure : filled[0].failures) ADD_FAILURE() << failure.error.text();
+  for (int step = 0; step < steps; ++step) {
+    const auto resident = group.decode({SeqId{1}}), released = group.decode({SeqId{2}});
+    ASSERT_FALSE(resident[0].sequences.empty());
+    ASSERT_FALSE(released[0].sequences.empty()) << released[0].failures[0].error.text();
+    EXPECT_EQ(released[0].sequences[0].token.top, resident[0].sequences[0].token.top)
+        << "seed " << seed << ", step " << step;
+  }
+  const auto closed = group.close(SeqId{2});
+  EXPECT_GT(closed[0].maps.at(0).counters.restored_host_records, 0u);
+  group.close(SeqId{1});
+}
+
+TEST_F(CudaWorkerTest, ReleasedAndResidentRowsGiveTheSameBitsWheneverStreamsDoTheirWork) {
+  StoreProcess store("2MiB");
+  GroupSetup with_store = setup(1, true);
+  with_store.store = store.address();
+  RankGroup group(with_store);
+  for (const uint64_t seed : {1u, 2u}) expect_released_bits(group, seed, 18);
+}
+
+TEST_F(CudaWorkerTest, ASequenceThatIsClosedWhileItsGranulesAreOnTheirWayHarmsNobody) {
+  StoreProcess store("2MiB");
+  GroupSetup with_store = setup(1, true);
+  with_store.store = store.address();
+  RankGroup group(with_store);
+  // The sixteenth step seals a granule; nothing follows it but the end.
+  expect_released_bits(group, 3, 16);
+  expect_released_bits(group, 4, 2);  // in the blocks that were given back
+}
+
+TEST_F(CudaWorkerTest, ARecordThatTheDeviceRefusesEndsItsSequenceOnly) {
+  StoreProcess store("2MiB");
+  GroupSetup with_store = setup(1, true);
+  with_store.store = store.address();
+  RankGroup group(with_store);
+  const auto params = policy(control::PolicyKind::kTidal, 32);
+  for (const uint64_t seq : {1u, 2u}) {
+    group.open(open_unit(seq, params));
+    group.prefill(SeqId{seq}, kPrompt, 48);
+  }
+  group.release(SeqId{1}, {2}, 32);
+  (void)arm_fault("worker.kv_mover.arrival");  // a point that was never passed is armed, too
+  std::vector<control::UnitFailure> failures;
+  for (uint32_t i = 0; i < kSteps && failures.empty(); ++i) {
+    failures = group.decode({SeqId{1}})[0].failures;
+  }
+  disarm_all_faults();
+  ASSERT_EQ(failures.size(), 1u);
+  EXPECT_EQ(failures[0].seq, SeqId{1});
+  EXPECT_EQ(failures[0].error.code, Code::kCorrupt);
+  EXPECT_THAT(failures[0].error.message, AllOf(HasSubstr("restore"), HasSubstr("on the device")));
+  EXPECT_FALSE(group.decode({SeqId{2}})[0].sequences.empty());
+  // What was bad is not taken for good the next time.
+  const auto again = group.decode({SeqId{1}});
+  EXPECT_FALSE(again[0].sequences.empty()) << again[0].failures[0].error.text();
+}
+
+TEST_F(CudaWorkerTest, ADeviceThatIsLostWithRowsUnderWayEndsTheUnit) {
+  StoreProcess store("2MiB");
+  GroupSetup with_store = setup(1, true);
+  with_store.store = store.address();
+  const auto params = policy(control::PolicyKind::kTidal, 32);
+  for (const unsigned launches : {0u, 9u, 18u}) {
+    with_store.epochs_before += 10;  // the store remembers a group's last epoch
+    RankGroup group(with_store);
+    group.open(open_unit(1, params));
+    group.prefill(SeqId{1}, kPrompt, 48);
+    control::Unit unit = decode_unit();
+    if (launches == 0) {  // while it packs
+      unit.kind = control::UnitKind::kRelease;
+      unit.release = {SeqId{1}, {2}, 32};
+    } else {
+      group.release(SeqId{1}, {2}, 32);
+    }
+    ebb::emulation::fail_call("lost", launches, kLaunchFailure);
+    const auto results = group.try_run(unit);
+    ASSERT_FALSE(results[0]) << "after " << launches << " launches";
+    EXPECT_THAT(results[0].error().message, HasSubstr("device is lost"));
+    ASSERT_TRUE(group.engine(0).lost());
+    EXPECT_FALSE(group.try_run(decode_unit())[0]);
+    ebb::emulation::heal();
+  }
 }
 
 TEST_F(CudaWorkerTest, ADeviceThatIsLostEndsTheUnitAndSaysSo) {

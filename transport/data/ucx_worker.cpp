@@ -13,6 +13,8 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/log.h"
+#include "transport/data/ucx_memory.h"
 #include "transport/data/ucx_raw.h"
 
 namespace ebb::data {
@@ -97,7 +99,18 @@ Result<void> UcxWorker::start(Reach reach) {
   status = ucp_init(&params, config, &context_);
   ucp_config_release(config);
   if (status != UCS_OK) return ucx_error("UCX context", status);
+  log_memory();
   return start_worker();
+}
+
+/// For whoever wonders which way records go to a GPU (docs/cuda.md).
+void UcxWorker::log_memory() const {
+  ucp_context_attr_t attributes{};
+  attributes.field_mask = UCP_ATTR_FIELD_MEMORY_TYPES;
+  const bool known = ucp_context_query(context_, &attributes) == UCS_OK;
+  log_info("data", "UCX opened",
+           {{"version", ucp_get_version_string()},
+            {"memory", UcxMemory{known ? attributes.memory_types : 1}.text()}});
 }
 
 Result<void> UcxWorker::start_worker() {

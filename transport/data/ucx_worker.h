@@ -63,6 +63,7 @@ class UcxWorker {
   explicit UcxWorker(EventLoop& loop) : loop_(loop), drain_timer_(loop) {}
   Result<void> start(Reach reach);
   Result<void> start_worker();
+  void log_memory() const;
   void pump();
   void sleep();
   void wake();

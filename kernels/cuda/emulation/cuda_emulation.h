@@ -6,8 +6,9 @@
 // order that is shuffled anew between barriers, so that a missing __syncthreads() or __syncwarp()
 // shows as results that depend on EBB_EMULATION_SEED. Barriers that not all threads reach, warp
 // functions whose lanes disagree and reads beyond what the launch reserved as shared memory end
-// the process with a sentence. Streams run at once; a stream that is captured keeps its launches
-// for its graph.
+// the process with a sentence. What is given to a stream is done later, in parts whose sizes depend
+// on EBB_EMULATION_SEED, and at the latest when somebody waits for it: a missing wait shows as a
+// result that depends on the seed. A stream that is captured keeps its launches for its graph.
 //
 // Of the language it knows: __global__, __device__, __shared__ (static), launches through
 // kernels/cuda/runtime.h, warp functions over a mask, atomics, float2/float4/uint4, half and
@@ -91,6 +92,8 @@ void fail_call(const std::string& function, unsigned calls, int error);
 void lose_device(int error);
 /// Everything works again; allocations stay.
 void heal();
+/// How late streams do their work, from now on.
+void shuffle_streams(uint64_t seed);
 /// What the emulated machine has: devices (0: none), bytes of memory, version of the driver
 /// (0: none), compute capability (90: 9.0).
 struct Machine {
@@ -100,7 +103,7 @@ struct Machine {
   int capability = 90;
 };
 void set_machine(const Machine& machine);
-/// Launches since the process began, graphs' included.
+/// Launches since the process began, graphs' included; finishes those of this thread first.
 uint64_t launches();
 /// What the host has asked the runtime for since the process began.
 struct Calls {

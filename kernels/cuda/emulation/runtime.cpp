@@ -1,4 +1,4 @@
-// See cuda_runtime_api.h. Device memory is ordinary memory, filled with NaN; streams run at once.
+// See cuda_runtime_api.h. Device memory is ordinary memory, filled with NaN.
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -9,19 +9,11 @@
 #include "kernels/cuda/emulation/cuda_emulation.h"
 #include "kernels/cuda/emulation/environment.h"
 #include "kernels/cuda/emulation/graphs.h"
+#include "kernels/cuda/emulation/streams.h"
 
-using Work = std::function<void()>;
+using ebb::emulation::Work;
 
-struct CUgraphNode_st {
-  Work work;
-};
 using Nodes = std::vector<std::unique_ptr<CUgraphNode_st>>;
-struct CUstream_st {
-  bool capturing = false;
-  Nodes captured;
-  cudaGraphNode_t last = nullptr;
-};
-struct CUevent_st {};
 struct CUgraph_st {
   Nodes nodes;
 };
@@ -37,6 +29,7 @@ struct World {
   Machine machine;
   std::map<std::string, std::pair<unsigned, int>> failures;
   int lost = 0;
+  uint64_t losses = 0;
   std::map<void*, size_t> allocations;
   size_t used = 0;
   uint64_t launches = 0;
@@ -83,7 +76,10 @@ int planned(const char* function) {
   if (w.machine.devices == 0) return cudaErrorNoDevice;
   if (std::strcmp(function, "launch") == 0) {
     w.lost = due(w, "lost");
-    if (w.lost != 0) return w.lost;
+    if (w.lost != 0) {
+      ++w.losses;
+      return w.lost;
+    }
   }
   return due(w, function);
 }
@@ -116,7 +112,11 @@ cudaError_t enqueue(const char* function, cudaStream_t stream, Work work) {
     return cudaSuccess;
   }
   count_call(function);
-  work();
+  if (stream != nullptr) {
+    add(*stream, {std::move(work), nullptr, nullptr});
+  } else {
+    work();
+  }
   return cudaSuccess;
 }
 
@@ -139,6 +139,7 @@ cudaError_t allocate(const char* function, void** data, size_t bytes, bool count
 }
 
 cudaError_t release(void* data) {
+  finish_all();  // as CUDA does before memory goes
   World& w = world();
   const std::lock_guard lock(w.mutex);
   if (const auto found = w.allocations.find(data); found != w.allocations.end()) {
@@ -177,6 +178,7 @@ void fail_call(const std::string& function, unsigned calls, int error) {
 void lose_device(int error) {
   const std::lock_guard lock(world().mutex);
   world().lost = error;
+  ++world().losses;
 }
 void heal() {
   const std::lock_guard lock(world().mutex);
@@ -189,7 +191,12 @@ void set_machine(const Machine& machine) {
   const std::lock_guard lock(world().mutex);
   world().machine = machine;
 }
+uint64_t losses() {
+  const std::lock_guard lock(world().mutex);
+  return world().losses;
+}
 uint64_t launches() {
+  finish_all();
   const std::lock_guard lock(world().mutex);
   return world().launches;
 }
@@ -282,22 +289,31 @@ cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t st
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   if (const int error = planned("cudaStreamCreateWithFlags"); error != 0) return remember(error);
-  *stream = new CUstream_st;
+  *stream = ebb::emulation::open_stream();
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  delete stream;
+  ebb::emulation::close_stream(stream);
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (const int error = planned("cudaStreamSynchronize"); error != 0) return remember(error);
-  if (stream != nullptr && stream->capturing) return remember(cudaErrorStreamCaptureUnsupported);
+  if (stream == nullptr) return cudaSuccess;
+  if (stream->capturing) return remember(cudaErrorStreamCaptureUnsupported);
+  ebb::emulation::finish(*stream);
   return cudaSuccess;
 }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) {
-  return remember(planned("cudaStreamWaitEvent"));
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (const int error = planned("cudaStreamWaitEvent"); error != 0) return remember(error);
+  const bool waits = event->mark != nullptr && !ebb::emulation::waits_are_ignored();
+  if (waits) ebb::emulation::add(*stream, {nullptr, event->mark, nullptr});
+  return cudaSuccess;
 }
-cudaError_t cudaDeviceSynchronize() { return remember(planned("cudaDeviceSynchronize")); }
+cudaError_t cudaDeviceSynchronize() {
+  if (const int error = planned("cudaDeviceSynchronize"); error != 0) return remember(error);
+  ebb::emulation::finish_all();
+  return cudaSuccess;
+}
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   if (const int error = planned("cudaEventCreateWithFlags"); error != 0) return remember(error);
   *event = new CUevent_st;
@@ -308,13 +324,25 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete event;
   return cudaSuccess;
 }
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) {
-  return remember(planned("cudaEventRecord"));
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  if (const int error = planned("cudaEventRecord"); error != 0) return remember(error);
+  event->mark = nullptr;
+  if (stream == nullptr) return cudaSuccess;
+  event->mark = std::make_shared<ebb::emulation::Mark>();
+  event->mark->stream = stream;
+  ebb::emulation::add(*stream, {nullptr, nullptr, event->mark});
+  return cudaSuccess;
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t) {
-  return remember(planned("cudaEventSynchronize"));
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (const int error = planned("cudaEventSynchronize"); error != 0) return remember(error);
+  if (event->mark) ebb::emulation::reach(*event->mark);
+  return cudaSuccess;
 }
-cudaError_t cudaEventQuery(cudaEvent_t) { return remember(planned("cudaEventQuery")); }
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  if (const int error = planned("cudaEventQuery"); error != 0) return remember(error);
+  const bool came = !event->mark || ebb::emulation::has_come(*event->mark);
+  return came ? cudaSuccess : remember(cudaErrorNotReady);
+}
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t, cudaEvent_t) {
   *ms = 1;
   return remember(planned("cudaEventElapsedTime"));
@@ -351,9 +379,10 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsig
   for (const auto& node : graph->nodes) (*exec)->works.emplace_back(node.get(), node->work);
   return cudaSuccess;
 }
+/// As the recording is now: it may be changed, or go, before the launch's turn comes.
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
-  return enqueue("cudaGraphLaunch", stream, [exec] {
-    for (const auto& [node, work] : exec->works) work();
+  return enqueue("cudaGraphLaunch", stream, [works = exec->works] {
+    for (const auto& [node, work] : works) work();
   });
 }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
@@ -369,19 +398,25 @@ cudaError_t cudaGetLastError() {
   ebb::emulation::g_last_error = 0;
   return static_cast<cudaError_t>(error);
 }
-cudaError_t cudaPeekAtLastError() {
-  return static_cast<cudaError_t>(ebb::emulation::g_last_error);
-}
+cudaError_t cudaPeekAtLastError() { return static_cast<cudaError_t>(ebb::emulation::g_last_error); }
 const char* cudaGetErrorName(cudaError_t error) {
   switch (error) {
-    case cudaSuccess: return "cudaSuccess";
-    case cudaErrorMemoryAllocation: return "cudaErrorMemoryAllocation";
-    case cudaErrorInsufficientDriver: return "cudaErrorInsufficientDriver";
-    case cudaErrorNoDevice: return "cudaErrorNoDevice";
-    case cudaErrorNoKernelImageForDevice: return "cudaErrorNoKernelImageForDevice";
-    case cudaErrorIllegalAddress: return "cudaErrorIllegalAddress";
-    case cudaErrorLaunchFailure: return "cudaErrorLaunchFailure";
-    default: return "cudaError";
+    case cudaSuccess:
+      return "cudaSuccess";
+    case cudaErrorMemoryAllocation:
+      return "cudaErrorMemoryAllocation";
+    case cudaErrorInsufficientDriver:
+      return "cudaErrorInsufficientDriver";
+    case cudaErrorNoDevice:
+      return "cudaErrorNoDevice";
+    case cudaErrorNoKernelImageForDevice:
+      return "cudaErrorNoKernelImageForDevice";
+    case cudaErrorIllegalAddress:
+      return "cudaErrorIllegalAddress";
+    case cudaErrorLaunchFailure:
+      return "cudaErrorLaunchFailure";
+    default:
+      return "cudaError";
   }
 }
 const char* cudaGetErrorString(cudaError_t error) { return cudaGetErrorName(error); }

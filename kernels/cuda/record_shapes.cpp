@@ -1,0 +1,15 @@
+#include "kernels/cuda/record_shapes.h"
+
+namespace ebb::kernels::cuda {
+namespace {
+
+/// A copy costs the device some microseconds to start, in which a kernel has moved this much.
+constexpr uint64_t kDirectMax = 1 << 20;
+
+}  // namespace
+
+RecordWay record_way(uint64_t bytes) {
+  return bytes <= kDirectMax ? RecordWay::kDirect : RecordWay::kStaged;
+}
+
+}  // namespace ebb::kernels::cuda
