@@ -224,6 +224,7 @@ Result<Report> report_calibrate(const ResultDir& dir) {
   for (size_t i = 0; i < errors.size(); ++i)
     matrices.push_back(
         Json{{"budget_fraction", fractions_around(fraction)[i]}, {"errors", errors[i]}});
+  const Json budgets = budgets_json(dir, outcome);
   const Json results{
       {"model", setting(dir.settings(), "model")},
       {"texts", Json::parse(setting(dir.settings(), "--text"))},
@@ -235,11 +236,10 @@ Result<Report> report_calibrate(const ResultDir& dir) {
       {"search",
        {{"rounds", outcome.at("rounds")}, {"is_local_best", outcome.at("is_local_best")}}},
       {"layers", layers_json(errors, found)},
-      {"budgets", budgets_json(dir, outcome)},
+      {"budgets", budgets},
       {"matrices", std::move(matrices)}};
   report.results = results.dump();
   report.notes = notes_of(outcome);
-  const Json budgets = budgets_json(dir, outcome);
   if (!budgets.is_null()) report.notes.push_back(budgets_note(budgets));
   ErrorMap map;
   map.title = "Output error of a layer that reads another layer's set";

@@ -10,9 +10,8 @@
 namespace ebb::kernels::cuda {
 namespace {
 
-/// Half a decode step of restored rows fits in.
+/// What the calls of some decode steps upload fits in.
 constexpr size_t kStageBytes = size_t{16} << 20;
-static_assert(kStageBytes >= 8 * CudaContext::kRoomBytes, "rooms do not make the ring grow");
 constexpr size_t kAlign = 256;
 
 size_t rounded(size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }

@@ -91,10 +91,6 @@ class CudaContext {
     return upload(std::span<const T>(values));
   }
   const void* upload_bytes(const void* values, size_t bytes);
-  /// The same memory for what the caller writes itself, at most kRoomBytes: pinned, read by the
-  /// kernels that are enqueued next. Null after an error.
-  std::byte* upload_room(size_t bytes) { return stage_room(bytes); }
-  static constexpr size_t kRoomBytes = size_t{1} << 20;
   /// Host values to a place in device memory, in order; the values may change when this returns.
   /// Small ones do not wait for the stream.
   void copy_in(void* device, const void* values, size_t bytes);
