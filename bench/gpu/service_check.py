@@ -89,8 +89,11 @@ class Service:
             raise RuntimeError(f"ebbctl up: {up.stdout}{up.stderr}\n{logs}")
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         self.ctl("down", "--run-dir", self.folder / "run")
+        if kind is not None:  # what the processes said before it went wrong
+            for log in sorted(self.folder.glob("run/logs/*")):
+                print(f"== {log.name}\n{log.read_text(errors='replace')[-3000:]}", file=sys.stderr)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def ask(self, method, path, body=None, port=None):

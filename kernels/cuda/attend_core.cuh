@@ -171,9 +171,9 @@ class WarpAttention {
         source_.unpack(now[s], k);
 #pragma unroll
         for (unsigned h = 0; h < kHeads; ++h) {
-          float dot = q_[h][0] * k[0];
+          float dot = __fmul_rn(q_[h][0], k[0]);
 #pragma unroll
-          for (unsigned j = 1; j < kSliceElements; ++j) dot += q_[h][j] * k[j];
+          for (unsigned j = 1; j < kSliceElements; ++j) dot = fmaf(q_[h][j], k[j], dot);
           products[h][s] = dot;
         }
       }

@@ -260,29 +260,41 @@ class TileAttention {
   __device__ __forceinline__ void add_values(const unsigned short* values,
                                              const TileC (&weights)[kEntries / 8]) {
     const unsigned lane = lane_id();
+    TileA w[kEntries / 16][kWeightParts];
 #pragma unroll
     for (unsigned e = 0; e < kEntries; e += 16) {
-      TileA w[kWeightParts];
 #pragma unroll
       for (unsigned i = 0; i < 4; ++i) {
         float low = weights[e / 8 + i / 2].at[i % 2 * 2];
         float high = weights[e / 8 + i / 2].at[i % 2 * 2 + 1];
 #pragma unroll
         for (unsigned part = 0; part < kWeightParts; ++part) {
-          w[part].at[i] = bf16_pair(low, high);
-          low -= bf16_low(w[part].at[i]);
-          high -= bf16_high(w[part].at[i]);
+          const unsigned pair = bf16_pair(low, high);
+          w[e / 16][part].at[i] = pair;
+          low -= bf16_low(pair);
+          high -= bf16_high(pair);
         }
       }
+    }
+    // Tensor cores cut off what they add to a sum, they do not round it: over a long sequence that
+    // would shrink the outputs. So every tile's sums begin at 0.
 #pragma unroll
-      for (unsigned d = 0; d < kColumns; d += 16) {
+    for (unsigned d = 0; d < kColumns; d += 16) {
+      TileC fresh[2] = {};
+#pragma unroll
+      for (unsigned e = 0; e < kEntries; e += 16) {
         const unsigned row = e + lane % 16;
         const FourMatrices v = load_matrices_transposed(values + row * kPitch + d + lane / 16 * 8);
 #pragma unroll
         for (unsigned part = 0; part < kWeightParts; ++part) {
-          multiply_add(out_[d / 8], w[part], {{v.at[0], v.at[1]}});
-          multiply_add(out_[d / 8 + 1], w[part], {{v.at[2], v.at[3]}});
+          multiply_add(fresh[0], w[e / 16][part], {{v.at[0], v.at[1]}});
+          multiply_add(fresh[1], w[e / 16][part], {{v.at[2], v.at[3]}});
         }
+      }
+#pragma unroll
+      for (unsigned i = 0; i < 4; ++i) {
+        out_[d / 8].at[i] += fresh[0].at[i];
+        out_[d / 8 + 1].at[i] += fresh[1].at[i];
       }
     }
   }

@@ -149,8 +149,10 @@ bool CudaContext::resize_stage(size_t bytes) {
 std::byte* CudaContext::stage_room(size_t bytes) {
   if (failed()) return nullptr;
   const size_t need = rounded(std::max<size_t>(bytes, 1));
-  // What one operation uploads must not overwrite itself: a ring of at least eight of the largest.
-  if (need * 8 > stage_bytes_ && !resize_stage(rounded(need * 16))) return nullptr;
+  // What is waited for below has been launched. What has not must not be overwritten, on whichever
+  // side of the ring's end it lies: the ring is twice as large as all of that.
+  const size_t least = std::max(need * 8, 2 * (uploaded_ + need));
+  if (least > stage_bytes_ && !resize_stage(rounded(least * 2))) return nullptr;
   if (stage_used_ + need > stage_bytes_) {
     // Everything in the ring was enqueued before; once it has run, the ring is free.
     wait("waiting for the staging memory");
@@ -174,6 +176,7 @@ const void* CudaContext::upload_bytes(const void* values, size_t bytes) {
   }
   const std::byte* from = stage(values, bytes);
   if (from == nullptr) return nullptr;
+  uploaded_ += rounded(std::max<size_t>(bytes, 1));
   std::byte* to = d_stage_ + (from - stage_);
   if (bytes > 0) {
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_),

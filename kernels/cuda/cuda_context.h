@@ -63,6 +63,7 @@ class CudaContext {
   /// The same of an allocation: says how much was asked, and how much of the device is free.
   void check_room(cudaError_t error, const char* what, size_t bytes);
   void check_launch(const char* kernel) {
+    uploaded_ = 0;
     if (recorder_ == nullptr || !recorder_->name_taken(kernel)) check(cudaGetLastError(), kernel);
   }
   bool failed() const { return error_ != cudaSuccess; }
@@ -80,8 +81,8 @@ class CudaContext {
   void clear(void* device, size_t bytes);
 
   /// A copy of host values in device memory, in order with the work around it; the values may
-  /// change when this returns. It stays until the context has handed out much more (stage_bytes),
-  /// so: use it in this operation. Alignment 16.
+  /// change when this returns. It stays until what is launched next has run, and no longer: upload
+  /// all that a launch reads before it. Alignment 16.
   template <class T>
   const T* upload(std::span<const T> values) {
     return static_cast<const T*>(upload_bytes(values.data(), values.size_bytes()));
@@ -166,6 +167,7 @@ class CudaContext {
   std::byte* d_stage_ = nullptr;
   size_t stage_bytes_ = 0;
   size_t stage_used_ = 0;
+  size_t uploaded_ = 0;                                     ///< bytes that no launch has read yet
   std::vector<std::pair<std::byte*, std::byte*>> retired_;  ///< rings that were too small
   bool capturing_ = false;
   bool spoilt_ = false;

@@ -52,6 +52,7 @@ Result<Backend> make_backend(const CudaOptions& options) {
   info.identity = chosen.identity;
   Backend backend;
   auto gemm = Gemm::make(*context, options.gemm_bf16 ? GemmInputs::kBf16 : GemmInputs::kTf32);
+  info.name += ", " + gemm->name();
   backend.device = std::make_unique<CudaDevice>(context, info);
   backend.ops =
       std::make_unique<CudaOps>(context, *backend.device, std::move(gemm), graphs_wanted(options));

@@ -2,6 +2,8 @@
 #include "kernels/cuda/replay.h"
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <iterator>
 
@@ -59,6 +61,13 @@ void Calls::clear() {
 }
 
 Replay::~Replay() {
+  if (std::getenv("EBB_CUDA_GRAPHS_REPORT") != nullptr) {
+    std::fprintf(stderr, "graphs: %llu replayed, %llu recorded, %llu plain, %llu nodes changed\n",
+                 static_cast<unsigned long long>(counts_.replayed),
+                 static_cast<unsigned long long>(counts_.recorded),
+                 static_cast<unsigned long long>(counts_.plain),
+                 static_cast<unsigned long long>(counts_.nodes));
+  }
   context_.set_recorder(nullptr);
   for (auto& [name, stretch] : stretches_) drop(stretch);
 }
