@@ -296,8 +296,11 @@ void bench_left_out(Device& device, Ops& ops, Layers& layers, const std::vector<
   }
   print_each("add sums", count, measure([&] {
                for (size_t i = 0; i < sums.size(); ++i) {
-                 ops.add_sums(layers.shape, {layers.arenas[i].bytes_ptr(), layers.blocks}, slots, 0,
-                              {sums[i].bytes_ptr(), layers.blocks});
+                 const SumArgs all{{layers.arenas[i].bytes_ptr(), layers.blocks},
+                                   slots,
+                                   0,
+                                   {sums[i].bytes_ptr(), layers.blocks}};
+                 ops.add_sums(layers.shape, {&all, 1});
                }
              }));
   std::vector<uint32_t> listed(slots);
@@ -361,9 +364,12 @@ void bench_digest(Device& device, Ops& ops) {
     }
     print_each(std::string("write ") + name, kTokens, measure([&] {
                  for (size_t i = 0; i < pages.size(); ++i) {
-                   ops.write_digest(layers.shape, {layers.arenas[i].bytes_ptr(), layers.blocks},
-                                    slots, 0, digest, {pages[i].bytes_ptr(), layers.blocks},
-                                    center.data());
+                   const DigestArgs all{{layers.arenas[i].bytes_ptr(), layers.blocks},
+                                        slots,
+                                        0,
+                                        {pages[i].bytes_ptr(), layers.blocks},
+                                        center.data()};
+                   ops.write_digest(layers.shape, digest, {&all, 1});
                  }
                }));
     bench_scan(ops, layers, digest, pages, kTokens, name);

@@ -17,6 +17,7 @@
 #include "base/ids.h"
 #include "kernels/device.h"
 #include "kernels/digest.h"
+#include "kernels/draw.h"
 #include "kernels/kv_element.h"
 #include "kernels/weight_format.h"
 
@@ -96,8 +97,9 @@ struct AttendArgs {
   uint32_t rows = 1;
   KvRows kv;
   uint32_t count = 0;  ///< entries of the last row
-  /// slots: [count], [heads_kv, count] or [heads_q, count] by `scope`; empty: dense
+  /// slots: [count], [heads_kv, count] or [heads_q, count] by `scope`; empty: dense, or d_list
   std::span<const uint32_t> list;
+  const uint32_t* d_list = nullptr;  ///< the same in device memory (make_lists), instead of `list`
   ListScope scope = ListScope::kLayer;
   /// Entries a row sees at most, its own included: dense only; 0: all up to the causal bound.
   uint32_t window = 0;
@@ -110,6 +112,22 @@ struct AttendArgs {
   /// [heads_q, count] of the LAST row, scaled, before softmax; -inf before the row's window; null:
   /// not wanted
   float* d_logits = nullptr;
+  bool listed() const { return d_list != nullptr || !list.empty(); }
+};
+
+/// A list of slots in device memory, for all layers that read it: slots[i] = map[positions[i]].
+/// The same `positions` in several items of a call travel once.
+struct ListArgs {
+  std::span<const Position> positions;
+  const uint32_t* d_map = nullptr;  ///< slot of each position; null: slots are positions
+  uint32_t* d_slots = nullptr;      ///< [positions.size()]
+};
+
+/// What changed in a map from positions to slots: map[positions[i]] = slots[i]; positions distinct.
+struct MapArgs {
+  uint32_t* d_map = nullptr;
+  std::span<const Position> positions;
+  std::span<const uint32_t> slots;
 };
 
 /// Digests of one (sequence, layer). Token t's lies in page t / page_tokens of `blocks` (arena
@@ -137,6 +155,26 @@ struct SumRows {
   }
 };
 
+/// Tokens of one (sequence, layer) whose digests are written: token first + i, from the stored K at
+/// slots[i].
+struct DigestArgs {
+  KvRows kv;
+  std::span<const uint32_t> slots;
+  Position first = 0;
+  DigestRows digests;
+  /// [heads_kv, head_size]: one for all tokens of a sequence (kH3, kH2; null: 0); not read for
+  /// kInt4.
+  const float* d_center = nullptr;
+};
+
+/// Tokens of one (sequence, layer) that enter the sums: token first + i, whose row is at slots[i].
+struct SumArgs {
+  KvRows kv;
+  std::span<const uint32_t> slots;
+  Position first = 0;
+  SumRows sums;
+};
+
 /// Logits of one query row against digests: for every token t < count and query head h
 ///   logits[h, t] = q[h] . x_t / sqrt(head_size),   lse[h] = log sum_t exp(logits[h, t])
 /// x_t what t's digest of KV head h / (heads_q / heads_kv) stands for. Where keys were centred
@@ -162,6 +200,7 @@ struct LeftOutArgs {
   KvRows kv;
   std::span<const uint32_t> slots;      ///< of the listed tokens
   std::span<const Position> positions;  ///< ascending, each once; positions[i] stands at slots[i]
+  const uint32_t* d_slots = nullptr;    ///< in device memory instead of `slots`
   uint32_t length = 0;
   SumRows sums;
   float* d_out = nullptr;  ///< [heads_q, head_size]: attention over the list; then both merged
@@ -249,6 +288,9 @@ class Ops {
   /// x += y, elementwise, `count` floats.
   virtual void add(float* d_x, const float* d_y, uint64_t count) = 0;
 
+  /// x = 0, `count` floats.
+  virtual void clear(float* d_x, uint64_t count) = 0;
+
   /// out [rows, width] = silu(gate) * up, with gate_up [rows, 2 * width]: gate first.
   virtual void silu_mul(const float* d_gate_up, uint32_t rows, uint32_t width, float* d_out) = 0;
 
@@ -273,6 +315,18 @@ class Ops {
   /// Never sorts more than k. Waits once for all.
   virtual std::vector<std::vector<Scored>> top_k(std::span<const TopKArgs> items) = 0;
 
+  /// Whether draw() can be called: on a backend whose logits had better stay where they are.
+  virtual bool draws() const { return false; }
+  /// A token for each of `rows`, from logits [rows, vocabulary] that stay as they are; kNoToken
+  /// where none may come: every logit is -inf, masked or not. The filters and their order are those
+  /// of docs/sampling.md; a token is another than that of sums in doubles only where `uniform`
+  /// falls within 1e-9 of a border between two tokens. Waits.
+  virtual std::vector<TokenId> draw(const float* d_logits, uint32_t vocabulary,
+                                    std::span<const Draw> rows) {
+    static_cast<void>(d_logits), static_cast<void>(vocabulary);
+    return std::vector<TokenId>(rows.size(), kNoToken);
+  }
+
   /// Merges partial attention states over disjoint entry sets into (out_a, lse_a):
   /// [rows, heads, head_size] and [rows, heads]. (FlashInfer's state algebra; arXiv:2501.01005,
   /// section 2.2.)
@@ -284,18 +338,15 @@ class Ops {
   virtual void mean_key(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
                         float* d_center) = 0;
 
-  /// Digest of token first + i, from the stored K at slots[i]. `d_center` [heads_kv, head_size]
-  /// (kH3, kH2: one for all tokens of a sequence; null: 0) is not read for kInt4. The same K has
-  /// the same digest, whatever else is written.
-  virtual void write_digest(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
-                            Position first, const DigestShape& digest, const DigestRows& digests,
-                            const float* d_center) = 0;
+  /// As attend: one call per layer, the items are independent. The same K has the same digest,
+  /// whatever else is written.
+  virtual void write_digest(const KvShape& shape, const DigestShape& digest,
+                            std::span<const DigestArgs> items) = 0;
 
-  /// Adds the stored K and V of token first + i, at slots[i], to its run's sums, in ascending
-  /// order; a run's first token sets them. So the cutting into calls does not change the bits, but
-  /// a token that is added twice counts twice.
-  virtual void add_sums(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
-                        Position first, const SumRows& sums) = 0;
+  /// Adds the stored K and V of every token to its run's sums, in ascending order; a run's first
+  /// token sets them. So the cutting into calls does not change the bits, but a token that is added
+  /// twice counts twice. As attend: the items are independent.
+  virtual void add_sums(const KvShape& shape, std::span<const SumArgs> items) = 0;
 
   /// As attend: one call per layer, the items are independent.
   virtual void scan_digests(const KvShape& shape, const DigestShape& digest,
@@ -306,6 +357,11 @@ class Ops {
 
   /// scores[p] *= factor for every p in `positions`.
   virtual void scale_scores(float* d_scores, std::span<const Position> positions, float factor) = 0;
+
+  /// Lists that the operations after this one read; every listed position has a slot.
+  virtual void make_lists(std::span<const ListArgs> items) = 0;
+  /// Of different maps.
+  virtual void update_maps(std::span<const MapArgs> items) = 0;
 
   /// Record i of `band` to frames + i * frame_bytes(): rows as the operations before this one left
   /// them. `frames` is memory of this device (MemoryKind::kHost).

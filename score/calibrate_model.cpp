@@ -54,6 +54,7 @@ Result<std::unique_ptr<CalibrateModel>> CalibrateModel::open(const std::string& 
   model->transformer_ = EBB_TRY(
       worker::Transformer::make(shape, share, model->backend_, std::move(weights),
                                 std::max(kRowsMax, shape.layers + 1), shape.context_length));
+  model->lists_ = std::make_unique<worker::SlotLists>(model->backend_);
   model->mover_ = std::make_unique<worker::KvMover>(model->layout_, model->kv_shape_,
                                                     model->backend_, worker::KvMover::Options{});
   model->exchange_ = std::make_unique<OneRank>();
@@ -86,6 +87,7 @@ worker::StepContext CalibrateModel::context() {
           .shape = kv_shape_,
           .arena = *arena_,
           .mover = *mover_,
+          .lists = *lists_,
           .exchange = *exchange_,
           .epoch = Epoch{1},
           .rank = 0,

@@ -53,6 +53,7 @@ class CalibrateModel {
   std::unique_ptr<worker::Transformer> transformer_;
   std::unique_ptr<worker::Arena> arena_;
   std::unique_ptr<worker::KvMover> mover_;
+  std::unique_ptr<worker::SlotLists> lists_;
   std::unique_ptr<OneRank> exchange_;
   uint64_t clock_ = 0;
   uint64_t sequences_ = 0;

@@ -253,16 +253,15 @@ void BulkChunk::record_exactness() {
 Result<void> BulkChunk::score(control::SequenceResult& result) {
   if (!scores_rows()) return {};
   const uint32_t first = sequence_.open.sampling.prompt_logprobs ? 0 : rows_ - 1;
-  const uint64_t vocabulary = c_.model.shape().vocabulary;
   constexpr uint32_t kRows = 32;
   TokenId next = 0;
   for (uint32_t done = first; done < rows_; done += kRows) {
     const uint32_t count = std::min(kRows, rows_ - done);
-    const std::vector<float> logits = EBB_TRY(c_.model.logits(done, count));
-    for (uint32_t i = 0; c_.rank == 0 && i < count; ++i) {
-      next = next_token(sequence_, std::span(logits).subspan(i * vocabulary, vocabulary),
-                        bulk_.tokens.begin + done + i + 1, result);
+    std::vector<NextRow> wanted;
+    for (uint32_t i = 0; i < count; ++i) {
+      wanted.push_back({&sequence_, bulk_.tokens.begin + done + i + 1, &result});
     }
+    next = EBB_TRY(next_tokens(c_, done, wanted)).back();
   }
   if (!last_chunk()) return {};
   EBB_TRY_VOID(c_.model.broadcast_tokens(std::span(&next, 1)));

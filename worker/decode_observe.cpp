@@ -47,16 +47,17 @@ Result<void> DecodeStep::observe(uint32_t layer) {
     std::vector<float> logits(floats);
     device.copy_to_host(logits.data(), scratch.data(), floats * sizeof(float));
     // 2. What the layer reads of it.
-    kernels::AttendArgs read;
-    read_set(member, layer, read);
+    const SetEntries read = set_entries(member);
+    const uint32_t unseen = unseen_of_set(member, layer);
     std::vector<float> shares(heads);
     for (uint32_t h = 0; h < heads; ++h) {
       const uint32_t list = read.scope == kernels::ListScope::kLayer ? 0
                             : read.scope == kernels::ListScope::kKvHead
                                 ? h / (heads / c_.shape.heads_kv)
                                 : h;
-      shares[h] = share_of(std::span(logits).subspan(uint64_t{h} * length, length),
-                           read.list.subspan(uint64_t{list} * read.count, read.count));
+      shares[h] =
+          share_of(std::span(logits).subspan(uint64_t{h} * length, length),
+                   read.entries.subspan(uint64_t{list} * read.count, read.count).subspan(unseen));
     }
     c_.observer->on_read(member.sequence->id(), layer, shares);
   }

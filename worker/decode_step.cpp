@@ -87,11 +87,22 @@ void DecodeStep::append(uint32_t layer) {
   }
   append_rebuilt(layer, rows);
   c_.backend.ops->append_kv(c_.shape, rows);
+  append_digests(layer);
+}
+
+void DecodeStep::append_digests(uint32_t layer) {
+  const uint32_t band = c_.layout.band_of(layer);
+  std::map<kernels::DigestFormat, std::vector<kernels::DigestArgs>> items;
   for (const Member& member : members_) {
     const Sequence& sequence = *member.sequence;
     if (member.failed || !sequence.aids) continue;
-    sequence.aids->add_digest(layer, sequence.kv->rows(layer), member.new_slot[band],
-                              sequence.length);
+    const auto digest = sequence.aids->new_digest(layer, sequence.kv->rows(layer),
+                                                  member.new_slot[band], sequence.length);
+    if (digest) items[sequence.aids->digest_shape().format].push_back(*digest);
+  }
+  for (const auto& [format, of_format] : items) {
+    const kernels::DigestShape shape{format, c_.shape.heads_kv, c_.shape.head_size};
+    c_.backend.ops->write_digest(c_.shape, shape, of_format);
   }
 }
 
@@ -172,16 +183,17 @@ void DecodeStep::attend(uint32_t layer) {
 void DecodeStep::attend_items(uint32_t layer, std::span<const kernels::AttendArgs> items,
                               std::span<const Member* const> members) {
   if (items.empty()) return;
+  c_.lists.make();
   c_.backend.ops->attend(c_.shape, items);
   std::vector<kernels::LeftOutArgs> left_out;
   for (size_t i = 0; i < items.size(); ++i) {
     const Member& member = *members[i];
-    const bool estimates = member.plan.left_out && !items[i].list.empty();
+    const bool estimates = member.plan.left_out && items[i].listed();
     if (!estimates) continue;
     kernels::LeftOutArgs args;
     args.d_q = items[i].d_q;
     args.kv = items[i].kv;
-    args.slots = items[i].list;
+    args.d_slots = items[i].d_list;
     args.positions = member.read;
     args.length = member.sequence->length;  // the newest token is in no sum yet
     args.sums = member.sequence->aids->sums(layer);
@@ -292,6 +304,7 @@ Result<uint32_t> DecodeStep::run_layer(uint32_t layer) {
 
 Result<void> DecodeStep::run(control::UnitResult& out) {
   c_.backend.ops->set_phase(kernels::Phase::kDecode);
+  c_.lists.begin_step();
   EBB_TRY_VOID(plan_tokens());
   place_rows();
   place_tokens();
@@ -330,24 +343,20 @@ uint64_t DecodeStep::key(uint32_t part) const {
 
 Result<void> DecodeStep::finish(control::UnitResult& out) {
   const auto rows = static_cast<uint32_t>(members_.size());
-  const std::vector<float> logits = EBB_TRY(c_.model.logits(0, rows));
-  std::vector<TokenId> next(rows);
-  const uint64_t vocabulary = c_.model.shape().vocabulary;
-  for (uint32_t i = 0; c_.rank == 0 && i < rows; ++i) {
-    Member& member = members_[i];
-    next[i] = next_token(*member.sequence, std::span(logits).subspan(i * vocabulary, vocabulary),
-                         member.length(), member.result);
-    if (c_.observer != nullptr) {
-      c_.observer->on_logits(member.sequence->id(), member.length(),
-                             std::span(logits).subspan(i * vocabulary, vocabulary));
-      c_.observer->on_bytes(member.sequence->id(), member.bytes_read, member.bytes_dense);
-    }
+  std::vector<NextRow> wanted;
+  for (Member& member : members_) {
+    wanted.push_back({member.sequence, member.length(), &member.result, c_.observer != nullptr});
+  }
+  std::vector<TokenId> next = EBB_TRY(next_tokens(c_, 0, wanted));
+  for (const Member& member : members_) {
+    if (c_.rank > 0 || c_.observer == nullptr) break;
+    c_.observer->on_bytes(member.sequence->id(), member.bytes_read, member.bytes_dense);
   }
   EBB_TRY_VOID(c_.model.broadcast_tokens(next));
+  add_sums();
   for (uint32_t i = 0; i < rows; ++i) {
     Member& member = members_[i];
     Sequence& sequence = *member.sequence;
-    add_sums(member);
     sequence.length += 1;
     if (sequence.length == sequence.tokens.size()) sequence.tokens.push_back(next[i]);
     record_tokens(member);
@@ -362,14 +371,19 @@ Result<void> DecodeStep::finish(control::UnitResult& out) {
   return {};
 }
 
-/// Now that the step has succeeded: a step that is run again must not add its row twice.
-void DecodeStep::add_sums(const Member& member) {
-  Sequence& sequence = *member.sequence;
-  if (!sequence.aids) return;
-  for (uint32_t layer = 0; layer < c_.model.shape().layers; ++layer) {
-    sequence.aids->add_sums(layer, sequence.kv->rows(layer),
-                            member.new_slot[c_.layout.band_of(layer)], sequence.length);
+/// Now that the step has succeeded: a step that is run again must not add its rows twice.
+void DecodeStep::add_sums() {
+  std::vector<kernels::SumArgs> items;
+  for (const Member& member : members_) {
+    const Sequence& sequence = *member.sequence;
+    for (uint32_t layer = 0; sequence.aids && layer < c_.model.shape().layers; ++layer) {
+      const auto sum =
+          sequence.aids->new_sum(layer, sequence.kv->rows(layer),
+                                 member.new_slot[c_.layout.band_of(layer)], sequence.length);
+      if (sum) items.push_back(*sum);
+    }
   }
+  if (!items.empty()) c_.backend.ops->add_sums(c_.shape, items);
 }
 
 /// Every rank counts the same tokens, so every rank corrects after the same step.

@@ -26,10 +26,27 @@ class DecodeStep {
 
   /// What one released band of one sequence reads in this step, up to the next set.
   struct Reading {
-    bool ready = false;               ///< rows are on the device (or on their way: see pending_)
-    uint32_t owner = kEverything;     ///< whose set it is
-    std::vector<Position> positions;  ///< ascending; what the band's layers read, windows aside
-    std::vector<uint32_t> slots;      ///< of the positions
+    bool ready = false;            ///< rows are on the device (or on their way: see pending_)
+    uint32_t owner = kEverything;  ///< whose set it is
+    /// Ascending; what the band's layers read, windows aside. Bands may share it.
+    std::shared_ptr<const std::vector<Position>> positions;
+    const uint32_t* d_slots = nullptr;  ///< of the positions, in device memory
+  };
+
+  /// A list that several layers read in this step: of a set, where slots are positions.
+  struct SetList {
+    uint32_t owner = 0;
+    bool adds_self = false;
+    const uint32_t* d_slots = nullptr;
+    uint32_t count = 0;  ///< of each of its lists
+    kernels::ListScope scope = kernels::ListScope::kLayer;
+  };
+  /// Of a set, as layers read it: [lists, count], by scope.
+  struct SetEntries {
+    std::vector<uint32_t> own;          ///< where they are not simply the set's
+    std::span<const uint32_t> entries;  ///< the set's or `own`
+    uint32_t count = 0;
+    kernels::ListScope scope = kernels::ListScope::kLayer;
   };
 
   struct Member {
@@ -38,15 +55,16 @@ class DecodeStep {
     LayerPlan plan;                  ///< of the layer that runs
     std::vector<uint32_t> new_slot;  ///< by band: where this step's row goes
     std::vector<Reading> readings;   ///< by band
+    std::vector<SetList> set_lists;
     std::optional<PatternRead> pattern;
-    TokenPlan tokens;             ///< of policies that score tokens
-    std::vector<uint32_t> lists;  ///< of the layer that runs, where every head has its own
-    SelectionHistory made;        ///< in this step
-    uint32_t dense_layers = 0;    ///< layers, from 0 on, that read everything
-    uint32_t scored_layers = 0;   ///< whose logits one choice may need, at most
-    uint64_t logits_at = 0;       ///< offset of [scored_layers * heads_q, length] in logits_
-    uint64_t lse_at = 0;          ///< and of [scored_layers * heads_q], where digests are scanned
-    uint64_t scores_at = 0;       ///< offset of the scores of a choice in scores_
+    const uint32_t* d_pattern = nullptr;  ///< its slots, in device memory
+    TokenPlan tokens;                     ///< of policies that score tokens
+    SelectionHistory made;                ///< in this step
+    uint32_t dense_layers = 0;            ///< layers, from 0 on, that read everything
+    uint32_t scored_layers = 0;           ///< whose logits one choice may need, at most
+    uint64_t logits_at = 0;  ///< offset of [scored_layers * heads_q, length] in logits_
+    uint64_t lse_at = 0;     ///< and of [scored_layers * heads_q], where digests are scanned
+    uint64_t scores_at = 0;  ///< offset of the scores of a choice in scores_
     std::span<const Position> read;  ///< positions of what the layer that runs reads, of a list
     control::SequenceResult result;
     uint64_t bytes_read = 0;   ///< of KV, or of what stands for it, as the kernels read it
@@ -79,6 +97,7 @@ class DecodeStep {
   Result<uint32_t> run_layer(uint32_t layer);
   Result<void> decide(uint32_t layer);
   void append(uint32_t layer);
+  void append_digests(uint32_t layer);
   kernels::AppendArgs new_row(const kernels::KvRows& kv, size_t row, const uint32_t& slot) const;
   void attend(uint32_t layer);
   void scan(uint32_t layer);
@@ -90,7 +109,7 @@ class DecodeStep {
   kernels::AttendArgs args_of_row(const Sequence& sequence, uint32_t layer, uint64_t row) const;
   void select(uint32_t layer);
   Result<void> finish(control::UnitResult& out);
-  void add_sums(const Member& member);
+  void add_sums();
   Result<void> correct(Sequence& sequence);
   void fail(Member& member, Error why);
   uint32_t errors() const { return failures_.empty() ? 0 : 1; }
@@ -98,11 +117,16 @@ class DecodeStep {
   // decode_reading.cpp: which rows a layer reads, and where they are
   bool read(Member& member, uint32_t layer, kernels::AttendArgs& args);
   void read_set(Member& member, uint32_t layer, kernels::AttendArgs& args);
-  std::span<const uint32_t> read_released(Member& member, uint32_t layer);
+  void read_pattern_of(Member& member, uint32_t layer, kernels::AttendArgs& args);
+  SetEntries set_entries(const Member& member) const;
+  uint32_t unseen_of_set(const Member& member, uint32_t layer) const;
+  void read_released(Member& member, uint32_t layer, kernels::AttendArgs& args);
   void prepare(uint32_t owner, std::span<Member* const> chosen);
   bool next_set_is(const Member& member, uint32_t band, uint32_t owner) const;
-  void want_rows(Member& member, uint32_t band, uint32_t owner, std::vector<Position> set,
+  using SharedSet = std::shared_ptr<const std::vector<Position>>;
+  void want_rows(Member& member, uint32_t band, uint32_t owner, SharedSet set,
                  std::vector<RestoreWant>& wants);
+  void list_slots(Member& member, uint32_t band);
   void await_rows();
   void take_landed(bool wait);
   void fail_all(const std::vector<KvMover::Failure>& failed);
@@ -118,8 +142,8 @@ class DecodeStep {
   Result<void> check_same_plans();
   void place_tokens();
   void place_tokens_of(Member& member, std::vector<RestoreWant>& wants);
-  std::span<const uint32_t> token_slots(const Member& member, uint32_t layer,
-                                        Position position) const;
+  void read_tokens_of(const Member& member, uint32_t layer, Position position,
+                      kernels::AttendArgs& args) const;
   void append_rebuilt(uint32_t layer, std::vector<kernels::AppendArgs>& rows);
   void attend_rebuilt(uint32_t layer);
   void record_tokens(Member& member);

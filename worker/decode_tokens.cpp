@@ -1,6 +1,7 @@
 // Policies that score tokens before the step (ADORE): which released tokens come back, as rows of
 // the same forward pass or as they were, what every row reads, and what stays afterwards.
 #include <algorithm>
+#include <memory>
 
 #include "base/check.h"
 #include "worker/decode_step.h"
@@ -86,6 +87,7 @@ void DecodeStep::place_tokens() {
   for (Member& member : members_) {
     if (member.sequence->policy->scores_tokens()) place_tokens_of(member, wants);
   }
+  c_.lists.make();
   if (!wants.empty()) pending_ = c_.mover.begin(std::move(wants));
 }
 
@@ -97,10 +99,11 @@ void DecodeStep::place_tokens_of(Member& member, std::vector<RestoreWant>& wants
     auto room = sequence.kv->reserve(pool);  // for when this step lets go of its first token
     if (!room) return fail(member, std::move(room).error());
   }
+  const auto reads = std::make_shared<const std::vector<Position>>(member.tokens.reads);
   for (uint32_t band = 0; band < member.readings.size() && !member.failed; ++band) {
     BandResidency& residency = sequence.kv->residency(band);
     if (residency.hot()) {
-      want_rows(member, band, 0, member.tokens.reads, wants);
+      want_rows(member, band, 0, reads, wants);
       continue;
     }
     const auto missing = residency.touch(member.tokens.reads, clock_);
@@ -108,22 +111,21 @@ void DecodeStep::place_tokens_of(Member& member, std::vector<RestoreWant>& wants
       auto admitted = residency.admit(missing, clock_);
       if (!admitted) return fail(member, std::move(admitted).error());
     }
-    member.readings[band].slots = sequence.kv->slots(band, member.tokens.reads);
-    member.readings[band].positions = member.tokens.reads;
-    member.readings[band].ready = true;
+    member.readings[band].positions = reads;
+    list_slots(member, band);
   }
 }
 
-/// The slots that the row of the token at `position` reads in `layer`: what the step reads up to
-/// itself, as far as the layer's window reaches.
-std::span<const uint32_t> DecodeStep::token_slots(const Member& member, uint32_t layer,
-                                                  Position position) const {
+/// What the row of the token at `position` reads in `layer`: what the step reads up to itself, as
+/// far as the layer's window reaches.
+void DecodeStep::read_tokens_of(const Member& member, uint32_t layer, Position position,
+                                kernels::AttendArgs& args) const {
   const Reading& reading = member.readings[c_.layout.band_of(layer)];
-  const auto& all = reading.positions;
+  const auto& all = *reading.positions;
   const auto seen = std::lower_bound(all.begin(), all.end(), c_.first_seen(layer, position + 1));
   const auto end = std::upper_bound(all.begin(), all.end(), position);
-  return std::span(reading.slots)
-      .subspan(static_cast<size_t>(seen - all.begin()), static_cast<size_t>(end - seen));
+  args.d_list = reading.d_slots + (seen - all.begin());
+  args.count = static_cast<uint32_t>(end - seen);
 }
 
 void DecodeStep::append_rebuilt(uint32_t layer, std::vector<kernels::AppendArgs>& rows) {
@@ -145,8 +147,7 @@ void DecodeStep::attend_rebuilt(uint32_t layer) {
     if (member.failed) continue;
     kernels::AttendArgs args = args_of_row(*member.sequence, layer, members_.size() + i);
     args.d_q_alt = nullptr;
-    args.list = token_slots(member, layer, row.position);
-    args.count = static_cast<uint32_t>(args.list.size());
+    read_tokens_of(member, layer, row.position, args);
     const uint32_t length = row.position + 1;
     const bool dense = args.count == length - c_.first_seen(layer, length);
     if (dense && row.dense_layers == layer) row.dense_layers = layer + 1;

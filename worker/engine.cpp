@@ -16,14 +16,24 @@ struct Engine::Incarnation {
   models::KvLayout layout;
   SelectionExchange* exchange = nullptr;
   std::unique_ptr<KvMover> mover;
+  std::unique_ptr<SlotLists> lists;
   std::unique_ptr<kvstore::Client> client;  ///< goes first: what it reads is the mover's
   std::map<uint64_t, std::unique_ptr<Sequence>> sequences;
 
   StepContext context(Engine& engine) {
-    return {*engine.model_,  engine.backend_,     layout,
-            profile,         engine.kv_shape_,    *engine.arena_,
-            *mover,          *exchange,           form.epoch,
-            form.rank,       &engine.step_clock_, engine.options_.exchange_deadline,
+    return {*engine.model_,
+            engine.backend_,
+            layout,
+            profile,
+            engine.kv_shape_,
+            *engine.arena_,
+            *mover,
+            *lists,
+            *exchange,
+            form.epoch,
+            form.rank,
+            &engine.step_clock_,
+            engine.options_.exchange_deadline,
             engine.observer_};
   }
 };
@@ -119,6 +129,7 @@ Result<control::FormReply> Engine::form(const control::FormGroup& group,
   model_->set_collective(made.get());
   KvMover::Options mover{group.epoch, group.rank, options_.restore_deadline};
   next->mover = std::make_unique<KvMover>(next->layout, kv_shape_, backend_, mover);
+  next->lists = std::make_unique<SlotLists>(backend_);
   EBB_TRY_VOID(check_device());
   group_ = std::move(next);
   connect_store(Deadline::after(Millis(2000)));

@@ -1,6 +1,7 @@
 #include "worker/residency.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace ebb::worker {
 
@@ -47,9 +48,7 @@ Result<uint32_t> BandResidency::place(Position position, uint64_t step) {
     slot = EBB_TRY(evict_one(step));
   }
   slot_of_.resize(std::max<size_t>(slot_of_.size(), position + 1), kNoSlot);
-  slot_of_[position] = slot;
-  position_of_[slot] = position;
-  last_used_[slot] = step;
+  give(position, slot, step);
   length_ = std::max(length_, position + 1);
   return slot;
 }
@@ -99,11 +98,24 @@ Result<void> BandResidency::admit(std::span<const Position> positions, uint64_t 
     EBB_CHECK(p < slot_of_.size() && slot_of_[p] == kNoSlot);
     const uint32_t s = free_.back();
     free_.pop_back();
-    slot_of_[p] = s;
-    position_of_[s] = p;
-    last_used_[s] = step;
+    give(p, s, step);
   }
   return {};
+}
+
+void BandResidency::give(Position position, uint32_t slot, uint64_t step) {
+  slot_of_[position] = slot;
+  position_of_[slot] = position;
+  last_used_[slot] = step;
+  if (names_given_) given_.push_back(position);
+}
+
+std::optional<std::vector<Position>> BandResidency::take_given() {
+  EBB_CHECK(pooled());
+  if (!std::exchange(names_given_, true)) return {};
+  std::sort(given_.begin(), given_.end());
+  given_.erase(std::unique(given_.begin(), given_.end()), given_.end());
+  return std::exchange(given_, {});
 }
 
 void BandResidency::forget(std::span<const Position> positions) {

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -44,6 +45,15 @@ class BandResidency {
     if (!pooled()) return position < length_ ? position : kNoSlot;
     return position < slot_of_.size() ? slot_of_[position] : kNoSlot;
   }
+
+  /// Whether any slot may hold any position: then map() says which.
+  bool has_map() const { return pooled(); }
+  /// Slot of each position that ever had one; kNoSlot: it has none now.
+  std::span<const uint32_t> map() const { return slot_of_; }
+  /// What a copy of the map has to be told: positions that were given a slot since the last call,
+  /// each once. Nothing: the copy is to be made of the whole map. Those that lost their slot are
+  /// not named: nobody looks them up.
+  std::optional<std::vector<Position>> take_given();
 
   /// Makes room for a new position at the end and returns its slot. In a hot pool the least
   /// recently selected row that the store has, and that step `step` does not use, gives way.
@@ -80,6 +90,7 @@ class BandResidency {
 
  private:
   bool pooled() const { return hot_ || chosen_; }
+  void give(Position position, uint32_t slot, uint64_t step);
   bool ring_holds(Position position) const {
     return position < length_ && (position < kept_ || length_ - position <= ring_);
   }
@@ -97,6 +108,8 @@ class BandResidency {
   std::vector<Position> position_of_;  ///< by slot; kNoPosition: free
   std::vector<uint64_t> last_used_;    ///< by slot: step of last selection
   std::vector<uint32_t> free_;
+  bool names_given_ = false;     ///< somebody has a copy of the map
+  std::vector<Position> given_;  ///< since take_given()
 };
 
 }  // namespace ebb::worker

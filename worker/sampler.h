@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "base/ids.h"
+#include "kernels/draw.h"
 #include "transport/control/messages.h"
 
 namespace ebb::worker {
@@ -17,11 +17,7 @@ control::TokenLogprob score_token(std::span<const float> logits, TokenId token, 
 /// 1 + tokens that are more probable than `token`.
 uint32_t rank_of_token(std::span<const float> logits, TokenId token);
 
-/// How often a token has come so far.
-struct SeenToken {
-  TokenId token = 0;
-  uint32_t generated = 0;  ///< times in the answer; 0: in the prompt only
-};
+using kernels::SeenToken;
 /// Repetition penalty (CTRL, arXiv:1909.05858, section 4.1; as usual negative logits are
 /// multiplied) over all of `seen`, then presence and frequency penalties (OpenAI's: minus
 /// presence * [n > 0] + frequency * n) over what was generated, then the biases. In place.

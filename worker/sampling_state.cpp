@@ -13,11 +13,14 @@ constexpr float kImpossible = -std::numeric_limits<float>::infinity();
 Result<std::unique_ptr<SamplingState>> SamplingState::make(const control::OpenUnit& open,
                                                            uint32_t vocabulary,
                                                            SamplingTools& tools) {
-  std::unique_ptr<SamplingState> state(new SamplingState(open, tools));
-  EBB_TRY_VOID(state->check(vocabulary));
+  std::unique_ptr<SamplingState> state(new SamplingState(open, vocabulary, tools));
+  EBB_TRY_VOID(state->check());
   // A tokenizer may know more tokens than the model has logits: those never come.
   for (const TokenId token : open.sampling.stop_tokens) {
     if (token >= 0 && static_cast<uint32_t>(token) < vocabulary) state->stops_.push_back(token);
+  }
+  for (const control::TokenBias& bias : open.sampling.logit_bias) {
+    state->biases_.push_back({bias.token, bias.bias});
   }
   // Presence and frequency count what was generated; only repetition counts the prompt.
   if (open.sampling.repetition_penalty != 1) {
@@ -30,14 +33,14 @@ Result<std::unique_ptr<SamplingState>> SamplingState::make(const control::OpenUn
   return state;
 }
 
-Result<void> SamplingState::check(uint32_t vocabulary) const {
+Result<void> SamplingState::check() const {
   const auto in_range = [&](TokenId token) {
-    return token >= 0 && static_cast<uint32_t>(token) < vocabulary;
+    return token >= 0 && static_cast<uint32_t>(token) < vocabulary_;
   };
   for (const control::TokenBias& bias : params().logit_bias) {
     if (!in_range(bias.token)) {
       return invalid("logit_bias: token " + std::to_string(bias.token) +
-                     " is not in the vocabulary of " + std::to_string(vocabulary));
+                     " is not in the vocabulary of " + std::to_string(vocabulary_));
     }
   }
   if (!(params().repetition_penalty > 0)) return invalid("repetition_penalty: must be over 0");
@@ -68,6 +71,44 @@ Result<TokenId> SamplingState::sample(std::span<const float> logits, Position po
   const TokenId token = tools_.sampler.sample(adjusted, params(), position);
   accept(token);
   return token;
+}
+
+Result<kernels::Draw> SamplingState::draw(Position position) {
+  EBB_TRY_VOID(allow());
+  kernels::Draw draw;
+  if (penalised()) {
+    draw.repetition_penalty = params().repetition_penalty;
+    draw.presence_penalty = params().presence_penalty;
+    draw.frequency_penalty = params().frequency_penalty;
+    draw.seen = seen_;
+  }
+  draw.biases = biases_;
+  draw.allowed = allowed_;
+  draw.temperature = params().temperature;
+  draw.top_k = params().top_k;
+  draw.typical_p = params().typical_p;
+  draw.top_p = params().top_p;
+  draw.min_p = params().min_p;
+  draw.uniform = keyed_uniform(params().seed, position);
+  return draw;
+}
+
+/// What mask() and ban_stops() leave, as bits; none where they leave all.
+Result<void> SamplingState::allow() {
+  allowed_.clear();
+  const bool banned = stops_banned() && !stops_.empty();
+  if (!cursor_ && !banned) return {};
+  allowed_.assign((vocabulary_ + 63) / 64, cursor_ ? 0 : ~uint64_t{0});
+  if (cursor_) {
+    const std::vector<uint64_t>& words = EBB_TRY(cursor_->allowed())->words();
+    std::copy_n(words.begin(), std::min(words.size(), allowed_.size()), allowed_.begin());
+  }
+  for (const TokenId stop : stops_) {
+    const auto id = static_cast<size_t>(stop);
+    if (cursor_ && cursor_->accepts()) allowed_[id / 64] |= uint64_t{1} << (id % 64);
+    if (banned) allowed_[id / 64] &= ~(uint64_t{1} << (id % 64));
+  }
+  return {};
 }
 
 void SamplingState::accept(TokenId token) {

@@ -30,26 +30,35 @@ class SamplingState {
   /// constraints it costs no copy. Errors: kUnsupported (the constraint cannot be met with this
   /// vocabulary, or takes too much work).
   Result<TokenId> sample(std::span<const float> logits, Position position);
+  /// The same for a device that draws itself (Ops::draw): what it is told. Spans last until this
+  /// state's next call. Where it finds no token that may come, sample() knows why.
+  Result<kernels::Draw> draw(Position position);
+  /// A token that was drawn so counts as come.
+  void accept(TokenId token);
   bool is_stop(TokenId token) const;
   /// The constraint allows nothing more.
   bool complete() const { return cursor_ && cursor_->ends(); }
 
  private:
-  SamplingState(const control::OpenUnit& open, SamplingTools& tools) : open_(open), tools_(tools) {}
-  Result<void> check(uint32_t vocabulary) const;
+  SamplingState(const control::OpenUnit& open, uint32_t vocabulary, SamplingTools& tools)
+      : open_(open), vocabulary_(vocabulary), tools_(tools) {}
+  Result<void> check() const;
   const control::SamplingParams& params() const { return open_.sampling; }
   bool penalised() const;
   bool stops_banned() const { return generated_ < params().min_tokens; }
   Result<std::span<const float>> adjust(std::span<const float> logits);
   Result<void> mask(std::vector<float>& logits);
   void ban_stops(std::vector<float>& logits) const;
+  Result<void> allow();
   void see(TokenId token, uint32_t times);
-  void accept(TokenId token);
 
   const control::OpenUnit& open_;
+  const uint32_t vocabulary_;
   SamplingTools& tools_;
   std::vector<TokenId> stops_;
   uint32_t generated_ = 0;
+  std::vector<kernels::LogitBias> biases_;
+  std::vector<uint64_t> allowed_;  ///< for draw()
   std::vector<SeenToken> seen_;
   std::unordered_map<TokenId, size_t> seen_at_;
   std::shared_ptr<models::grammar::TokenMatcher> matcher_;  ///< null: no constraint

@@ -102,23 +102,28 @@ void SelectionAids::fill(uint32_t layer, const kernels::KvRows& kv, uint32_t tok
   kernels::Ops& ops = *backend_.ops;
   if (l.digests_wanted) {
     if (center(l) != nullptr) ops.mean_key(shape_, kv, slots, l.center.floats());
-    ops.write_digest(shape_, kv, slots, 0, digest_shape_, digests(layer), center(l));
+    const kernels::DigestArgs all{kv, slots, 0, digests(layer), center(l)};
+    ops.write_digest(shape_, digest_shape_, {&all, 1});
   }
-  if (l.sums_wanted) ops.add_sums(shape_, kv, slots, 0, sums(layer));
+  if (!l.sums_wanted) return;
+  const kernels::SumArgs all{kv, slots, 0, sums(layer)};
+  ops.add_sums(shape_, {&all, 1});
 }
 
-void SelectionAids::add_digest(uint32_t layer, const kernels::KvRows& kv, uint32_t slot,
-                               Position position) {
+std::optional<kernels::DigestArgs> SelectionAids::new_digest(uint32_t layer,
+                                                             const kernels::KvRows& kv,
+                                                             const uint32_t& slot,
+                                                             Position position) const {
   const Layer& l = layers_[layer];
-  if (!l.digests_wanted) return;
-  backend_.ops->write_digest(shape_, kv, std::span(&slot, 1), position, digest_shape_,
-                             digests(layer), center(l));
+  if (!l.digests_wanted) return {};
+  return kernels::DigestArgs{kv, std::span(&slot, 1), position, digests(layer), center(l)};
 }
 
-void SelectionAids::add_sums(uint32_t layer, const kernels::KvRows& kv, uint32_t slot,
-                             Position position) {
-  if (!layers_[layer].sums_wanted) return;
-  backend_.ops->add_sums(shape_, kv, std::span(&slot, 1), position, sums(layer));
+std::optional<kernels::SumArgs> SelectionAids::new_sum(uint32_t layer, const kernels::KvRows& kv,
+                                                       const uint32_t& slot,
+                                                       Position position) const {
+  if (!layers_[layer].sums_wanted) return {};
+  return kernels::SumArgs{kv, std::span(&slot, 1), position, sums(layer)};
 }
 
 }  // namespace ebb::worker

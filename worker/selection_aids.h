@@ -36,10 +36,13 @@ class SelectionAids {
   /// Behind a bulk pass: tokens [0, tokens) of a layer, whose rows are in slots of the same
   /// numbers.
   void fill(uint32_t layer, const kernels::KvRows& kv, uint32_t tokens);
-  /// The digest of one token more. May be repeated (a step that is run again).
-  void add_digest(uint32_t layer, const kernels::KvRows& kv, uint32_t slot, Position position);
-  /// The sums of one token more: once for each token, when its step has succeeded.
-  void add_sums(uint32_t layer, const kernels::KvRows& kv, uint32_t slot, Position position);
+  /// What writes the digest of one token more, if the layer has digests. May be repeated (a step
+  /// that is run again). `slot` is referred to.
+  std::optional<kernels::DigestArgs> new_digest(uint32_t layer, const kernels::KvRows& kv,
+                                                const uint32_t& slot, Position position) const;
+  /// The same for its sums: once for each token, when its step has succeeded.
+  std::optional<kernels::SumArgs> new_sum(uint32_t layer, const kernels::KvRows& kv,
+                                          const uint32_t& slot, Position position) const;
 
   bool has_digests(uint32_t layer) const { return layers_[layer].digests_wanted; }
   bool has_sums(uint32_t layer) const { return layers_[layer].sums_wanted; }

@@ -3,6 +3,12 @@
 #include <algorithm>
 
 namespace ebb::worker {
+namespace {
+
+/// Bytes: for some thousand tokens more than there are.
+constexpr size_t kMapRoom = 16 << 10;
+
+}  // namespace
 
 SequenceKv::SequenceKv(Arena& arena, kernels::Ops& ops, const models::KvLayout& layout,
                        const kernels::KvShape& shape)
@@ -77,6 +83,27 @@ std::vector<uint32_t> SequenceKv::slots(uint32_t band, std::span<const Position>
     EBB_CHECK(out.back() != kNoSlot);
   }
   return out;
+}
+
+Result<const uint32_t*> SequenceKv::device_map(uint32_t band, kernels::Device& device,
+                                               MapChanges& changes) {
+  Band& b = bands_[band];
+  const std::span<const uint32_t> map = b.residency.map();
+  auto given = b.residency.take_given();
+  if (!given || b.map.size() < map.size_bytes()) {
+    if (b.map.size() < map.size_bytes()) {
+      const size_t bytes = map.size_bytes() + map.size_bytes() / 4 + kMapRoom;
+      auto grown = device.allocate(bytes, kernels::MemoryKind::kDevice);
+      if (!grown) return with_context("the map of a band's rows", std::move(grown).error());
+      b.map = *std::move(grown);
+    }
+    device.copy_to_device(b.map.data(), map.data(), map.size_bytes());
+    given.emplace();
+  }
+  changes.d_map = static_cast<uint32_t*>(b.map.data());
+  for (const Position p : *given) changes.slots.push_back(map[p]);
+  changes.positions = *std::move(given);
+  return static_cast<const uint32_t*>(b.map.data());
 }
 
 void SequenceKv::shrink(uint32_t band, uint32_t capacity, std::span<const Position> keep,

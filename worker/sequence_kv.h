@@ -41,6 +41,16 @@ class SequenceKv {
   /// Slots of positions that are all on the device.
   std::vector<uint32_t> slots(uint32_t band, std::span<const Position> positions) const;
 
+  /// What the copy of a band's map on the device does not say yet.
+  struct MapChanges {
+    uint32_t* d_map = nullptr;
+    std::vector<Position> positions;
+    std::vector<uint32_t> slots;
+  };
+  /// The copy of residency(band).map() in device memory, right once `changes` are made in it
+  /// (Ops::update_maps); where there was none it is made, or made anew. Errors: kExhausted.
+  Result<const uint32_t*> device_map(uint32_t band, kernels::Device& device, MapChanges& changes);
+
   /// Turns a band into a hot pool: keeps `keep`, moves their rows together, frees the other blocks.
   /// `capacity` is in rows and is rounded up to whole blocks. Rows that are not kept must be in the
   /// store.
@@ -60,6 +70,7 @@ class SequenceKv {
   struct Band {
     BandResidency residency;
     std::vector<std::vector<uint32_t>> blocks;  ///< by layer of the band
+    kernels::Buffer map;                        ///< for device_map()
   };
   uint32_t slots_for(const Band& band, uint32_t length) const;
   Result<void> grow(Band& band, uint32_t slots);

@@ -57,29 +57,4 @@ Result<std::vector<std::vector<float>>> mean_queries(StepContext& context,
   return means;
 }
 
-TokenId next_token(Sequence& sequence, std::span<const float> logits, uint32_t length,
-                   control::SequenceResult& result) {
-  const control::SamplingParams& sampling = sequence.open.sampling;
-  const auto top = static_cast<uint32_t>(std::max(sampling.logprobs, 0));
-  if (length < sequence.open.prompt.size()) {
-    const TokenId forced = sequence.open.prompt[length];
-    result.prompt.push_back(score_token(logits, forced, std::max(top, sampling.prompt_top)));
-    result.prompt.back().rank = rank_of_token(logits, forced);
-    return forced;
-  }
-  if (sequence.open.max_tokens == 0) return sequence.open.prompt.back();  // nothing is wanted
-  const auto sampled = sequence.sampling->sample(logits, length);
-  if (!sampled) {
-    result.problem = sampled.error().message;
-    return sequence.open.prompt.back();  // the coordinator ends the sequence
-  }
-  const TokenId token = *sampled;
-  result.has_token = true;
-  result.token.token = token;
-  if (sampling.logprobs >= 0) result.token = score_token(logits, token, top);
-  result.finished = sequence.sampling->is_stop(token);
-  result.complete = sequence.sampling->complete();
-  return token;
-}
-
 }  // namespace ebb::worker

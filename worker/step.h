@@ -9,6 +9,7 @@
 #include "worker/kv_mover.h"
 #include "worker/model/transformer.h"
 #include "worker/sequence.h"
+#include "worker/slot_lists.h"
 
 namespace ebb::worker {
 
@@ -23,6 +24,7 @@ struct StepContext {
   kernels::KvShape shape;
   Arena& arena;
   KvMover& mover;
+  SlotLists& lists;
   SelectionExchange& exchange;
   Epoch epoch;
   uint32_t rank = 0;
@@ -100,10 +102,17 @@ kernels::AttendArgs cut_pattern(const PatternRead& read, uint32_t window);
 Result<std::vector<std::vector<float>>> mean_queries(StepContext& context,
                                                      std::span<const float* const> d_rows);
 
-/// Rank 0 only: the next token after position `length - 1` of `sequence` from its logits
-/// [vocabulary]: scores the forced token, or samples, which moves the sampling state: call it once
-/// a step, when nothing else of the step can fail. Fills `result`; returns the token.
-TokenId next_token(Sequence& sequence, std::span<const float> logits, uint32_t length,
-                   control::SequenceResult& result);
+/// A row of the model whose next token is wanted.
+struct NextRow {
+  Sequence* sequence = nullptr;
+  uint32_t length = 0;  ///< the token that comes has this position
+  control::SequenceResult* result = nullptr;
+  bool observed = false;  ///< the observer sees its logits
+};
+/// The token after each of the model's rows [first, first + rows.size()): scores the one that is
+/// forced, or draws, which moves the sampling state: call it once a step, when nothing else of the
+/// step can fail. Every rank calls it; on rank 0 it fills the results and returns the tokens.
+Result<std::vector<TokenId>> next_tokens(StepContext& context, uint32_t first,
+                                         std::span<const NextRow> rows);
 
 }  // namespace ebb::worker

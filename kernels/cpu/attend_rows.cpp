@@ -236,6 +236,15 @@ Seen seen_by(const AttendArgs& item, uint32_t row) {
   return {begin, end};
 }
 
+namespace {
+
+uint64_t lists_of(const KvShape& shape, ListScope scope) {
+  if (scope == ListScope::kLayer) return 1;
+  return scope == ListScope::kKvHead ? shape.heads_kv : shape.heads_q;
+}
+
+}  // namespace
+
 QueryRow query_row(const KvShape& shape, const AttendArgs& item, uint32_t row) {
   const uint64_t vector = uint64_t{row} * shape.heads_q * shape.head_size;
   QueryRow query;
@@ -247,6 +256,7 @@ QueryRow query_row(const KvShape& shape, const AttendArgs& item, uint32_t row) {
   query.count = seen.end;
   query.kv = item.kv;
   query.list = item.list;
+  if (item.d_list != nullptr) query.list = {item.d_list, lists_of(shape, item.scope) * item.count};
   query.scope = item.scope;
   query.out = item.d_out + vector;
   query.lse = item.d_lse == nullptr ? nullptr : item.d_lse + uint64_t{row} * shape.heads_q;

@@ -165,7 +165,7 @@ class TileAttention {
 
 void attend_tiles(const KvShape& shape, const AttendArgs& item, const InnerKernels& inner,
                   ThreadTeam& team, uint32_t threads) {
-  EBB_CHECK(item.list.empty());
+  EBB_CHECK(!item.listed());
   TileAttention(shape, item, inner).run(team, threads);
 }
 

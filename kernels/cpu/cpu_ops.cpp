@@ -107,6 +107,8 @@ void CpuOps::add(float* d_x, const float* d_y, uint64_t count) {
   });
 }
 
+void CpuOps::clear(float* d_x, uint64_t count) { std::fill_n(d_x, count, 0.0f); }
+
 void CpuOps::silu_mul(const float* d_gate_up, uint32_t rows, uint32_t width, float* d_out) {
   parallel_ranges(rows, kGrainFloats / 4 / std::max(width, 1u), [&](uint64_t begin, uint64_t end) {
     for (uint64_t r = begin; r < end; ++r) {
@@ -153,7 +155,7 @@ void CpuOps::append_kv(const KvShape& shape, std::span<const AppendArgs> items) 
 void CpuOps::attend(const KvShape& shape, std::span<const AttendArgs> items) {
   std::vector<QueryRow> rows;
   for (const AttendArgs& item : items) {
-    EBB_CHECK(item.list.empty() || (item.rows == 1 && item.window == 0));
+    EBB_CHECK(!item.listed() || (item.rows == 1 && item.window == 0));
     if (item.rows < kTileRowsMin) {
       for (uint32_t r = 0; r < item.rows; ++r) rows.push_back(query_row(shape, item, r));
       continue;
@@ -199,6 +201,26 @@ std::unique_ptr<Transfer> CpuOps::unpack_records(const RecordBand& band, const s
     if (refused[i] != 0) which.push_back(i);
   }
   return std::make_unique<FinishedTransfer>(std::move(which));
+}
+
+void CpuOps::make_lists(std::span<const ListArgs> items) {
+  for (const ListArgs& item : items) {
+    if (item.d_map == nullptr) {
+      std::copy(item.positions.begin(), item.positions.end(), item.d_slots);
+      continue;
+    }
+    for (size_t i = 0; i < item.positions.size(); ++i) {
+      item.d_slots[i] = item.d_map[item.positions[i]];
+    }
+  }
+}
+
+void CpuOps::update_maps(std::span<const MapArgs> items) {
+  for (const MapArgs& item : items) {
+    EBB_CHECK(item.positions.size() == item.slots.size());
+    for (size_t i = 0; i < item.positions.size(); ++i)
+      item.d_map[item.positions[i]] = item.slots[i];
+  }
 }
 
 void CpuOps::copy_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> from,

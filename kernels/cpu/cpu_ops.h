@@ -30,6 +30,7 @@ class CpuOps final : public Ops {
   void matmul(const float* d_x, uint32_t rows, const Weight& w, float* d_out,
               uint64_t out_stride) override;
   void add(float* d_x, const float* d_y, uint64_t count) override;
+  void clear(float* d_x, uint64_t count) override;
   void silu_mul(const float* d_gate_up, uint32_t rows, uint32_t width, float* d_out) override;
   void rope(float* d_x, uint64_t row_stride, uint32_t heads, uint32_t head_size,
             std::span<const Position> positions) override;
@@ -42,11 +43,11 @@ class CpuOps final : public Ops {
                     uint32_t rows, uint32_t heads, uint32_t head_size) override;
   void mean_key(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
                 float* d_center) override;
-  void write_digest(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
-                    Position first, const DigestShape& digest, const DigestRows& digests,
-                    const float* d_center) override;
-  void add_sums(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
-                Position first, const SumRows& sums) override;
+  void write_digest(const KvShape& shape, const DigestShape& digest,
+                    std::span<const DigestArgs> items) override;
+  void add_sums(const KvShape& shape, std::span<const SumArgs> items) override;
+  void make_lists(std::span<const ListArgs> items) override;
+  void update_maps(std::span<const MapArgs> items) override;
   void scan_digests(const KvShape& shape, const DigestShape& digest,
                     std::span<const ScanArgs> items) override;
   void attend_left_out(const KvShape& shape, std::span<const LeftOutArgs> items) override;
@@ -62,6 +63,7 @@ class CpuOps final : public Ops {
   /// threads.
   template <class Body>
   void parallel_ranges(uint64_t count, uint64_t grain, const Body& body);
+  void write_digest_of(const KvShape& shape, const DigestShape& digest, const DigestArgs& item);
   void matmul_few_rows(const float* x, uint32_t rows, const CpuWeight& w, float* out,
                        uint64_t out_stride);
   void matmul_many_rows(const float* x, uint32_t rows, const CpuWeight& w, float* out,

@@ -33,11 +33,15 @@ void CpuOps::mean_key(const KvShape& shape, const KvRows& kv, std::span<const ui
   for (uint64_t j = 0; j < sums.size(); ++j) d_center[j] = static_cast<float>(sums[j] / count);
 }
 
-void CpuOps::write_digest(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
-                          Position first, const DigestShape& digest, const DigestRows& digests,
-                          const float* d_center) {
-  const KvAccess access(shape, kv);
-  const PageAccess pages(shape, digest, digests);
+void CpuOps::write_digest(const KvShape& shape, const DigestShape& digest,
+                          std::span<const DigestArgs> items) {
+  for (const DigestArgs& item : items) write_digest_of(shape, digest, item);
+}
+
+void CpuOps::write_digest_of(const KvShape& shape, const DigestShape& digest,
+                             const DigestArgs& item) {
+  const KvAccess access(shape, item.kv);
+  const PageAccess pages(shape, digest, item.digests);
   const uint64_t size = shape.head_size;
   EBB_CHECK(size <= kHeadSizeMax);
   const bool rotated = digest.format != DigestFormat::kInt4;
@@ -45,18 +49,18 @@ void CpuOps::write_digest(const KvShape& shape, const KvRows& kv, std::span<cons
     float k[kHeadSizeMax];
     float v[kHeadSizeMax];
     inner_.expand_rows(&head, 1, shape.element, shape.head_size, k, v);
-    if (rotated && d_center != nullptr) {
-      for (uint64_t j = 0; j < size; ++j) k[j] -= d_center[h * size + j];
+    if (rotated && item.d_center != nullptr) {
+      for (uint64_t j = 0; j < size; ++j) k[j] -= item.d_center[h * size + j];
     }
     if (rotated) inner_.turn_head(k, shape.head_size);
     inner_.encode_digest(digest.format, k, shape.head_size, to);
   };
-  const size_t tasks = (slots.size() + kTaskTokens - 1) / kTaskTokens;
+  const size_t tasks = (item.slots.size() + kTaskTokens - 1) / kTaskTokens;
   team_.run(threads_, tasks, [&](uint64_t task) {
-    const size_t end = std::min<size_t>(slots.size(), (task + 1) * kTaskTokens);
+    const size_t end = std::min<size_t>(item.slots.size(), (task + 1) * kTaskTokens);
     for (size_t i = task * kTaskTokens; i < end; ++i) {
-      const std::byte* row = access.row(slots[i]);
-      std::byte* to = pages.entry(first + static_cast<uint32_t>(i));
+      const std::byte* row = access.row(item.slots[i]);
+      std::byte* to = pages.entry(item.first + static_cast<uint32_t>(i));
       for (uint64_t h = 0; h < shape.heads_kv; ++h) {
         write(row + h * 2 * shape.vector_bytes(), h, to + h * digest.head_bytes());
       }

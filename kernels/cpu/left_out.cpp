@@ -48,7 +48,7 @@ struct Rest {
 };
 
 std::vector<Rest> rests_of(const LeftOutArgs& item) {
-  EBB_CHECK(item.slots.size() == item.positions.size());
+  EBB_CHECK(item.d_slots != nullptr || item.slots.size() == item.positions.size());
   std::vector<Rest> rests;
   const auto& positions = item.positions;
   size_t next = 0;
@@ -77,13 +77,14 @@ void fill_rows(const KvShape& shape, const InnerKernels& inner, Estimate& e, siz
                size_t end) {
   const RowFloats rows(shape, e.item->kv, inner);
   const PageAccess pages(shape, e.item->sums);
+  const uint32_t* slots = e.item->d_slots != nullptr ? e.item->d_slots : e.item->slots.data();
   std::vector<float> listed(rows.size());
   for (size_t r = begin; r < end; ++r) {
     const Rest& rest = e.rests[r];
     float* row = e.rows.data() + r * rows.size();
     std::memcpy(row, pages.entry(rest.run), rows.size() * sizeof(float));
     for (size_t i = rest.begin; i < rest.end; ++i) {
-      rows.read(e.item->slots[i], listed.data());
+      rows.read(slots[i], listed.data());
       inner.scale_add(row, 1.0f, listed.data(), -1.0f, rows.size());
     }
     const auto left = static_cast<float>(kSumTokens - (rest.end - rest.begin));
@@ -94,17 +95,18 @@ void fill_rows(const KvShape& shape, const InnerKernels& inner, Estimate& e, siz
 
 }  // namespace
 
-void CpuOps::add_sums(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
-                      Position first, const SumRows& sums) {
-  const RowFloats rows(shape, kv, inner_);
-  const PageAccess pages(shape, sums);
-  std::vector<float> values(rows.size());
-  for (size_t i = 0; i < slots.size(); ++i) {
-    const uint32_t token = first + static_cast<uint32_t>(i);
-    auto* sum = reinterpret_cast<float*>(pages.entry(token / kSumTokens));
-    if (token % kSumTokens == 0) std::fill_n(sum, rows.size(), 0.0f);
-    rows.read(slots[i], values.data());
-    inner_.add(sum, values.data(), values.size());
+void CpuOps::add_sums(const KvShape& shape, std::span<const SumArgs> items) {
+  for (const SumArgs& item : items) {
+    const RowFloats rows(shape, item.kv, inner_);
+    const PageAccess pages(shape, item.sums);
+    std::vector<float> values(rows.size());
+    for (size_t i = 0; i < item.slots.size(); ++i) {
+      const uint32_t token = item.first + static_cast<uint32_t>(i);
+      auto* sum = reinterpret_cast<float*>(pages.entry(token / kSumTokens));
+      if (token % kSumTokens == 0) std::fill_n(sum, rows.size(), 0.0f);
+      rows.read(item.slots[i], values.data());
+      inner_.add(sum, values.data(), values.size());
+    }
   }
 }
 

@@ -20,7 +20,7 @@ class RowLaunches {
       : context_(context), shape_(shape), group_(shape.heads_q / shape.heads_kv) {}
 
   void add(const AttendArgs& item, uint32_t row, bool logits_only = false) {
-    const bool alone = !item.list.empty() && item.scope == ListScope::kQueryHead;
+    const bool alone = item.listed() && item.scope == ListScope::kQueryHead;
     if (alone != alone_ || state_bytes_ >= kStateBytesMax) flush();
     alone_ = alone;
     if (item_ != &item) add_arrays(item);
@@ -68,7 +68,8 @@ class RowLaunches {
     r.entries = seen.count();
     r.chunk_entries = chunks.entries;
     r.chunks = chunks.count;
-    r.listed = !item.list.empty();
+    r.listed = item.listed();
+    r.list = item.d_list;
     r.list_at = list_at_;
     if (item.scope == ListScope::kKvHead) r.list_kv = item.count;
     if (item.scope == ListScope::kQueryHead) r.list_q = item.count;
@@ -143,9 +144,12 @@ void blank_before_window(CudaContext& context, const KvShape& shape, const Atten
 void attend(CudaContext& context, const KvShape& shape, std::span<const AttendArgs> items) {
   EBB_CHECK(shape.head_size > 0 && shape.head_size % 2 == 0 && shape.head_size <= 256);
   EBB_CHECK(shape.heads_kv > 0 && shape.heads_q % shape.heads_kv == 0);
+  // Devices whose blocks have too little shared memory for tiles take the rows one by one.
+  const bool tiles =
+      tile_shared_bytes(tile_kind(shape.head_size).columns) <= context.shared_bytes_max();
   RowLaunches launches(context, shape);
   for (const AttendArgs& item : items) {
-    if (item.list.empty() && takes_tiles(item.rows, shape.element == KvElement::kBF16)) {
+    if (tiles && !item.listed() && takes_tiles(item.rows, shape.element == KvElement::kBF16)) {
       attend_tiles(context, shape, item);
       // Tiles leave no logits behind: the last row is scored once more.
       if (item.d_logits != nullptr) launches.add(item, item.rows - 1, true);

@@ -34,8 +34,9 @@ class KvSource {
         blocks_(reinterpret_cast<const uint32_t*>(a.upload + row.blocks_at)),
         first_(row.first) {
     if (!row.listed) return;
-    list_ = reinterpret_cast<const uint32_t*>(a.upload + row.list_at) +
-            uint64_t{kv_head} * row.list_kv + uint64_t{head} * row.list_q;
+    list_ =
+        row.list != nullptr ? row.list : reinterpret_cast<const uint32_t*>(a.upload + row.list_at);
+    list_ += uint64_t{kv_head} * row.list_kv + uint64_t{head} * row.list_q;
   }
 
   __device__ __forceinline__ Entry find(uint32_t e) const {

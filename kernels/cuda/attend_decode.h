@@ -16,6 +16,7 @@ struct AttendRow {
   uint32_t chunk_entries = 0;
   uint32_t chunks = 0;
   bool listed = false;
+  const uint32_t* list = nullptr;  ///< in device memory; null: it is in the upload
   uint64_t list_at = 0;  ///< bytes; of KV head g, query head h: + (g * list_kv + h * list_q) * 4
   uint32_t list_kv = 0;
   uint32_t list_q = 0;

@@ -4,7 +4,9 @@
 #include "base/check.h"
 #include "kernels/cuda/attend.h"
 #include "kernels/cuda/digests.h"
+#include "kernels/cuda/lists.h"
 #include "kernels/cuda/rows.h"
+#include "kernels/cuda/sampling.h"
 #include "kernels/cuda/selection.h"
 #include "kernels/cuda/weights.h"
 
@@ -87,6 +89,8 @@ void CudaOps::add(float* d_x, const float* d_y, uint64_t count) {
   cuda::add(*context_, d_x, d_y, count);
 }
 
+void CudaOps::clear(float* d_x, uint64_t count) { context_->clear(d_x, count * sizeof(float)); }
+
 void CudaOps::silu_mul(const float* d_gate_up, uint32_t rows, uint32_t width, float* d_out) {
   cuda::silu_mul(*context_, d_gate_up, rows, width, d_out);
 }
@@ -102,7 +106,7 @@ void CudaOps::append_kv(const KvShape& shape, std::span<const AppendArgs> items)
 
 void CudaOps::attend(const KvShape& shape, std::span<const AttendArgs> items) {
   for (const AttendArgs& item : items) {
-    EBB_CHECK(item.list.empty() || (item.rows == 1 && item.window == 0));
+    EBB_CHECK(!item.listed() || (item.rows == 1 && item.window == 0));
   }
   cuda::attend(*context_, shape, items);
 }
@@ -116,6 +120,11 @@ std::vector<std::vector<Scored>> CudaOps::top_k(std::span<const TopKArgs> items)
   return cuda::top_k(*context_, items);
 }
 
+std::vector<TokenId> CudaOps::draw(const float* d_logits, uint32_t vocabulary,
+                                   std::span<const Draw> rows) {
+  return cuda::draw(*context_, d_logits, vocabulary, rows);
+}
+
 void CudaOps::merge_states(float* d_out_a, float* d_lse_a, const float* d_out_b,
                            const float* d_lse_b, uint32_t rows, uint32_t heads,
                            uint32_t head_size) {
@@ -127,16 +136,18 @@ void CudaOps::mean_key(const KvShape& shape, const KvRows& kv, std::span<const u
   cuda::mean_key(*context_, shape, kv, slots, d_center);
 }
 
-void CudaOps::write_digest(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
-                           Position first, const DigestShape& digest, const DigestRows& digests,
-                           const float* d_center) {
-  cuda::write_digest(*context_, shape, kv, {slots, first, digest, digests, d_center});
+void CudaOps::write_digest(const KvShape& shape, const DigestShape& digest,
+                           std::span<const DigestArgs> items) {
+  cuda::write_digest(*context_, shape, digest, items);
 }
 
-void CudaOps::add_sums(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
-                       Position first, const SumRows& sums) {
-  cuda::add_sums(*context_, shape, kv, slots, first, sums);
+void CudaOps::add_sums(const KvShape& shape, std::span<const SumArgs> items) {
+  cuda::add_sums(*context_, shape, items);
 }
+
+void CudaOps::make_lists(std::span<const ListArgs> items) { cuda::make_lists(*context_, items); }
+
+void CudaOps::update_maps(std::span<const MapArgs> items) { cuda::update_maps(*context_, items); }
 
 void CudaOps::scan_digests(const KvShape& shape, const DigestShape& digest,
                            std::span<const ScanArgs> items) {
@@ -144,7 +155,8 @@ void CudaOps::scan_digests(const KvShape& shape, const DigestShape& digest,
 }
 
 void CudaOps::attend_left_out(const KvShape& shape, std::span<const LeftOutArgs> items) {
-  for (const LeftOutArgs& item : items) EBB_CHECK(item.slots.size() == item.positions.size());
+  for (const LeftOutArgs& item : items)
+    EBB_CHECK(item.d_slots != nullptr || item.slots.size() == item.positions.size());
   cuda::attend_left_out(*context_, shape, items);
 }
 

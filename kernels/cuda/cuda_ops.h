@@ -32,6 +32,7 @@ class CudaOps final : public Ops {
   void matmul(const float* d_x, uint32_t rows, const Weight& w, float* d_out,
               uint64_t out_stride) override;
   void add(float* d_x, const float* d_y, uint64_t count) override;
+  void clear(float* d_x, uint64_t count) override;
   void silu_mul(const float* d_gate_up, uint32_t rows, uint32_t width, float* d_out) override;
   void rope(float* d_x, uint64_t row_stride, uint32_t heads, uint32_t head_size,
             std::span<const Position> positions) override;
@@ -40,15 +41,18 @@ class CudaOps final : public Ops {
   void score_max(const float* d_logits, const float* d_lse, uint32_t heads_q, uint32_t count,
                  float* d_scores) override;
   std::vector<std::vector<Scored>> top_k(std::span<const TopKArgs> items) override;
+  bool draws() const override { return true; }
+  std::vector<TokenId> draw(const float* d_logits, uint32_t vocabulary,
+                            std::span<const Draw> rows) override;
   void merge_states(float* d_out_a, float* d_lse_a, const float* d_out_b, const float* d_lse_b,
                     uint32_t rows, uint32_t heads, uint32_t head_size) override;
   void mean_key(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
                 float* d_center) override;
-  void write_digest(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
-                    Position first, const DigestShape& digest, const DigestRows& digests,
-                    const float* d_center) override;
-  void add_sums(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
-                Position first, const SumRows& sums) override;
+  void write_digest(const KvShape& shape, const DigestShape& digest,
+                    std::span<const DigestArgs> items) override;
+  void add_sums(const KvShape& shape, std::span<const SumArgs> items) override;
+  void make_lists(std::span<const ListArgs> items) override;
+  void update_maps(std::span<const MapArgs> items) override;
   void scan_digests(const KvShape& shape, const DigestShape& digest,
                     std::span<const ScanArgs> items) override;
   void attend_left_out(const KvShape& shape, std::span<const LeftOutArgs> items) override;

@@ -3,9 +3,11 @@
 #include "kernels/cuda/digests.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "base/check.h"
 #include "kernels/cuda/digest_code.cuh"
+#include "kernels/cuda/launch_shapes.h"
 #include "kernels/cuda/page_map.cuh"
 
 namespace ebb::kernels::cuda {
@@ -43,28 +45,34 @@ __global__ void mean_key_kernel(MeanArgs a) {
   a.center[element] = a.count == 0 ? 0.0f : static_cast<float>(sum / a.count);
 }
 
-struct WriteArgs {
+/// Tokens of one sequence.
+struct WriteItem {
   RowMap rows;
   const uint32_t* slots;
+  PageMap pages;
+  const float* center;  ///< null: none
   uint32_t count;
   uint32_t first;
+};
+
+struct WriteArgs {
+  const WriteItem* items;  ///< one for each y of the grid
   DigestFormat format;
   uint32_t heads_kv;
   uint32_t head_size;
   uint32_t head_bytes;
   uint32_t units;
-  PageMap pages;
-  const float* center;  ///< null: none
 };
 
-__device__ __forceinline__ WarpVector read_key(const WriteArgs& a, uint32_t token, uint32_t head) {
-  const std::byte* from = a.rows.row(a.slots[token]) + a.rows.vector_at(head, 0);
-  const float* center = a.center == nullptr ? nullptr : a.center + head * a.head_size;
+__device__ __forceinline__ WarpVector read_key(const WriteArgs& a, const WriteItem& item,
+                                               uint32_t token, uint32_t head) {
+  const std::byte* from = item.rows.row(item.slots[token]) + item.rows.vector_at(head, 0);
+  const float* center = item.center == nullptr ? nullptr : item.center + head * a.head_size;
   WarpVector v;
 #pragma unroll
   for (uint32_t u = 0; u < kDigestUnitsMax; ++u) {
     const uint32_t j = u * kDigestUnit + lane_id();
-    v.x[u] = j < a.head_size ? kv_value(from, j, a.rows.element) : 0.0f;
+    v.x[u] = j < a.head_size ? kv_value(from, j, item.rows.element) : 0.0f;
     if (center != nullptr && j < a.head_size) v.x[u] -= center[j];
   }
   return v;
@@ -87,8 +95,9 @@ __device__ __forceinline__ Ends ends_of(const WarpVector& v, uint32_t head_size)
     least = v.x[u] < least ? v.x[u] : least;
     most = v.x[u] > most ? v.x[u] : most;
   }
-  most = warp_max(most);
-  least = -warp_max(-least);
+  // With a NaN lanes may find different ends: the branches below must be those of all.
+  most = __shfl_sync(kAllLanes, warp_max(most), 0);
+  least = __shfl_sync(kAllLanes, -warp_max(-least), 0);
   if (least != 0) return {least, most};
 #pragma unroll
   for (uint32_t u = 0; u < kDigestUnitsMax; ++u) {
@@ -128,13 +137,14 @@ __device__ __forceinline__ unsigned char code_of(float x, float zero, float scal
 
 __global__ void write_digest_kernel(WriteArgs a) {
   __shared__ unsigned char room[kWarps][kDigestUnitsMax * kDigestUnit];
+  const WriteItem item = a.items[blockIdx.y];
   const uint64_t record = uint64_t{blockIdx.x} * kWarps + warp_id();
-  if (record >= uint64_t{a.count} * a.heads_kv) return;
+  if (record >= uint64_t{item.count} * a.heads_kv) return;
   const auto token = static_cast<uint32_t>(record / a.heads_kv);
   const auto head = static_cast<uint32_t>(record % a.heads_kv);
   const DigestFormat format = a.format;
   const uint32_t head_size = a.head_size;
-  WarpVector v = read_key(a, token, head);
+  WarpVector v = read_key(a, item, token, head);
   if (format != DigestFormat::kInt4) turn(v, head_size);
   const Ends ends = ends_of(v, head_size);
   const float levels = digest_levels(format);
@@ -148,7 +158,7 @@ __global__ void write_digest_kernel(WriteArgs a) {
     codes[j] = scale > 0 && j < head_size ? code_of(v.x[u], zero, scale, levels) : 0;
   }
   __syncwarp();
-  std::byte* to = a.pages.entry(a.first + token) + head * a.head_bytes;
+  std::byte* to = item.pages.entry(item.first + token) + head * a.head_bytes;
   if (lane_id() == 0) {
     *reinterpret_cast<uint32_t*>(to) = scale_bits | static_cast<uint32_t>(zero_bits) << 16;
   }
@@ -176,29 +186,37 @@ void mean_key(CudaContext& context, const KvShape& shape, const KvRows& kv,
   context.check_launch("mean_key");
 }
 
-void write_digest(CudaContext& context, const KvShape& shape, const KvRows& kv,
-                  const DigestWrite& write) {
-  const DigestShape& digest = write.digest;
+void write_digest(CudaContext& context, const KvShape& shape, const DigestShape& digest,
+                  std::span<const DigestArgs> items) {
   EBB_CHECK(digest.heads_kv == shape.heads_kv && digest.head_size == shape.head_size);
   EBB_CHECK(digest.units() <= kDigestUnitsMax);
-  if (write.slots.empty() || context.failed()) return;
+  std::vector<WriteItem> all;
+  uint64_t records = 0;
+  for (const DigestArgs& item : items) {
+    if (item.slots.empty()) continue;
+    const auto count = static_cast<uint32_t>(item.slots.size());
+    all.push_back({context.row_map(shape, item.kv), context.upload(item.slots),
+                   page_map(shape, item.digests, context.upload(item.digests.blocks),
+                            digest.token_bytes(), uint64_t{item.first} + count),
+                   digest.format == DigestFormat::kInt4 ? nullptr : item.d_center, count,
+                   item.first});
+    records = std::max(records, uint64_t{count} * digest.heads_kv);
+  }
+  if (all.empty() || context.failed()) return;
   WriteArgs args{};
-  args.rows = context.row_map(shape, kv);
-  args.slots = context.upload(write.slots);
-  args.count = static_cast<uint32_t>(write.slots.size());
-  args.first = write.first;
+  args.items = context.upload(all);
   args.format = digest.format;
   args.heads_kv = digest.heads_kv;
   args.head_size = digest.head_size;
   args.head_bytes = digest.head_bytes();
   args.units = digest.units();
-  args.pages = page_map(shape, write.digests, context.upload(write.digests.blocks),
-                        digest.token_bytes(), uint64_t{write.first} + args.count);
-  args.center = digest.format == DigestFormat::kInt4 ? nullptr : write.d_center;
   if (context.failed()) return;
-  const uint64_t records = uint64_t{args.count} * digest.heads_kv;
-  launch(context.shape(static_cast<unsigned>((records + kWarps - 1) / kWarps), kWarps * kWarp),
-         &write_digest_kernel, args);
+  const auto blocks = static_cast<unsigned>((records + kWarps - 1) / kWarps);
+  for_grids(all.size(), [&](unsigned first, unsigned count) {
+    WriteArgs part = args;
+    part.items += first;
+    launch(context.shape(dim3(blocks, count), kWarps * kWarp), &write_digest_kernel, part);
+  });
   context.check_launch("write_digest");
 }
 

@@ -9,19 +9,11 @@ namespace ebb::kernels::cuda {
 /// kernels/ops.h, mean_key.
 void mean_key(CudaContext& context, const KvShape& shape, const KvRows& kv,
               std::span<const uint32_t> slots, float* d_center);
-/// kernels/ops.h, write_digest; the tokens are first, first + 1, ...
-struct DigestWrite {
-  std::span<const uint32_t> slots;
-  Position first = 0;
-  DigestShape digest;
-  DigestRows digests;
-  const float* d_center = nullptr;
-};
-void write_digest(CudaContext& context, const KvShape& shape, const KvRows& kv,
-                  const DigestWrite& write);
+/// kernels/ops.h, write_digest.
+void write_digest(CudaContext& context, const KvShape& shape, const DigestShape& digest,
+                  std::span<const DigestArgs> items);
 /// kernels/ops.h, add_sums.
-void add_sums(CudaContext& context, const KvShape& shape, const KvRows& kv,
-              std::span<const uint32_t> slots, Position first, const SumRows& sums);
+void add_sums(CudaContext& context, const KvShape& shape, std::span<const SumArgs> items);
 /// kernels/ops.h, scan_digests.
 void scan_digests(CudaContext& context, const KvShape& shape, const DigestShape& digest,
                   std::span<const ScanArgs> items);

@@ -20,6 +20,7 @@ struct RestItem {
   const std::byte* sums = nullptr;
   uint64_t blocks_at = 0;
   uint64_t sum_blocks_at = 0;
+  const uint32_t* slots = nullptr;  ///< null: at slots_at
   uint64_t slots_at = 0;
   uint64_t positions_at = 0;
   uint32_t listed = 0;
@@ -99,7 +100,7 @@ class RestSource {
         blocks_(words(item.blocks_at)),
         sums_{const_cast<std::byte*>(item.sums), words(item.sum_blocks_at), a.block_bytes,
               a.run_bytes, a.page_runs},
-        slots_(words(item.slots_at)),
+        slots_(item.slots != nullptr ? item.slots : words(item.slots_at)),
         positions_(words(item.positions_at)) {}
 
   __device__ __forceinline__ Entry find(uint32_t run) const {
@@ -227,7 +228,6 @@ Plan plan_of(CudaContext& context, const KvShape& shape, std::span<const LeftOut
     if (runs == 0) continue;
     const uint32_t page_runs = SumRows::page_runs(shape);
     EBB_CHECK(page_runs > 0 && runs <= uint64_t{page_runs} * item.sums.blocks.size());
-    EBB_CHECK(item.slots.size() == item.positions.size());
     const Chunks chunks = decode_chunks(runs, shape.heads_kv, context.multiprocessors());
     const auto index = static_cast<uint32_t>(plan.items.size());
     for (uint32_t c = 0; c < chunks.count; ++c) plan.work.push_back({index, c});
@@ -237,9 +237,10 @@ Plan plan_of(CudaContext& context, const KvShape& shape, std::span<const LeftOut
     rest.sums = item.sums.d_arena;
     rest.blocks_at = plan.arrays.add(item.kv.blocks);
     rest.sum_blocks_at = plan.arrays.add(item.sums.blocks);
-    rest.slots_at = plan.arrays.add(item.slots);
+    rest.slots = item.d_slots;
+    if (item.d_slots == nullptr) rest.slots_at = plan.arrays.add(item.slots);
     rest.positions_at = plan.arrays.add(item.positions);
-    rest.listed = static_cast<uint32_t>(item.slots.size());
+    rest.listed = static_cast<uint32_t>(item.positions.size());
     rest.runs = runs;
     rest.chunk_runs = chunks.entries;
     rest.chunks = chunks.count;

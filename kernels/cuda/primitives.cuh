@@ -88,8 +88,8 @@ struct RowMap {
 /// Element j of a K or V vector that begins at `from`.
 __device__ __forceinline__ float kv_value(const std::byte* from, uint32_t j, KvElement element) {
   if (element == KvElement::kF32) return reinterpret_cast<const float*>(from)[j];
-  return __uint_as_float(
-      static_cast<unsigned>(reinterpret_cast<const unsigned short*>(from)[j]) << 16);
+  return __uint_as_float(static_cast<unsigned>(reinterpret_cast<const unsigned short*>(from)[j])
+                         << 16);
 }
 
 }  // namespace ebb::kernels::cuda

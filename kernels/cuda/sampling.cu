@@ -1,9 +1,10 @@
 // See sampling.h. One block to a row of logits.
 //
-// All that is kept by a filter is a beginning of the tokens sorted by logit (ties: by id), and a
-// draw is the token at which the mass of that order passes a bound. Both are found without sorting:
-// the logit at which a bound is passed by a radix descent, eight bits at a time, over histograms of
-// mass (or of tokens); then which of the tokens with that logit by a prefix sum in order of ids.
+// All that top_k, top_p and min_p keep is a beginning of the tokens sorted by logit (ties: by id),
+// and a draw is the token at which the mass of that order passes a bound. Both are found without
+// sorting: the logit at which a bound is passed by a radix descent, eight bits at a time, over
+// histograms of mass (or of tokens); then which of the tokens with that logit by a prefix sum in
+// order of ids. typical_p keeps a beginning in another order: what it leaves out loses its mass.
 #include "kernels/cuda/sampling.h"
 
 #include <algorithm>
@@ -18,10 +19,25 @@ constexpr uint32_t kBins = 256;
 /// 2^18 tokens of the best one's weight are still below 2^63.
 constexpr double kUnitMass = 17592186044416.0;  // 2^44
 
-struct SampleArgs {
+/// kernels/draw.h, with its spans in device memory.
+struct RowDraw {
+  uint32_t row;
+  uint32_t top_k;
+  float repetition, presence, frequency;
+  float temperature, typical_p, top_p, min_p;
+  uint32_t seen_count, bias_count, allowed_words;
+  double uniform;
+  const SeenToken* seen;
+  const LogitBias* biases;
+  const uint64_t* allowed;
+  bool adjusts;
+};
+
+struct DrawArgs {
   const float* d_logits;
-  const Sampling* d_samplings;
-  uint64_t* d_weights;  ///< [rows, vocabulary]
+  const RowDraw* d_draws;
+  uint64_t* d_weights;  ///< [draws, vocabulary]
+  float* d_adjusted;    ///< [draws, vocabulary]; null: nothing is adjusted
   uint32_t vocabulary;
   TokenId* d_tokens;
 };
@@ -29,6 +45,7 @@ struct SampleArgs {
 struct Room {
   unsigned long long bins[kBins];
   uint64_t sums[kWarp];
+  double means[kWarp];
   uint64_t above;
   uint32_t chosen;
 };
@@ -42,6 +59,33 @@ __device__ __forceinline__ float logit_of(uint32_t key) {
   return __uint_as_float((key >> 31) != 0 ? key & 0x7fffffffu : ~key);
 }
 
+/// Penalties, biases and mask, in this order, on a copy of a row; every factor rounds by itself, as
+/// on the host.
+__device__ void adjust(const RowDraw& d, const float* logits, uint32_t count, float* out) {
+  for (uint32_t id = threadIdx.x; id < count; id += blockDim.x) out[id] = logits[id];
+  __syncthreads();
+  for (uint32_t i = threadIdx.x; i < d.seen_count; i += blockDim.x) {
+    const SeenToken seen = d.seen[i];
+    float logit = out[seen.token];
+    logit = logit > 0 ? logit / d.repetition : __fmul_rn(logit, d.repetition);
+    if (seen.generated > 0) {
+      const float often = __fmul_rn(d.frequency, static_cast<float>(seen.generated));
+      logit = __fadd_rn(logit, -__fadd_rn(d.presence, often));
+    }
+    out[seen.token] = logit;
+  }
+  __syncthreads();
+  for (uint32_t i = threadIdx.x; i < d.bias_count; i += blockDim.x) {
+    out[d.biases[i].token] = __fadd_rn(out[d.biases[i].token], d.biases[i].bias);
+  }
+  __syncthreads();
+  for (uint32_t id = threadIdx.x; d.allowed != nullptr && id < count; id += blockDim.x) {
+    const bool in = id / 64 < d.allowed_words && (d.allowed[id / 64] >> (id % 64) & 1) != 0;
+    if (!in) out[id] = -INFINITY;
+  }
+  __syncthreads();
+}
+
 /// A beginning of the sorted tokens: those with a greater key, and the first `ties` ids of this
 /// one.
 struct Beginning {
@@ -52,13 +96,10 @@ struct Beginning {
 
 class Row {
  public:
-  __device__ Row(const SampleArgs& a, Room& room)
-      : logits_(a.d_logits + uint64_t{blockIdx.x} * a.vocabulary),
-        weights_(a.d_weights + uint64_t{blockIdx.x} * a.vocabulary),
-        count_(a.vocabulary),
-        room_(room) {}
+  __device__ Row(const float* logits, uint64_t* weights, uint32_t count, Room& room)
+      : logits_(logits), weights_(weights), count_(count), room_(room) {}
 
-  /// The best token; sets what weights are relative to.
+  /// The best token, if any may come; sets what weights are relative to.
   __device__ TokenId best() {
     uint64_t most = 0;
     for (uint32_t id = threadIdx.x; id < count_; id += blockDim.x) {
@@ -67,6 +108,7 @@ class Row {
     }
     most = block_max(most, room_.sums);
     best_ = logit_of(static_cast<uint32_t>(most >> 32));
+    if (best_ == -INFINITY) return kNoToken;
     return static_cast<TokenId>(0xffffffffu - static_cast<uint32_t>(most));
   }
 
@@ -74,6 +116,7 @@ class Row {
     return static_cast<uint64_t>(
         exp((static_cast<double>(logit) - best_) / temperature_) * kUnitMass + 0.5);
   }
+  __device__ uint64_t weight_of_best() const { return weight_of(static_cast<float>(best_)); }
   __device__ uint64_t weight_of_key(uint32_t key) const {
     return key == 0 ? 0 : weight_of(logit_of(key));
   }
@@ -100,34 +143,79 @@ class Row {
   /// the measure of one token with that key.
   template <class Measure, class OfKey>
   __device__ Beginning reach(uint64_t bound, Measure measure, OfKey of_key) {
-    uint32_t known = 0;
-    uint64_t above = 0;
-    for (uint32_t shift = 32; shift > 0;) {
-      shift -= 8;
-      for (uint32_t i = threadIdx.x; i < kBins; i += blockDim.x) room_.bins[i] = 0;
-      __syncthreads();
-      for (uint32_t id = threadIdx.x; id < count_; id += blockDim.x) {
-        const uint32_t key = key_of(logits_[id]);
-        if (shift < 24 && key >> (shift + 8) != known) continue;
-        const unsigned long long add = measure(id);
-        if (add != 0) atomicAdd(&room_.bins[key >> shift & (kBins - 1)], add);
-      }
-      __syncthreads();
-      if (threadIdx.x == 0) choose_bin(bound, above);
-      __syncthreads();
-      known = known << 8 | room_.chosen;
-      above = room_.above;
-    }
+    const auto key = [&](uint32_t id) { return uint64_t{key_of(logits_[id])}; };
+    const Passed passed = descend<32>(bound, key, measure);
+    const auto known = static_cast<uint32_t>(passed.key);
     const uint64_t each = of_key(known);
-    const uint64_t ties = (bound - above + each - 1) / each;
-    return {known, ties, above + ties * each};
+    const uint64_t ties = (bound - passed.above + each - 1) / each;
+    return {known, ties, passed.above + ties * each};
+  }
+
+  /// What is behind a beginning has no weight any more.
+  __device__ void drop_behind(const Beginning& kept) {
+    const uint32_t begin = first_of(threadIdx.x), end = first_of(threadIdx.x + 1);
+    uint64_t tied = 0;
+    for (uint32_t id = begin; id < end; ++id) tied += key_of(logits_[id]) == kept.key ? 1 : 0;
+    uint64_t before = before_this_thread(tied);
+    for (uint32_t id = begin; id < end; ++id) {
+      const uint32_t key = key_of(logits_[id]);
+      if (key == kept.key) ++before;
+      if (key < kept.key || (key == kept.key && before > kept.ties)) weights_[id] = 0;
+    }
+    __syncthreads();
+  }
+
+  /// Leaves their weight to those tokens whose surprise -ln q is nearest to its mean, the entropy,
+  /// as many as it takes for `share` of `mass`, which all have together; what they have.
+  __device__ uint64_t keep_typical(uint64_t mass, float share) {
+    const double all = log(static_cast<double>(mass) / kUnitMass);
+    const auto surprise = [&](uint32_t id) {
+      return (best_ - static_cast<double>(logits_[id])) / temperature_ + all;
+    };
+    double mine = 0;
+    for (uint32_t id = threadIdx.x; id < count_; id += blockDim.x) {
+      if (weights_[id] > 0) mine += static_cast<double>(weights_[id]) * surprise(id);
+    }
+    const double entropy = block_sum(mine, room_.means) / static_cast<double>(mass);
+    // Bits of positive numbers are ordered as the numbers are.
+    const auto nearness = [&](uint32_t id) {
+      return ~static_cast<uint64_t>(__double_as_longlong(fabs(surprise(id) - entropy)));
+    };
+    const auto weight = [&](uint32_t id) { return weights_[id]; };
+    const uint64_t wanted = share_of(mass, share);
+    const Passed passed = descend<64>(wanted, nearness, weight);
+    const TokenId last = first_id(wanted - passed.above, [&](uint32_t id) -> uint64_t {
+      return weights_[id] > 0 && nearness(id) == passed.key ? weights_[id] : 0;
+    });
+    __syncthreads();  // everybody has read the weights
+    for (uint32_t id = threadIdx.x; id < count_; id += blockDim.x) {
+      if (weights_[id] == 0) continue;
+      const uint64_t key = nearness(id);
+      const bool behind = id > static_cast<uint32_t>(last);
+      if (key < passed.key || (key == passed.key && behind)) weights_[id] = 0;
+    }
+    __syncthreads();
+    return sum(weight);
+  }
+
+  __device__ uint64_t heaviest() {
+    uint64_t most = 0;
+    for (uint32_t id = threadIdx.x; id < count_; id += blockDim.x) {
+      most = weights_[id] > most ? weights_[id] : most;
+    }
+    return block_max(most, room_.sums);
+  }
+
+  /// 1 to `mass`.
+  __device__ static uint64_t share_of(uint64_t mass, float share) {
+    const double wanted = ceil(share * static_cast<double>(mass));
+    return wanted < 1 ? 1 : min(static_cast<uint64_t>(wanted), mass);
   }
 
   /// The first id at which the measure of the ids up to it reaches `bound`; in every thread.
   template <class Measure>
   __device__ TokenId first_id(uint64_t bound, Measure measure) {
-    const uint32_t each = (count_ + blockDim.x - 1) / blockDim.x;
-    const uint32_t begin = min(threadIdx.x * each, count_), end = min(begin + each, count_);
+    const uint32_t begin = first_of(threadIdx.x), end = first_of(threadIdx.x + 1);
     uint64_t mine = 0;
     for (uint32_t id = begin; id < end; ++id) mine += measure(id);
     uint64_t before = before_this_thread(mine);
@@ -147,6 +235,39 @@ class Row {
   __device__ uint64_t weight(uint32_t id) const { return weights_[id]; }
 
  private:
+  /// Where a bound is passed: the key, and the measure of all greater ones.
+  struct Passed {
+    uint64_t key;
+    uint64_t above;
+  };
+  /// From the greatest key of `bits` bits down. A token without measure needs no key.
+  template <uint32_t kBits, class Key, class Measure>
+  __device__ Passed descend(uint64_t bound, Key key_of_id, Measure measure) {
+    Passed passed{0, 0};
+    for (uint32_t shift = kBits; shift > 0;) {
+      shift -= 8;
+      for (uint32_t i = threadIdx.x; i < kBins; i += blockDim.x) room_.bins[i] = 0;
+      __syncthreads();
+      for (uint32_t id = threadIdx.x; id < count_; id += blockDim.x) {
+        const unsigned long long add = measure(id);
+        if (add == 0) continue;
+        const uint64_t key = key_of_id(id);
+        if (shift < kBits - 8 && key >> (shift + 8) != passed.key) continue;
+        atomicAdd(&room_.bins[key >> shift & (kBins - 1)], add);
+      }
+      __syncthreads();
+      if (threadIdx.x == 0) choose_bin(bound, passed.above);
+      __syncthreads();
+      passed = {passed.key << 8 | room_.chosen, room_.above};
+    }
+    return passed;
+  }
+
+  /// The threads share the ids in order.
+  __device__ uint32_t first_of(uint32_t thread) const {
+    return min(thread * ((count_ + blockDim.x - 1) / blockDim.x), count_);
+  }
+
   __device__ void choose_bin(uint64_t bound, uint64_t above) {
     uint32_t bin = kBins - 1;
     while (bin > 0 && above + room_.bins[bin] < bound) above += room_.bins[bin--];
@@ -177,49 +298,62 @@ class Row {
 };
 
 /// The filters, each on what the one before left; the mass that is left. False: none was asked for.
-__device__ __forceinline__ bool filter(Row& row, const Sampling& s, uint64_t& mass) {
+__device__ __forceinline__ bool filter(Row& row, const RowDraw& d, uint64_t& mass) {
   const auto weight = [&](uint32_t id) { return row.weight(id); };
   const auto of_key = [&](uint32_t key) { return row.weight_of_key(key); };
   Beginning kept;
   const auto exists = [&](uint32_t id) -> uint64_t { return row.logit(id) > -INFINITY ? 1 : 0; };
-  const bool few = s.top_k > 0 && s.top_k < row.sum(exists);
+  const bool few = d.top_k > 0 && d.top_k < row.sum(exists);
   if (few) {
-    kept = row.reach(s.top_k, exists, [](uint32_t) { return uint64_t{1}; });
+    kept = row.reach(d.top_k, exists, [](uint32_t) { return uint64_t{1}; });
     mass = row.sum([&](uint32_t id) {
       return key_of(row.logit(id)) > kept.key ? row.weight(id) : uint64_t{0};
     });
     mass += kept.ties * row.weight_of_key(kept.key);
   }
-  if (s.top_p < 1) {
-    const double wanted = ceil(s.top_p * static_cast<double>(mass));
-    kept = row.reach(wanted < 1 ? 1 : min(static_cast<uint64_t>(wanted), mass), weight, of_key);
+  uint64_t heaviest = row.weight_of_best();
+  const bool typical = d.typical_p < 1;
+  if (typical) {
+    if (few) row.drop_behind(kept);
+    kept = {};
+    mass = row.keep_typical(mass, d.typical_p);
+    heaviest = row.heaviest();
+  }
+  if (d.top_p < 1) {
+    kept = row.reach(Row::share_of(mass, d.top_p), weight, of_key);
     mass = kept.measure;
   }
-  const double least = s.min_p * kUnitMass;
-  if (s.min_p > 0 && static_cast<double>(row.weight_of_key(kept.key)) < least) {
+  const double least = d.min_p * static_cast<double>(heaviest);
+  if (d.min_p > 0 && static_cast<double>(row.weight_of_key(kept.key)) < least) {
     mass = row.sum([&](uint32_t id) {
       return static_cast<double>(row.weight(id)) >= least ? row.weight(id) : uint64_t{0};
     });
   }
-  return few || s.top_p < 1 || s.min_p > 0;
+  return few || typical || d.top_p < 1 || d.min_p > 0;
 }
 
-__global__ void __launch_bounds__(kThreadsMax) sample_kernel(SampleArgs a) {
+__global__ void __launch_bounds__(kThreadsMax) draw_kernel(DrawArgs a) {
   __shared__ Room room;
-  const Sampling s = a.d_samplings[blockIdx.x];
-  Row row(a, room);
+  const RowDraw d = a.d_draws[blockIdx.x];
+  const uint64_t at = uint64_t{blockIdx.x} * a.vocabulary;
+  const float* logits = a.d_logits + uint64_t{d.row} * a.vocabulary;
+  if (d.adjusts) {
+    adjust(d, logits, a.vocabulary, a.d_adjusted + at);
+    logits = a.d_adjusted + at;
+  }
+  Row row(logits, a.d_weights + at, a.vocabulary, room);
   TokenId token = row.best();
-  if (s.temperature > 0) {
-    uint64_t mass = row.weigh(s.temperature);
-    const bool sorted = filter(row, s, mass);
+  if (d.temperature > 0 && token != kNoToken) {
+    uint64_t mass = row.weigh(d.temperature);
+    const bool sorted = filter(row, d, mass);
     const uint64_t bound =
-        min(static_cast<uint64_t>(s.uniform * static_cast<double>(mass)) + 1, mass);
+        min(static_cast<uint64_t>(d.uniform * static_cast<double>(mass)) + 1, mass);
     const auto weight = [&](uint32_t id) { return row.weight(id); };
     if (sorted) {
       const Beginning drawn =
           row.reach(bound, weight, [&](uint32_t key) { return row.weight_of_key(key); });
       token = row.first_id(drawn.ties, [&](uint32_t id) -> uint64_t {
-        return key_of(row.logit(id)) == drawn.key ? 1 : 0;
+        return row.weight(id) > 0 && key_of(row.logit(id)) == drawn.key ? 1 : 0;
       });
     } else {
       __syncthreads();  // weights of other threads are there
@@ -231,30 +365,45 @@ __global__ void __launch_bounds__(kThreadsMax) sample_kernel(SampleArgs a) {
 
 }  // namespace
 
-std::vector<TokenId> sample(CudaContext& context, const float* d_logits, uint32_t vocabulary,
-                            std::span<const Sampling> samplings) {
+std::vector<TokenId> draw(CudaContext& context, const float* d_logits, uint32_t vocabulary,
+                          std::span<const Draw> rows) {
   EBB_CHECK(vocabulary > 0);
-  std::vector<TokenId> tokens(samplings.size());
-  if (samplings.empty() || context.failed()) return tokens;
-  const size_t bytes = samplings.size() * sizeof(TokenId);
-  SampleArgs args{};
+  std::vector<TokenId> tokens(rows.size(), kNoToken);
+  if (rows.empty() || context.failed()) return tokens;
+  std::vector<RowDraw> draws;
+  bool adjusts = false;
+  for (const Draw& d : rows) {
+    draws.push_back({d.row, d.top_k, d.repetition_penalty, d.presence_penalty, d.frequency_penalty,
+                     d.temperature, d.typical_p, d.top_p, d.min_p,
+                     static_cast<uint32_t>(d.seen.size()), static_cast<uint32_t>(d.biases.size()),
+                     static_cast<uint32_t>(d.allowed.size()), d.uniform, nullptr, nullptr, nullptr,
+                     d.adjusts()});
+    if (!d.seen.empty()) draws.back().seen = context.upload(d.seen);
+    if (!d.biases.empty()) draws.back().biases = context.upload(d.biases);
+    if (!d.allowed.empty()) draws.back().allowed = context.upload(d.allowed);
+    adjusts = adjusts || d.adjusts();
+  }
+  const size_t bytes = rows.size() * sizeof(TokenId), logits = rows.size() * vocabulary;
+  DrawArgs args{};
   args.d_logits = d_logits;
   args.vocabulary = vocabulary;
-  args.d_samplings = context.upload(samplings);
-  args.d_weights =
-      context.scratch_of<uint64_t>(CudaContext::kScores, samplings.size() * vocabulary);
-  args.d_tokens = context.scratch_of<TokenId>(CudaContext::kSmall, samplings.size());
+  args.d_draws = context.upload(draws);
+  args.d_weights = static_cast<uint64_t*>(
+      context.scratch(CudaContext::kScores, logits * (adjusts ? 12 : sizeof(uint64_t))));
+  if (adjusts) args.d_adjusted = reinterpret_cast<float*>(args.d_weights + logits);
+  args.d_tokens = context.scratch_of<TokenId>(CudaContext::kSmall, rows.size());
   void* chosen = context.pinned(bytes);
   if (context.failed()) return tokens;
-  launch(context.shape(static_cast<unsigned>(samplings.size()), sampling_threads(vocabulary)),
-         &sample_kernel, args);
-  context.check_launch("sampling");
+  launch(context.shape(static_cast<unsigned>(rows.size()), sampling_threads(vocabulary)),
+         &draw_kernel, args);
+  context.check_launch("drawing tokens");
   context.check(
       cudaMemcpyAsync(chosen, args.d_tokens, bytes, cudaMemcpyDeviceToHost, context.stream()),
       "reading tokens");
-  context.wait("sampling");
-  if (!context.failed())
+  context.wait("drawing tokens");
+  if (!context.failed()) {
     std::copy_n(static_cast<const TokenId*>(chosen), tokens.size(), tokens.begin());
+  }
   return tokens;
 }
 

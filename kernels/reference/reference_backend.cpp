@@ -205,6 +205,8 @@ class ReferenceOps final : public Ops {
     for (uint64_t i = 0; i < count; ++i) x[i] += y[i];
   }
 
+  void clear(float* x, uint64_t count) override { std::fill_n(x, count, 0.0f); }
+
   void silu_mul(const float* gate_up, uint32_t rows, uint32_t width, float* out) override {
     for (uint64_t r = 0; r < rows; ++r) {
       const float* gate = gate_up + r * 2 * width;
@@ -242,7 +244,7 @@ class ReferenceOps final : public Ops {
 
   void attend(const KvShape& shape, std::span<const AttendArgs> items) override {
     for (const AttendArgs& item : items) {
-      EBB_CHECK(item.list.empty() || (item.rows == 1 && item.window == 0));
+      EBB_CHECK(!item.listed() || (item.rows == 1 && item.window == 0));
       for (uint32_t row = 0; row < item.rows; ++row) {
         for (uint32_t head = 0; head < shape.heads_q; ++head) attend_head(shape, item, row, head);
       }
@@ -303,34 +305,42 @@ class ReferenceOps final : public Ops {
     }
   }
 
-  void write_digest(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
-                    Position first, const DigestShape& digest, const DigestRows& digests,
-                    const float* center) override {
-    const bool centred = digest.format != DigestFormat::kInt4 && center != nullptr;
-    for (uint32_t i = 0; i < slots.size(); ++i) {
-      std::byte* to = digest_address(shape, digest, digests, first + i);
-      for (uint32_t h = 0; h < shape.heads_kv; ++h, to += digest.head_bytes()) {
-        std::vector<double> k = kv_vector(shape, kv, slots[i], h, 0);
-        for (uint32_t j = 0; centred && j < shape.head_size; ++j) {
-          k[j] -= center[h * shape.head_size + j];
+  void write_digest(const KvShape& shape, const DigestShape& digest,
+                    std::span<const DigestArgs> items) override {
+    for (const DigestArgs& item : items) {
+      const bool centred = digest.format != DigestFormat::kInt4 && item.d_center != nullptr;
+      for (uint32_t i = 0; i < item.slots.size(); ++i) {
+        std::byte* to = digest_address(shape, digest, item.digests, item.first + i);
+        for (uint32_t h = 0; h < shape.heads_kv; ++h, to += digest.head_bytes()) {
+          std::vector<double> k = kv_vector(shape, item.kv, item.slots[i], h, 0);
+          for (uint32_t j = 0; centred && j < shape.head_size; ++j) {
+            k[j] -= item.d_center[h * shape.head_size + j];
+          }
+          encode_digest(digest, turned(digest.format, k), to);
         }
-        encode_digest(digest, turned(digest.format, k), to);
       }
     }
   }
 
-  void add_sums(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> slots,
-                Position first, const SumRows& sums) override {
-    for (uint32_t i = 0; i < slots.size(); ++i) {
-      const uint32_t token = first + i;
-      float* to = sums_address(shape, sums, token / kSumTokens);
-      for (uint32_t h = 0; h < shape.heads_kv; ++h) {
-        for (const uint32_t part : {0u, 1u}) {
-          for (const double x : kv_vector(shape, kv, slots[i], h, part)) {
-            const float before = token % kSumTokens == 0 ? 0.0f : *to;
-            *to++ = before + static_cast<float>(x);
-          }
-        }
+  void add_sums(const KvShape& shape, std::span<const SumArgs> items) override {
+    for (const SumArgs& item : items) {
+      for (uint32_t i = 0; i < item.slots.size(); ++i) add_row(shape, item, i);
+    }
+  }
+
+  void make_lists(std::span<const ListArgs> items) override {
+    for (const ListArgs& item : items) {
+      for (size_t i = 0; i < item.positions.size(); ++i) {
+        const Position p = item.positions[i];
+        item.d_slots[i] = item.d_map == nullptr ? p : item.d_map[p];
+      }
+    }
+  }
+
+  void update_maps(std::span<const MapArgs> items) override {
+    for (const MapArgs& item : items) {
+      for (size_t i = 0; i < item.positions.size(); ++i) {
+        item.d_map[item.positions[i]] = item.slots[i];
       }
     }
   }
@@ -344,7 +354,7 @@ class ReferenceOps final : public Ops {
 
   void attend_left_out(const KvShape& shape, std::span<const LeftOutArgs> items) override {
     for (const LeftOutArgs& item : items) {
-      EBB_CHECK(item.slots.size() == item.positions.size());
+      EBB_CHECK(item.d_slots != nullptr || item.slots.size() == item.positions.size());
       for (uint32_t head = 0; head < shape.heads_q; ++head) left_out_head(shape, item, head);
     }
   }
@@ -387,13 +397,27 @@ class ReferenceOps final : public Ops {
     }
   }
 
+  static void add_row(const KvShape& shape, const SumArgs& item, uint32_t i) {
+    const uint32_t token = item.first + i;
+    float* to = sums_address(shape, item.sums, token / kSumTokens);
+    for (uint32_t h = 0; h < shape.heads_kv; ++h) {
+      for (const uint32_t part : {0u, 1u}) {
+        for (const double x : kv_vector(shape, item.kv, item.slots[i], h, part)) {
+          const float before = token % kSumTokens == 0 ? 0.0f : *to;
+          *to++ = before + static_cast<float>(x);
+        }
+      }
+    }
+  }
+
   static uint32_t slot_of(const KvShape& shape, const AttendArgs& item, uint32_t head, uint32_t e) {
-    if (item.list.empty()) return e;
+    if (!item.listed()) return e;
+    const uint32_t* list = item.d_list != nullptr ? item.d_list : item.list.data();
     const uint32_t kv_head = head / (shape.heads_q / shape.heads_kv);
     const uint64_t which = item.scope == ListScope::kLayer    ? 0
                            : item.scope == ListScope::kKvHead ? kv_head
                                                               : head;
-    return item.list[which * item.count + e];
+    return list[which * item.count + e];
   }
 
   static void attend_head(const KvShape& shape, const AttendArgs& item, uint32_t row,
@@ -485,8 +509,9 @@ class ReferenceOps final : public Ops {
     rest.v.assign(sums + shape.head_size, sums + 2 * shape.head_size);
     for (size_t i = 0; i < item.positions.size(); ++i) {
       if (item.positions[i] / kSumTokens != run) continue;
-      add_to(rest.k, kv_vector(shape, item.kv, item.slots[i], kv_head, 0), -1);
-      add_to(rest.v, kv_vector(shape, item.kv, item.slots[i], kv_head, 1), -1);
+      const uint32_t slot = item.d_slots != nullptr ? item.d_slots[i] : item.slots[i];
+      add_to(rest.k, kv_vector(shape, item.kv, slot, kv_head, 0), -1);
+      add_to(rest.v, kv_vector(shape, item.kv, slot, kv_head, 1), -1);
       --rest.count;
     }
     for (double& x : rest.k) x /= rest.count;

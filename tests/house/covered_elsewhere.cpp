@@ -158,6 +158,7 @@ constexpr Coverage kTable[] = {
 
     // A rank is asked for as a whole: steps of a tiny model, against the reference and with rows
     // away.
+    {"worker/next_tokens.cpp", "tests/worker/cuda_sampling_test.cpp"},
     {"worker/selection_aids.cpp", "tests/worker/anchored_test.cpp"},
     {"worker/allowed_cpus.cpp", "tests/worker/engine_test.cpp"},
     {"worker/arena.cpp", "tests/worker/engine_test.cpp"},

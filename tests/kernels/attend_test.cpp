@@ -17,6 +17,7 @@ struct Case {
   uint32_t alt_count = 0;
   bool want_logits = false;
   uint32_t window = 0;
+  bool list_on_device = false;
   std::string text() const {
     return "heads " + std::to_string(shape.heads_q) + "/" + std::to_string(shape.heads_kv) +
            " of " + std::to_string(shape.head_size) +
@@ -60,7 +61,12 @@ class Attend : public KernelsTest {
     args.rows = c.rows;
     args.kv = {m.upload_bytes(s.arena), s.blocks};
     args.count = c.count;
-    args.list = list;
+    if (c.list_on_device) {
+      const auto bytes = std::as_bytes(list);
+      args.d_list = reinterpret_cast<const uint32_t*>(m.upload_bytes(bytes));
+    } else {
+      args.list = list;
+    }
     args.scope = c.scope;
     args.window = c.window;
     args.d_q_alt = c.alt_count > 0 ? m.upload(q_alt) : nullptr;
@@ -186,6 +192,23 @@ TEST_P(Attend, ListsOfEveryScopeMatch) {
       compare(
           {.shape = kModel, .count = count, .listed = true, .scope = scope, .want_logits = true});
     }
+  }
+}
+
+TEST_P(Attend, AListOnTheDeviceHasTheBitsOfTheSameListOnTheHost) {
+  Machine m = make_subject(2);
+  for (const ListScope scope : {ListScope::kLayer, ListScope::kKvHead, ListScope::kQueryHead}) {
+    Case c{kModel, 1, 150, true, scope};
+    c.want_logits = true;
+    const Sequence s = make_sequence(c.shape, 190);
+    const std::vector<uint32_t> list = make_list(c, 190);
+    const Floats q = random_floats(random_, size_t{9} * 64);
+    const Answer from_host = attend(m, s, c, q, q, list);
+    c.list_on_device = true;
+    const Answer from_device = attend(m, s, c, q, q, list);
+    expect_same_bits(from_device.out, from_host.out, c.text());
+    expect_same_bits(from_device.lse, from_host.lse, c.text());
+    expect_same_bits(from_device.logits, from_host.logits, c.text());
   }
 }
 

@@ -79,8 +79,9 @@ struct Tokens {
   /// Digests of all tokens, written in one call; memory that nobody writes is 0x5a.
   std::vector<std::byte> written(Machine& m) const {
     std::byte* arena = m.upload_bytes(std::vector<std::byte>(page_bytes(), std::byte{0x5a}));
-    m.ops().write_digest(shape(), {m.upload_bytes(rows.arena), rows.blocks}, slots, 0, digest,
-                         {arena, pages}, m.upload(center));
+    const DigestArgs all{
+        {m.upload_bytes(rows.arena), rows.blocks}, slots, 0, {arena, pages}, m.upload(center)};
+    m.ops().write_digest(shape(), digest, {&all, 1});
     return m.download_bytes(arena, page_bytes());
   }
 

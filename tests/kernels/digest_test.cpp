@@ -94,13 +94,41 @@ TEST_P(Digest, BytesDoNotDependOnThreadsAndChunks) {
       const float* center = subject.upload(tokens.center);
       for (uint32_t first = 0; first < tokens.count();) {
         const auto step = std::min<uint32_t>(1 + random_() % 70, tokens.count() - first);
-        subject.ops().write_digest(shape, kv, std::span(tokens.slots).subspan(first, step), first,
-                                   tokens.digest, {arena, tokens.pages}, center);
+        const DigestArgs some{
+            kv, std::span(tokens.slots).subspan(first, step), first, {arena, tokens.pages}, center};
+        subject.ops().write_digest(shape, tokens.digest, {&some, 1});
         first += step;
       }
       EXPECT_EQ(subject.download_bytes(arena, tokens.page_bytes()), expected)
           << text_of(shape, format) << ", in chunks";
     }
+  }
+}
+
+TEST_P(Digest, SeveralSequencesInOneCallHaveTheBytesOfThoseAlone) {
+  Machine m = make_subject(2);
+  const KvShape shape{9, 3, 64, 16};
+  std::vector<Tokens> all;
+  for (const uint32_t count : {1u, 90u, 0u, 33u}) {
+    all.emplace_back(random_, shape, DigestFormat::kH2, std::max(count, 1u));
+    if (count == 0) all.back().slots.clear();
+  }
+  std::vector<DigestArgs> items;
+  for (size_t i = 0; i < all.size(); ++i) {
+    const Tokens& tokens = all[i];
+    std::byte* arena = m.upload_bytes(std::vector<std::byte>(tokens.page_bytes(), std::byte{0x5a}));
+    const float* center = i == 1 ? nullptr : m.upload(tokens.center);
+    items.push_back({{m.upload_bytes(tokens.rows.arena), tokens.rows.blocks},
+                     tokens.slots,
+                     0,
+                     {arena, tokens.pages},
+                     center});
+  }
+  m.ops().write_digest(shape, all[0].digest, items);
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (i == 1) std::fill(all[i].center.begin(), all[i].center.end(), 0.0f);
+    EXPECT_EQ(m.download_bytes(items[i].digests.d_arena, all[i].page_bytes()), all[i].written(m))
+        << "sequence " << i;
   }
 }
 
@@ -131,7 +159,8 @@ TEST_P(Digest, KeysThatAreFlatHugeOrTinyAreCodedAsWellAsHalvesCan) {
       const AppendArgs fresh{{arena, blocks}, m.upload(k), 64, m.upload(k), 64, slots};
       m.ops().append_kv(shape, std::span(&fresh, 1));
       std::byte* pages = m.upload_bytes(std::vector<std::byte>(shape.block_bytes()));
-      m.ops().write_digest(shape, {arena, blocks}, slots, 0, digest, {pages, blocks}, nullptr);
+      const DigestArgs write{{arena, blocks}, slots, 0, {pages, blocks}, nullptr};
+      m.ops().write_digest(shape, digest, {&write, 1});
       const auto bytes = m.download_bytes(pages, digest.token_bytes());
       const std::vector<double> exact = turned(format, {k.begin(), k.end()});
       const std::vector<double> got = decode_digest(digest, bytes.data());

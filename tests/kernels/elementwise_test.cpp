@@ -44,6 +44,17 @@ TEST_P(Elementwise, AddMatchesBelowAndAboveTheParallelSize) {
   }
 }
 
+TEST_P(Elementwise, ClearLeavesWhatIsBehind) {
+  for (const size_t count : {size_t{0}, size_t{1}, size_t{70'001}}) {
+    Machine subject = make_subject(2);
+    Floats values = random_floats(random_, count + 1);
+    float* d_values = subject.upload(values);
+    subject.ops().clear(d_values, count);
+    std::fill_n(values.begin(), count, 0.0f);
+    expect_same_bits(subject.download(d_values, count + 1), values, std::to_string(count));
+  }
+}
+
 TEST_P(Elementwise, SiluMulMatchesAndSurvivesExtremeGates) {
   for (const uint32_t width : {1u, 19u, 1536u}) {
     Floats gate_up = random_floats(random_, 5 * 2 * width, 3.0f);

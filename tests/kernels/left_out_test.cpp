@@ -41,7 +41,8 @@ struct Loaded {
     const uint32_t all = runs.tokens();
     for (uint32_t first = 0; first < all; first += step == 0 ? all : step) {
       const uint32_t here = step == 0 ? all : std::min(step, all - first);
-      m.ops().add_sums(runs.shape(), kv, std::span(runs.slots).subspan(first, here), first, sums);
+      const SumArgs tokens{kv, std::span(runs.slots).subspan(first, here), first, sums};
+      m.ops().add_sums(runs.shape(), {&tokens, 1});
     }
   }
   Machine& m;
@@ -77,13 +78,18 @@ Answer attend(const Loaded& on, const Floats& q, std::span<const Position> posit
 
 /// The same with the estimate of what is left out of the first `length` tokens.
 Answer estimate(const Loaded& on, const Floats& q, std::span<const Position> positions,
-                uint32_t length) {
+                uint32_t length, bool slots_on_device = false) {
   const Answer listed = attend(on, q, positions);
   const std::vector<uint32_t> slots = slots_of(on.runs, positions);
   LeftOutArgs args;
   args.d_q = on.m.upload(q);
   args.kv = on.kv;
-  args.slots = slots;
+  if (slots_on_device) {
+    const auto bytes = std::as_bytes(std::span(slots));
+    args.d_slots = reinterpret_cast<const uint32_t*>(on.m.upload_bytes(bytes));
+  } else {
+    args.slots = slots;
+  }
   args.positions = positions;
   args.length = length;
   args.sums = on.sums;
@@ -132,6 +138,40 @@ TEST_P(LeftOut, SumsHaveTheSameBitsInAnyChunks) {
       EXPECT_EQ(sums(m, step), expected) << text_of(shape, DigestFormat::kH3) << ", " << step;
     }
     EXPECT_EQ(sums(reference, 5), expected) << "f32 sums in ascending order are one result";
+  }
+}
+
+TEST_P(LeftOut, SlotsOnTheDeviceChangeNoBit) {
+  Machine m = make_subject(2);
+  const Runs runs(random_, {6, 2, 64, 16}, 400);
+  const Loaded loaded(m, runs);
+  const Floats q = query(runs.shape());
+  const auto positions = some(400, 0.3);
+  const Answer from_host = estimate(loaded, q, positions, 400);
+  const Answer from_device = estimate(loaded, q, positions, 400, true);
+  expect_same_bits(from_device.out, from_host.out, "out");
+  expect_same_bits(from_device.lse, from_host.lse, "lse");
+}
+
+TEST_P(LeftOut, SeveralSequencesInOneCallHaveTheSumsOfThoseAlone) {
+  Machine m = make_subject(2);
+  const KvShape shape{6, 2, 64, 16};
+  std::vector<Runs> all;
+  for (const uint32_t tokens : {1u, 200u, 64u}) all.emplace_back(random_, shape, tokens);
+  std::vector<SumArgs> items;
+  for (const Runs& runs : all) {
+    const std::vector<std::byte> before(runs.page_bytes(), std::byte{0xff});
+    items.push_back({{m.upload_bytes(runs.rows.arena), runs.rows.blocks},
+                     runs.slots,
+                     0,
+                     {m.upload_bytes(before), runs.pages}});
+  }
+  m.ops().add_sums(shape, items);
+  for (size_t i = 0; i < all.size(); ++i) {
+    const Loaded alone(m, all[i]);
+    EXPECT_EQ(m.download_bytes(items[i].sums.d_arena, all[i].page_bytes()),
+              m.download_bytes(alone.sums.d_arena, all[i].page_bytes()))
+        << "sequence " << i;
   }
 }
 
@@ -294,7 +334,7 @@ TEST_P(LeftOut, SeveralSequencesAndThreadsGiveTheBitsOfOneAlone) {
     alone.push_back(estimate(Loaded(one, runs[i]), q, positions[i], runs[i].tokens()));
     const Loaded loaded(three, runs[i]);
     const Answer listed = attend(loaded, q, positions[i]);
-    items.push_back({three.upload(q), loaded.kv, slots[i], positions[i], runs[i].tokens(),
+    items.push_back({three.upload(q), loaded.kv, slots[i], positions[i], nullptr, runs[i].tokens(),
                      loaded.sums, three.upload(listed.out), three.upload(listed.lse)});
   }
   three.ops().attend_left_out(kModel, items);

@@ -158,7 +158,8 @@ TEST_P(Scan, ACentreShiftsTheLogitsOfAHeadAlike) {
   m.ops().mean_key(shape, {arena, blocks}, slots, center);
   const DigestShape digest{DigestFormat::kH3, 1, 64};
   std::byte* pages = m.upload_bytes(std::vector<std::byte>(10 * shape.block_bytes()));
-  m.ops().write_digest(shape, {arena, blocks}, slots, 0, digest, {pages, blocks}, center);
+  const DigestArgs write{{arena, blocks}, slots, 0, {pages, blocks}, center};
+  m.ops().write_digest(shape, digest, {&write, 1});
   const Floats q = random_floats(random_, 3 * 64);
   ScanArgs args{m.upload(q), {pages, blocks}, 160, m.room(3 * 160), m.room(3)};
   m.ops().scan_digests(shape, digest, {&args, 1});

@@ -125,8 +125,9 @@ struct GroupSetup {
   models::SelectionProfile profile;
   uint32_t granule_tokens = 16;
   uint32_t rows_max = 512;
-  std::string isa;  ///< cap of the CPU backend
+  std::string isa;                                    ///< cap of the CPU backend
   std::function<Result<kernels::Backend>()> backend;  ///< instead of the CPU's
+  const kernels::CudaPlugin* plugin = nullptr;        ///< whose backend it is
   uint32_t threads = 1;
   std::optional<HostPort> store;
   Millis restore_deadline{3000};
@@ -168,6 +169,7 @@ class RankGroup {
       options.rows_max = setup_.rows_max;
       options.restore_deadline = setup_.restore_deadline;
       options.scorer = setup_.scorer;
+      options.plugin = setup_.plugin;
       auto engine = Engine::make(options, std::move(*backend), *files_, shape_, messenger_.get(),
                                  ranks_[rank]->metrics);
       EBB_CHECK(engine.has_value());

@@ -50,6 +50,23 @@ TEST(BandResidency, ShrinkKeepsExactlyWhatItIsToldAndMovesRowsInward) {
   }
 }
 
+TEST(BandResidency, ACopyOfTheMapIsToldWhatItLacks) {
+  BandResidency band = filled(64);
+  EXPECT_FALSE(band.has_map());
+  band.set_sealed_to(64);
+  (void)band.shrink(16, range(0, 16), 2);
+  ASSERT_TRUE(band.has_map());
+  EXPECT_FALSE(band.take_given()) << "the first copy is of all";
+  EXPECT_TRUE(band.take_given()->empty());
+  ASSERT_TRUE(band.admit(std::vector<Position>{50, 30}, 4));
+  band.forget(std::vector<Position>{30});
+  ASSERT_TRUE(band.admit(std::vector<Position>{30}, 4));
+  ASSERT_TRUE(band.place(64, 5));
+  EXPECT_EQ(*band.take_given(), (std::vector<Position>{30, 50, 64}));
+  EXPECT_EQ(band.map()[64], band.slot(64));
+  EXPECT_TRUE(band.take_given()->empty());
+}
+
 TEST(BandResidency, EvictsTheLeastRecentlySelectedAndLowerPositionsFirst) {
   BandResidency band = filled(64);
   band.set_sealed_to(64);

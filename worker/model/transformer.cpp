@@ -240,17 +240,45 @@ Result<void> Transformer::broadcast_tokens(std::span<TokenId> tokens) {
   return collective_->broadcast(std::as_writable_bytes(tokens), 0);
 }
 
+uint32_t Transformer::logit_rows() const { return std::min(kLogitRows, rows_max_); }
+
+void Transformer::logits_of_rank(uint32_t first, uint32_t count, float* d_out, uint64_t stride) {
+  kernels::Ops& ops = *backend_.ops;
+  ops.rms_norm(x_.floats() + uint64_t{first} * shape_.width, count, *weights_.output_norm,
+               shape_.rms_epsilon, normed_.floats());
+  ops.matmul(normed_.floats(), count, *weights_.head, d_out, stride);
+}
+
+bool Transformer::draws() const {
+  if (!backend_.ops->draws()) return false;
+  return collective_ == nullptr || collective_->size() == 1 ||
+         collective_->float_memory() == collective::FloatMemory::kDevice;
+}
+
+/// Ranks have columns each; where they sum on their devices, zeros stand for the others'.
+Result<const float*> Transformer::logits_on_device(uint32_t first, uint32_t count) {
+  EBB_CHECK(draws() && count <= logit_rows());
+  const uint64_t floats = uint64_t{logit_rows()} * shape_.vocabulary;
+  if (logits_.size() < floats * sizeof(float)) {
+    logits_ =
+        EBB_TRY(backend_.device->allocate(floats * sizeof(float), kernels::MemoryKind::kDevice));
+  }
+  if (share_.ranks > 1) backend_.ops->clear(logits_.floats(), uint64_t{count} * shape_.vocabulary);
+  logits_of_rank(first, count, logits_.floats() + share_.vocabulary.begin, shape_.vocabulary);
+  if (share_.ranks > 1) {
+    EBB_TRY_VOID(sum_on_device(logits_.floats(), uint64_t{count} * shape_.vocabulary));
+  }
+  return static_cast<const float*>(logits_.floats());
+}
+
 Result<std::vector<float>> Transformer::logits(uint32_t first, uint32_t count) {
   const uint64_t mine = share_.vocabulary.size();
   const uint64_t widest = models::columns_of_rank(shape_.vocabulary, 1, share_.ranks, 0).size();
   const bool root = share_.rank == 0;
   std::vector<float> out(root ? uint64_t{count} * shape_.vocabulary : 0);
-  kernels::Ops& ops = *backend_.ops;
   for (uint32_t done = 0; done < count;) {
-    const uint32_t rows = std::min(count - done, std::min(kLogitRows, rows_max_));
-    ops.rms_norm(x_.floats() + uint64_t{first + done} * shape_.width, rows, *weights_.output_norm,
-                 shape_.rms_epsilon, normed_.floats());
-    ops.matmul(normed_.floats(), rows, *weights_.head, logits_.floats(), mine);
+    const uint32_t rows = std::min(count - done, logit_rows());
+    logits_of_rank(first + done, rows, logits_.floats(), mine);
     if (share_.ranks == 1) {
       backend_.device->copy_to_host(out.data() + uint64_t{done} * shape_.vocabulary, logits_.data(),
                                     rows * mine * sizeof(float));

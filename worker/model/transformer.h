@@ -66,6 +66,12 @@ class Transformer {
   /// Logits of rows [first, first + count) on rank 0: [count, vocabulary], host memory; empty on
   /// other ranks.
   Result<std::vector<float>> logits(uint32_t first, uint32_t count);
+  /// Whether tokens can be drawn where the logits are: the same on every rank.
+  bool draws() const;
+  /// The logits of rows [first, first + count), at most logit_rows(), on the device of every rank:
+  /// [count, vocabulary], valid until the next call of this or of logits(). Where draws().
+  Result<const float*> logits_on_device(uint32_t first, uint32_t count);
+  uint32_t logit_rows() const;
 
   /// x [rows, width] = the sum over ranks of what each rank's `fill` wrote (its own rows; zeros
   /// elsewhere).
@@ -89,6 +95,8 @@ class Transformer {
   /// What `cut` takes of [rows, columns]: `d_x` itself, or a copy with zeros around the columns.
   const float* inputs_of(const InputCut& cut, const float* d_x, uint32_t rows, uint32_t columns);
   uint64_t kv_columns() const { return uint64_t{share_.heads_kv.size()} * shape_.head_size; }
+  /// [count, stride], this rank's columns.
+  void logits_of_rank(uint32_t first, uint32_t count, float* d_out, uint64_t stride);
   Result<uint32_t> add_over_ranks(uint32_t rows, uint32_t errors);
 
   models::ModelShape shape_;
@@ -111,7 +119,7 @@ class Transformer {
   kernels::Buffer zeros_;      ///< as long as its rows
   std::vector<float> staged_;  ///< a copy of what is summed, where the host cannot reach it
   kernels::Buffer part_;       ///< [rows, width] and one element: what is summed over ranks
-  kernels::Buffer logits_;     ///< [kLogitRows, vocabulary share]
+  kernels::Buffer logits_;     ///< [kLogitRows, vocabulary share, or where it draws all of it]
 };
 
 }  // namespace ebb::worker

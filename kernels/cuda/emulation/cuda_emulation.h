@@ -109,8 +109,9 @@ uint64_t launches();
 struct Calls {
   uint64_t kernels = 0;  ///< started one by one
   uint64_t graphs = 0;
-  uint64_t copies = 0;  ///< to the device
-  uint64_t nodes = 0;   ///< of graphs, that were given other arguments
+  uint64_t copies = 0;         ///< to the device
+  uint64_t nodes = 0;          ///< of graphs, that were given other arguments
+  uint64_t fetched_bytes = 0;  ///< to the host
 };
 Calls calls();
 
@@ -190,6 +191,7 @@ inline unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }
 inline int __float_as_int(float x) { return std::bit_cast<int>(x); }
 inline float __uint_as_float(unsigned x) { return std::bit_cast<float>(x); }
 inline float __int_as_float(int x) { return std::bit_cast<float>(x); }
+inline long long __double_as_longlong(double x) { return std::bit_cast<long long>(x); }
 inline float __expf(float x) { return std::exp(x); }
 inline float __logf(float x) { return std::log(x); }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }

@@ -267,6 +267,10 @@ cudaError_t cudaFreeHost(void* data) { return ebb::emulation::release(data); }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
   if (kind == cudaMemcpyHostToDevice) ebb::emulation::count_call("copy to the device");
+  if (kind == cudaMemcpyDeviceToHost) {
+    const std::lock_guard lock(world().mutex);
+    world().calls.fetched_bytes += bytes;
+  }
   return enqueue("cudaMemcpyAsync", stream, [=] {
     if (bytes > 0) std::memcpy(to, from, bytes);
   });
