@@ -308,7 +308,7 @@ class Ops {
   virtual void scale_scores(float* d_scores, std::span<const Position> positions, float factor) = 0;
 
   /// Record i of `band` to frames + i * frame_bytes(): rows as the operations before this one left
-  /// them. `frames` is memory of this device (MemoryKind::kHost).
+  /// them. `frames` is memory of this device, of the kind that the band names.
   virtual std::unique_ptr<Transfer> pack_records(const RecordBand& band, std::byte* frames) = 0;
   /// The rows of record i, at frames + i * frame_bytes(), to its slot in every layer: operations
   /// after this one see them. Frames whose position or checksum is not theirs are not written.
