@@ -19,8 +19,9 @@ namespace {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-/// What a program of ours prints first; empty: it does not run.
-std::string first_line_of(const std::string& program, const std::string& flag) {
+/// The line of JSON that a program of ours prints; empty: it does not run. Libraries may have said
+/// something before.
+std::string json_line_of(const std::string& program, const std::string& flag) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return "";
   posix_spawn_file_actions_t actions;
@@ -38,7 +39,8 @@ std::string first_line_of(const std::string& program, const std::string& flag) {
     text.append(piece, static_cast<size_t>(got));
   close(ends[0]);
   if (failed == 0) waitpid(child, nullptr, 0);
-  return text.substr(0, text.find('\n'));
+  const size_t begin = text.starts_with('{') ? 0 : text.find("\n{") + 1;
+  return text.substr(begin, text.find('\n', begin) - begin);
 }
 
 class Doctor {
@@ -87,7 +89,7 @@ class Doctor {
   /// Asked of the program that would use it: a driver that crashes takes that one along.
   void devices() {
     const json report =
-        json::parse(first_line_of(options_.bin_dir + "/ebb-worker", "--devices"), nullptr, false);
+        json::parse(json_line_of(options_.bin_dir + "/ebb-worker", "--devices"), nullptr, false);
     const std::string& wanted = config_.worker.backend;
     const std::string what = "devices (worker.backend " + wanted + ")";
     if (!report.is_object()) {
@@ -95,10 +97,18 @@ class Doctor {
       return bad(what, options_.bin_dir + "/ebb-worker --devices does not answer",
                  "run it by hand");
     }
+    if (report.contains("ucx")) network(report["ucx"]);
     const std::string found = devices_text(report);
     if (wanted != "cuda" || report.value("usable", false)) return good(what, found);
     bad(what, found,
         "docs/cuda.md says what the CUDA backend needs; worker.backend auto falls back to the CPU");
+  }
+
+  void network(const json& ucx) {
+    if (ucx.contains("why_not"))
+      return bad("UCX", ucx.value("why_not", ""), "the UCX_* variables of the environment");
+    good("UCX",
+         "version " + ucx.value("version", "") + ", reaches memory of: " + ucx.value("memory", ""));
   }
 
   static std::string devices_text(const json& report) {

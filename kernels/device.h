@@ -79,6 +79,10 @@ class Device {
   /// Waits until everything enqueued has run. Errors: kInternal (a kernel failed, the device is
   /// lost).
   virtual Result<void> synchronize() = 0;
+  /// Makes this device the calling thread's, as a library wants it that works on its memory there
+  /// (UCX). Any thread, as an exception; before the device is used, or while it is idle. Errors:
+  /// kInternal.
+  virtual Result<void> attach_thread() { return {}; }
 };
 
 }  // namespace ebb::kernels

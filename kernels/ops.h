@@ -364,7 +364,7 @@ class Ops {
   virtual void update_maps(std::span<const MapArgs> items) = 0;
 
   /// Record i of `band` to frames + i * frame_bytes(): rows as the operations before this one left
-  /// them. `frames` is memory of this device (MemoryKind::kHost).
+  /// them. `frames` is memory of this device, of the kind that the band names.
   virtual std::unique_ptr<Transfer> pack_records(const RecordBand& band, std::byte* frames) = 0;
   /// The rows of record i, at frames + i * frame_bytes(), to its slot in every layer: operations
   /// after this one see them. Frames whose position or checksum is not theirs are not written.

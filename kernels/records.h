@@ -28,6 +28,7 @@ struct RecordBand {
   std::span<const KvRows> layers;
   std::span<const RecordName> names;
   std::span<const Record> records;
+  MemoryKind frames_in = MemoryKind::kHost;  ///< where their frames lie
   uint64_t payload_bytes() const { return uint64_t{layers.size()} * shape.row_bytes(); }
   uint64_t frame_bytes() const { return 8 + payload_bytes(); }
 };

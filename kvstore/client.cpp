@@ -145,7 +145,7 @@ void verify_arrival(std::span<const GetItem> asked, std::span<const std::byte> d
 void locate(std::span<const GetItem> asked, Arrival arrival, uint64_t begin, GetReply& reply) {
   for (size_t i = 0; i < asked.size(); ++i) {
     reply.items[i].at = begin;
-    const uint32_t lie = arrival == Arrival::kUnread ? reply.items[i].present : asked[i].bitmap;
+    const uint32_t lie = arrival == Arrival::kChecked ? asked[i].bitmap : reply.items[i].present;
     begin += std::popcount(lie) * framed_bytes(asked[i].payload_bytes);
   }
 }
@@ -164,6 +164,7 @@ struct Core {
   Epoch epoch;
   Counter& sent_bytes;
   Counter& received_bytes;
+  Counter& device_bytes;
   Counter& corrupt_records;
   Counter& failures;
 
@@ -248,7 +249,10 @@ Result<GetReply> take_get_reply(const Core& core, const GetJob& job, size_t inde
   }
   core.received_bytes.add(static_cast<double>(answer.payload_bytes));
   locate(items, job.arrival, job.offsets[index], reply);
-  if (job.arrival == Arrival::kUnread) return reply;
+  if (job.arrival == Arrival::kOnDevice) {
+    core.device_bytes.add(static_cast<double>(answer.payload_bytes));
+  }
+  if (job.arrival != Arrival::kChecked) return reply;
   const auto destination =
       job.destination.subspan(job.offsets[index], get_destination_bytes(items));
   spread(items, reply, answer.payload_bytes, destination);
@@ -266,6 +270,7 @@ void send_get(const CorePtr& core, const std::shared_ptr<GetJob>& job, size_t in
   auto request = core->request(wire::Operation::kGet, {}, items.size(), job->by);
   request.payload.push_back(*table);
   request.destination = job->destination.subspan(job->offsets[index], get_destination_bytes(items));
+  if (job->arrival == Arrival::kOnDevice) request.destination_memory = data::Memory::kDevice;
   core->connection->send(
       std::move(request), [core, job, table, index, piece, done](Result<data::Reply> answer) {
         if (!answer) return done(with_context("get", std::move(answer).error()));
@@ -460,6 +465,8 @@ Result<std::unique_ptr<Client>> Client::connect(data::Messenger& messenger, cons
       Core{std::move(*connection), identity.epoch,
            metrics.counter("ebb_kv_client_bytes_total", bytes_help, {{"direction", "out"}}),
            metrics.counter("ebb_kv_client_bytes_total", bytes_help, {{"direction", "in"}}),
+           metrics.counter("ebb_kv_client_device_bytes_total",
+                           "Bytes of records that the network wrote to memory of the device."),
            metrics.counter("ebb_kv_checksum_failures_total",
                            "Records that failed a check, by tier and place.",
                            {{"tier", "wire"}, {"where", "client"}}),

@@ -37,6 +37,8 @@ enum class Arrival {
   /// Nobody before the completion: the client does not touch the destination, and whoever takes the
   /// records verifies them. They lie as GotItem::at says.
   kUnread,
+  /// The same, and the destination is memory of a device: only where the messenger takes that.
+  kOnDevice,
 };
 
 /// All methods any thread; completions run on the messenger's thread (of a request that is refused

@@ -40,8 +40,8 @@ struct GotItem {
   uint64_t at = 0;  ///< where in a client's destination its first record lies
 };
 /// Frames lie in the destination in the order of the items and of their bits. In a client's get
-/// each asked-for record is at its own place whether present or not; with Arrival::kUnread the
-/// present records of an item are side by side.
+/// each asked-for record is at its own place whether present or not; where the client does not read
+/// them (Arrival) the present records of an item are side by side.
 struct GetReply {
   std::vector<GotItem> items;
   uint32_t corrupt = 0;  ///< records that failed a check (here or in the store)

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/cuda_plugin_loader.h"
+#include "transport/data/ucx_context.h"
 #include "worker/allowed_cpus.h"
 
 namespace ebb::worker {
@@ -42,6 +43,17 @@ Result<ChosenBackend> choose_backend(const WorkerConfig& config, uint32_t ranks,
   return cpu;
 }
 
+namespace {
+
+/// What the network can reach, of all this.
+nlohmann::json ucx_report() {
+  const auto found = data::find_ucx();
+  if (!found) return {{"why_not", found.error().message}};
+  return {{"version", found->version}, {"memory", found->memory.text()}};
+}
+
+}  // namespace
+
 std::string devices_report() {
   nlohmann::json report{{"plugin", kernels::cuda_plugin_paths().front()}, {"usable", false}};
   const auto plugin = kernels::load_cuda_plugin();
@@ -56,6 +68,7 @@ std::string devices_report() {
     report["usable"] = found.why_none.empty();
     report["why_not"] = found.why_none;
   }
+  report["ucx"] = ucx_report();
   return report.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 

@@ -21,8 +21,8 @@ struct ChosenBackend {
 Result<ChosenBackend> choose_backend(const WorkerConfig& config, uint32_t ranks, uint32_t rank);
 
 /// What the plugin finds on this machine, as one line of JSON: {"plugin": path, "driver",
-/// "runtime", "architectures", "devices": [...], "usable": bool, "why_not": sentence}. What ebbctl
-/// doctor asks for.
+/// "runtime", "architectures", "devices": [...], "usable": bool, "why_not": sentence,
+/// "ucx": {"version", "memory": "host, cuda"}}. What ebbctl doctor asks for.
 std::string devices_report();
 
 }  // namespace ebb::worker

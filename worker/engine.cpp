@@ -49,6 +49,10 @@ Result<std::unique_ptr<Engine>> Engine::make(EngineOptions options, kernels::Bac
                    std::to_string(options.scorer->width()) + " elements, the model's have " +
                    std::to_string(shape.width));
   }
+  if (!engine->backend_.device->info().host_reachable && messenger != nullptr &&
+      messenger->takes_device_memory()) {
+    engine->landing_ = kernels::MemoryKind::kDevice;
+  }
   engine->share_ = EBB_TRY(share_of_rank(shape, options.ranks, options.rank));
   engine->kv_shape_.heads_q = engine->share_.heads_q.size();
   engine->kv_shape_.heads_kv = engine->share_.heads_kv.size();
@@ -127,7 +131,7 @@ Result<control::FormReply> Engine::form(const control::FormGroup& group,
     collective_ = made;
   }
   model_->set_collective(made.get());
-  KvMover::Options mover{group.epoch, group.rank, options_.restore_deadline};
+  KvMover::Options mover{group.epoch, group.rank, options_.restore_deadline, landing_};
   next->mover = std::make_unique<KvMover>(next->layout, kv_shape_, backend_, mover);
   next->lists = std::make_unique<SlotLists>(backend_);
   EBB_TRY_VOID(check_device());

@@ -56,6 +56,8 @@ class Engine {
   /// Any thread: why the device can compute no more. Then the process must end: nothing on it can
   /// be trusted, and a new process is what gets it back.
   std::optional<Error> lost();
+  /// Where restored records land: memory of the device, where UCX is given that. Any thread.
+  kernels::MemoryKind landing() const { return landing_; }
   /// Errors: kNotFound.
   Result<control::SequenceMap> describe(SeqId seq);
   /// Tries the store again when forming could not reach it. Cheap when connected or none is
@@ -84,6 +86,7 @@ class Engine {
   void count(const control::UnitResult& out);
 
   EngineOptions options_;
+  kernels::MemoryKind landing_ = kernels::MemoryKind::kHost;
   kernels::Backend backend_;
   models::ModelShape shape_;
   RankShare share_;

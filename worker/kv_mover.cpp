@@ -11,6 +11,7 @@
 
 namespace ebb::worker {
 
+using kernels::MemoryKind;
 using kvstore::GetItem;
 using kvstore::GetReply;
 using kvstore::GranuleInfo;
@@ -27,12 +28,11 @@ constexpr size_t kPutsUnderWay = 3;
 // Enough for a release and the restores of a step.
 constexpr uint64_t kStagingKept = 64ull << 20;
 
-std::vector<PutItem> items_of(const std::vector<GranuleInfo>& infos,
-                              std::span<const std::byte> body) {
+std::vector<PutItem> items_of(const std::vector<GranuleInfo>& infos, const kernels::Buffer& body) {
   std::vector<PutItem> items;
   uint64_t offset = 0;
   for (const GranuleInfo& info : infos) {
-    items.push_back({info, body.subspan(offset, info.body_bytes())});
+    items.push_back({info, {body.bytes_ptr() + offset, info.body_bytes()}});
     offset += info.body_bytes();
   }
   return items;
@@ -58,7 +58,7 @@ struct KvMover::Put {
   Position begin = 0;
   Position end = 0;
   std::vector<GranuleInfo> infos;
-  kernels::Buffer body;
+  Staging body;
   std::unique_ptr<kernels::Transfer> packing;  ///< null: it travels
   std::future<Result<PutReply>> answer;
 };
@@ -83,7 +83,9 @@ KvMover::KvMover(const models::KvLayout& layout, const kernels::KvShape& shape,
       options_(options),
       layout_digest_(layout.name(options.rank)),
       device_checks_(!backend.device->info().host_reachable),
-      staging_(*backend.device, kStagingKept) {}
+      staging_(*backend.device, kStagingKept) {
+  EBB_CHECK(device_checks_ || options_.landing == MemoryKind::kHost);
+}
 
 KvMover::~KvMover() {
   // What the device still reads or writes must outlive that; whoever owned the client has ended it.
@@ -165,8 +167,8 @@ Result<std::unique_ptr<KvMover::Put>> KvMover::pack(Sequence& sequence, uint32_t
   const BandRecords records = records_of(sequence, band, positions, std::move(names));
   const kernels::RecordBand view{shape_, records.layers, records.names, records.records};
   EBB_CHECK(view.payload_bytes() == payload);
-  put->body = EBB_TRY(staging_.take(positions.size() * view.frame_bytes()));
-  put->packing = backend_.ops->pack_records(view, put->body.bytes_ptr());
+  put->body = EBB_TRY(staging_.take(positions.size() * view.frame_bytes(), MemoryKind::kHost));
+  put->packing = backend_.ops->pack_records(view, put->body.buffer.bytes_ptr());
   return put;
 }
 
@@ -177,8 +179,7 @@ Result<void> KvMover::send(Put& put) {
   put.packing.reset();
   auto promise = std::make_shared<std::promise<Result<PutReply>>>();
   put.answer = promise->get_future();
-  client_->put(put.holder, items_of(put.infos, {put.body.bytes_ptr(), put.body.size()}),
-               Deadline::after(options_.deadline),
+  client_->put(put.holder, items_of(put.infos, put.body.buffer), Deadline::after(options_.deadline),
                [promise](Result<PutReply> reply) { promise->set_value(std::move(reply)); });
   return {};
 }
@@ -365,14 +366,16 @@ std::unique_ptr<Restore> KvMover::begin(std::vector<RestoreWant> wants) {
   auto promise = std::make_shared<std::promise<Result<GetReply>>>();
   restore->reply = promise->get_future();
   const uint64_t bytes = kvstore::get_destination_bytes(restore->items);
-  auto room = client_ == nullptr ? Result<kernels::Buffer>(no_store()) : staging_.take(bytes);
+  auto room =
+      client_ == nullptr ? Result<Staging>(no_store()) : staging_.take(bytes, options_.landing);
   if (!room) {
     promise->set_value(room.error());
     return restore;
   }
-  restore->bytes = std::move(*room);
-  const auto arrival = device_checks_ ? kvstore::Arrival::kUnread : kvstore::Arrival::kChecked;
-  client_->get(restore->items, {restore->bytes.bytes_ptr(), bytes}, arrival,
+  restore->frames = std::move(*room);
+  auto arrival = device_checks_ ? kvstore::Arrival::kUnread : kvstore::Arrival::kChecked;
+  if (restore->frames.kind == MemoryKind::kDevice) arrival = kvstore::Arrival::kOnDevice;
+  client_->get(restore->items, {restore->frames.buffer.bytes_ptr(), bytes}, arrival,
                Deadline::after(options_.deadline),
                [promise](Result<GetReply> reply) { promise->set_value(std::move(reply)); });
   return restore;
@@ -385,19 +388,26 @@ KvMover::Failure KvMover::failed(const RestoreWant& want, const Error& why) {
                                       why)};
 }
 
+/// For tests: the first record is not what the store sent.
+void KvMover::damage(const Staging& frames) {
+  std::byte* at = frames.buffer.bytes_ptr() + sizeof(kvstore::RecordHead);
+  std::byte value{};
+  backend_.device->copy_to_host(&value, at, 1);
+  value ^= std::byte{1};
+  backend_.device->copy_to_device(at, &value, 1);
+}
+
 std::vector<KvMover::Failure> KvMover::finish(Restore& restore) {
   std::vector<Failure> failures;
   const Result<GetReply> reply = restore.reply.get();
   if (!reply) {
     for (const RestoreWant& want : restore.wants) failures.push_back(failed(want, reply.error()));
-    staging_.give_back(std::move(restore.bytes));
+    staging_.give_back(std::move(restore.frames));
     return failures;
   }
-  if (EBB_FAULT("worker.kv_mover.arrival")) {
-    restore.bytes.bytes_ptr()[sizeof(kvstore::RecordHead)] ^= std::byte{1};
-  }
+  if (EBB_FAULT("worker.kv_mover.arrival")) damage(restore.frames);
   Landing landing;
-  landing.bytes = std::move(restore.bytes);
+  landing.frames = std::move(restore.frames);
   size_t item = 0;
   for (const RestoreWant& want : restore.wants) {
     const size_t first = item;
@@ -434,7 +444,7 @@ void KvMover::land(const RestoreWant& want, std::span<const GetItem> asked,
     part.want.band = want.band;
     std::vector<kernels::RecordName> names;
     uint64_t end = got[i].at;
-    const std::byte* frames = landing.bytes.bytes_ptr() + end;
+    const std::byte* frames = landing.frames.buffer.bytes_ptr() + end;
     for (; i < asked.size() && got[i].at == end; ++i) {
       const uint32_t count = asked[i].asked();
       end += count * frame;
@@ -445,7 +455,8 @@ void KvMover::land(const RestoreWant& want, std::span<const GetItem> asked,
     }
     const BandRecords records =
         records_of(*want.sequence, want.band, part.want.positions, std::move(names));
-    const kernels::RecordBand view{shape_, records.layers, records.names, records.records};
+    const kernels::RecordBand view{shape_, records.layers, records.names, records.records,
+                                   landing.frames.kind};
     part.unpacking = backend_.ops->unpack_records(
         view, frames, device_checks_ ? kernels::Frames::kUnchecked : kernels::Frames::kChecked);
     landing.parts.push_back(std::move(part));
@@ -478,7 +489,7 @@ std::vector<KvMover::Failure> KvMover::landed(bool wait) {
       return true;
     });
     if (!landing.parts.empty()) return false;
-    staging_.give_back(std::move(landing.bytes));
+    staging_.give_back(std::move(landing.frames));
     return true;
   });
   return failures;

@@ -37,7 +37,7 @@ struct Restore {
   ~Restore();
   std::vector<RestoreWant> wants;
   std::vector<kvstore::GetItem> items;  ///< of all wants, one after the other
-  kernels::Buffer bytes;                ///< the frames, in the same order
+  Staging frames;                       ///< in the same order
   std::future<Result<kvstore::GetReply>> reply;
 };
 
@@ -49,6 +49,9 @@ class KvMover {
     Epoch epoch;
     uint32_t rank = 0;
     Millis deadline{3000};
+    /// Where restored records land: kDevice only where the client's messenger takes device memory.
+    /// With no room for that they land in the host's.
+    kernels::MemoryKind landing = kernels::MemoryKind::kHost;
   };
   KvMover(const models::KvLayout& layout, const kernels::KvShape& shape, kernels::Backend& backend,
           Options options);
@@ -108,10 +111,11 @@ class KvMover {
       uint64_t from_ssd = 0;
     };
     std::vector<Part> parts;
-    kernels::Buffer bytes;
+    Staging frames;
   };
   void find_released(Sequence& sequence, Places& places) const;
   Error no_store() const;
+  void damage(const Staging& frames);
   BandRecords records_of(const Sequence& sequence, uint32_t band,
                          std::span<const Position> positions,
                          std::vector<kernels::RecordName> names) const;

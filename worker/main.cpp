@@ -8,12 +8,14 @@
 
 #include <CLI/CLI.hpp>
 
+#include "base/check.h"
 #include "base/cluster_config.h"
 #include "base/log.h"
 #include "kernels/cpu/process_environment.h"
 #include "models/kv_layout.h"
 #include "models/model_files.h"
 #include "models/rope.h"
+#include "transport/data/ucx_context.h"
 #include "transport/http/server.h"
 #include "worker/attention/gru_scores.h"
 #include "worker/backend_choice.h"
@@ -119,30 +121,49 @@ struct MadeEngine {
   std::string device;  ///< what computes, and with `auto` why it is not a GPU
 };
 
-/// The engine is made and used on its own loop, so that the device, and the compute threads below
-/// it, belong to one thread.
-Result<MadeEngine> make_engine(ebb::TaskLoop& loop, const ebb::ClusterConfig& config,
-                               worker::EngineOptions setup, const ebb::models::ModelFiles& files,
-                               EngineParts parts) {
-  Result<MadeEngine> made = ebb::internal_error("engine loop is gone");
-  std::promise<void> done;
-  loop.post([&] {
-    made = [&]() -> Result<MadeEngine> {
-      auto chosen = EBB_TRY(worker::choose_backend(config.worker, setup.ranks, setup.rank));
-      setup.plugin = chosen.plugin;
-      MadeEngine one;
-      one.engine = EBB_TRY(worker::Engine::make(setup, std::move(chosen.backend), files,
-                                                parts.shape, parts.messenger, parts.metrics));
-      one.device = one.engine->device_name();
-      if (chosen.note.empty()) return one;
-      ebb::log_warn("worker", "worker.backend auto: the CPU computes", {{"why", chosen.note}});
-      one.device += "; no GPU: " + chosen.note;
-      return one;
-    }();
-    done.set_value();
-  });
-  done.get_future().wait();
-  return made;
+/// Runs `body` on the engine's loop and waits: the device, and the compute threads below it, belong
+/// to one thread.
+template <class Body>
+auto on_loop(ebb::TaskLoop& loop, Body body) {
+  std::promise<decltype(body())> done;
+  EBB_CHECK(loop.post([&] { done.set_value(body()); }));
+  return done.get_future().get();
+}
+
+Result<MadeEngine> make_engine(worker::ChosenBackend chosen, worker::EngineOptions setup,
+                               const ebb::models::ModelFiles& files, EngineParts parts) {
+  setup.plugin = chosen.plugin;
+  MadeEngine one;
+  one.engine = EBB_TRY(worker::Engine::make(setup, std::move(chosen.backend), files, parts.shape,
+                                            parts.messenger, parts.metrics));
+  one.device = one.engine->device_name();
+  if (chosen.note.empty()) return one;
+  ebb::log_warn("worker", "worker.backend auto: the CPU computes", {{"why", chosen.note}});
+  one.device += "; no GPU: " + chosen.note;
+  return one;
+}
+
+/// UCX works on the messenger's thread: with the memory of the GPU, if there is one and it can.
+Result<std::unique_ptr<ebb::data::Messenger>> start_messenger(const ebb::ClusterConfig& config,
+                                                              const worker::ChosenBackend& chosen) {
+  ebb::data::MessengerOptions options;
+  options.name = "data";
+  options.cluster_token = config.cluster_token;
+  if (chosen.plugin != nullptr) {
+    options.attach_device = [device = chosen.backend.device.get()] {
+      return device->attach_thread();
+    };
+  }
+  return ebb::data::Messenger::start(options);
+}
+
+void log_landing(const worker::Engine& engine, const ebb::data::Messenger& messenger) {
+  const std::string reached = messenger.reached_memory().text();
+  const bool on_device = engine.landing() == ebb::kernels::MemoryKind::kDevice;
+  ebb::log_info("worker",
+                "restored records land in: " +
+                    (on_device ? "device memory (UCX reaches " + reached + ")"
+                               : "pinned host memory (this UCX reaches: " + reached + ")"));
 }
 
 /// Everything between a loaded config and the end of the process.
@@ -154,15 +175,17 @@ Result<void> serve(const ebb::ClusterConfig& config, const Flags& flags) {
   const ebb::models::ModelShape shape = EBB_TRY(shape_to_serve(*files, config.model));
   const auto setup = EBB_TRY(engine_options(config, shape, group, flags.rank));
 
-  ebb::data::MessengerOptions data;
-  data.name = "data";
-  data.cluster_token = config.cluster_token;
-  const auto messenger = EBB_TRY(ebb::data::Messenger::start(data));
-
+  ebb::data::prepare_ucx_environment();  // while there are no other threads
   ebb::TaskLoop engine_loop("engine");
-  auto made =
-      EBB_TRY(make_engine(engine_loop, config, setup, *files, {shape, messenger.get(), metrics}));
+  auto chosen = EBB_TRY(on_loop(
+      engine_loop, [&] { return worker::choose_backend(config.worker, setup.ranks, setup.rank); }));
+  const bool has_gpu = chosen.plugin != nullptr;
+  const auto messenger = EBB_TRY(start_messenger(config, chosen));
+  auto made = EBB_TRY(on_loop(engine_loop, [&] {
+    return make_engine(std::move(chosen), setup, *files, {shape, messenger.get(), metrics});
+  }));
   auto& engine = made.engine;
+  if (has_gpu) log_landing(*engine, *messenger);
 
   worker::Session::Options options;
   options.coordinator = config.coordinator.control_address;

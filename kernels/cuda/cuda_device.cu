@@ -67,4 +67,13 @@ Result<void> CudaDevice::synchronize() {
   return {};
 }
 
+/// Of the runtime: the device's primary context becomes the thread's, for the driver's calls too.
+Result<void> CudaDevice::attach_thread() {
+  const cudaError_t error = cudaSetDevice(context_->device());
+  if (error == cudaSuccess) return {};
+  (void)cudaGetLastError();
+  return internal_error("cuda device " + std::to_string(context_->device()) +
+                        " for another thread: " + describe(error));
+}
+
 }  // namespace ebb::kernels::cuda

@@ -18,6 +18,7 @@ class CudaDevice final : public Device {
   void copy_to_host(void* host, const void* device, size_t bytes) override;
   void copy_on_device(void* to, const void* from, size_t bytes) override;
   Result<void> synchronize() override;
+  Result<void> attach_thread() override;
   const std::shared_ptr<CudaContext>& context() const { return context_; }
 
  private:

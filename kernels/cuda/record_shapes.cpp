@@ -8,7 +8,8 @@ constexpr uint64_t kDirectMax = 1 << 20;
 
 }  // namespace
 
-RecordWay record_way(uint64_t bytes) {
+RecordWay record_way(uint64_t bytes, MemoryKind frames_in) {
+  if (frames_in == MemoryKind::kDevice) return RecordWay::kLocal;
   return bytes <= kDirectMax ? RecordWay::kDirect : RecordWay::kStaged;
 }
 

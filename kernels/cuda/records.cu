@@ -219,7 +219,7 @@ class CudaTransfer final : public Transfer {
 void enqueue_pack(CopyStream& stream, const RecordBand& band, const RecordArgs& told,
                   std::byte* frames, RecordWay way) {
   CudaContext& context = stream.context();
-  if (way == RecordWay::kDirect) {
+  if (way != RecordWay::kStaged) {
     RecordArgs args = piece_of(told, 0, band.records.size());
     args.frames = reinterpret_cast<uint32_t*>(frames);
     launch(shape_of(stream, args.records), &pack_kernel, args);
@@ -241,30 +241,33 @@ void enqueue_pack(CopyStream& stream, const RecordBand& band, const RecordArgs& 
 void enqueue_unpack(CopyStream& stream, const RecordBand& band, const RecordArgs& told,
                     const std::byte* frames, RecordWay way) {
   CudaContext& context = stream.context();
-  const bool direct = way == RecordWay::kDirect;
-  const uint64_t room = direct ? band.records.size() * band.frame_bytes() : piece_bytes(band);
-  std::byte* stage = stream.scratch(room);
-  if (stage == nullptr) return;
-  const auto run = [&](uint64_t first, uint64_t count, const std::byte* from) {
+  const auto run = [&](uint64_t first, uint64_t count, const std::byte* from,
+                       const std::byte* kept) {
     RecordArgs args = piece_of(told, first, count);
     args.frames = reinterpret_cast<uint32_t*>(const_cast<std::byte*>(from));
-    args.d_kept = reinterpret_cast<uint32_t*>(stage);
+    args.d_kept = reinterpret_cast<uint32_t*>(const_cast<std::byte*>(kept));
     launch(shape_of(stream, count), &unpack_kernel, args);
     context.check(cudaGetLastError(), "unpacking records");
   };
-  if (direct) return run(0, band.records.size(), frames);
+  const uint64_t all = band.records.size();
+  if (way == RecordWay::kLocal) return run(0, all, frames, frames);
+  const bool direct = way == RecordWay::kDirect;
+  std::byte* stage = stream.scratch(direct ? all * band.frame_bytes() : piece_bytes(band));
+  if (stage == nullptr) return;
+  if (direct) return run(0, all, frames, stage);
   each_piece(band, [&](uint64_t first, uint64_t count, uint64_t at) {
     context.check(cudaMemcpyAsync(stage, frames + at, count * band.frame_bytes(),
                                   cudaMemcpyHostToDevice, stream.stream()),
                   "copying records to the device");
-    run(first, count, stage);
+    run(first, count, stage, stage);
   });
 }
 
 }  // namespace
 
 RecordWay RecordMover::way(const RecordBand& band) const {
-  return way_ ? *way_ : record_way(band.records.size() * band.frame_bytes());
+  const RecordWay chosen = record_way(band.records.size() * band.frame_bytes(), band.frames_in);
+  return way_ && chosen != RecordWay::kLocal ? *way_ : chosen;
 }
 
 std::unique_ptr<Transfer> RecordMover::pack(const RecordBand& band, std::byte* frames) {

@@ -23,7 +23,7 @@ class RecordMover {
   /// Checks what it unpacks, whoever has checked it before.
   std::unique_ptr<Transfer> unpack(const RecordBand& band, const std::byte* frames);
 
-  /// This way from now on, whatever record_way() would choose: for measurements.
+  /// This way over the bus from now on, whatever record_way() would choose: for measurements.
   void set_way(RecordWay way) { way_ = way; }
 
  private:

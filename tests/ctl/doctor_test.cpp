@@ -87,6 +87,12 @@ TEST_F(DoctorTest, SaysWhatTheWorkerFoundOfDevicesAndWhyNot) {
   EXPECT_THAT(one.detail, HasSubstr("H200"));
   EXPECT_THAT(one.detail, HasSubstr("driver CUDA 13.1, built with CUDA 13.0 for compute capability "
                                     "80, 90a"));
+  worker_says(
+      "a library speaks\n"
+      R"({"usable":false,"why_not":"","ucx":{"version":"1.20.0","memory":"host, cuda"}})");
+  EXPECT_EQ(findings().at("UCX").detail, "version 1.20.0, reaches memory of: host, cuda");
+  worker_says(R"({"usable":false,"why_not":"","ucx":{"why_not":"no such device"}})");
+  EXPECT_FALSE(findings().at("UCX").ok);
   worker_says("not JSON");
   EXPECT_FALSE(findings().at("devices (worker.backend cuda)").ok);
 }

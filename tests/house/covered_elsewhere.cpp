@@ -138,6 +138,7 @@ constexpr Coverage kTable[] = {
     {"transport/data/event_loop.cpp", "tests/transport/data_test.cpp"},
     {"transport/data/messenger.cpp", "tests/transport/data_test.cpp"},
     {"transport/data/server.cpp", "tests/transport/data_test.cpp"},
+    {"transport/data/ucx_context.cpp", "tests/transport/data_apart_test.cpp"},
     {"transport/data/ucx_endpoint.cpp", "tests/transport/data_test.cpp"},
     {"transport/data/ucx_worker.cpp", "tests/transport/data_test.cpp"},
     {"transport/data/wire.cpp", "tests/transport/data_test.cpp"},

@@ -20,27 +20,28 @@ struct Rows {
 /// The same rows on one backend, and its frames.
 class Side {
  public:
-  Side(Machine machine, const Rows& rows) : m_(std::move(machine)), in_(rows) {
+  Side(Machine machine, const Rows& rows, MemoryKind frames_in = MemoryKind::kHost)
+      : m_(std::move(machine)), in_(rows), frames_in_(frames_in) {
     for (const Sequence& layer : rows.layers) {
       kv_.push_back({m_.upload_bytes(layer.arena), layer.blocks});
     }
-    auto frames = m_.device().allocate(frames_bytes(), MemoryKind::kHost);
+    auto frames = m_.device().allocate(frames_bytes(), frames_in_);
     EXPECT_TRUE(frames);
     frames_ = std::move(*frames);
-    std::memset(frames_.data(), 0x5a, frames_bytes());
+    put_frames(std::vector<std::byte>(frames_bytes(), std::byte{0x5a}));
   }
-  RecordBand band() const { return {in_.shape, kv_, in_.names, in_.records}; }
+  RecordBand band() const { return {in_.shape, kv_, in_.names, in_.records, frames_in_}; }
   uint64_t frames_bytes() const { return in_.records.size() * band().frame_bytes(); }
 
   std::vector<std::byte> pack() {
     const auto packed = m_.ops().pack_records(band(), frames_.bytes_ptr())->wait();
     EXPECT_TRUE(packed && packed->empty());
-    return {frames_.bytes_ptr(), frames_.bytes_ptr() + frames_bytes()};
+    return get_frames();
   }
   /// Which were refused.
   std::vector<uint32_t> unpack(const std::vector<std::byte>& frames,
                                Frames are = Frames::kUnchecked) {
-    std::copy(frames.begin(), frames.end(), frames_.bytes_ptr());
+    put_frames(frames);
     const auto refused = m_.ops().unpack_records(band(), frames_.bytes_ptr(), are)->wait();
     EXPECT_TRUE(refused);
     return refused ? *refused : std::vector<uint32_t>();
@@ -54,14 +55,34 @@ class Side {
   }
 
  private:
+  /// The host touches pinned memory only.
+  void put_frames(const std::vector<std::byte>& frames) {
+    if (frames_in_ == MemoryKind::kDevice) {
+      return m_.device().copy_to_device(frames_.data(), frames.data(), frames.size());
+    }
+    std::copy(frames.begin(), frames.end(), frames_.bytes_ptr());
+  }
+  std::vector<std::byte> get_frames() {
+    std::vector<std::byte> frames(frames_bytes());
+    if (frames_in_ == MemoryKind::kDevice) {
+      m_.device().copy_to_host(frames.data(), frames_.data(), frames.size());
+    } else {
+      std::copy_n(frames_.bytes_ptr(), frames.size(), frames.begin());
+    }
+    return frames;
+  }
   Machine m_;
   const Rows& in_;
+  const MemoryKind frames_in_;
   std::vector<KvRows> kv_;
   Buffer frames_;
 };
 
+constexpr MemoryKind kBothKinds[] = {MemoryKind::kHost, MemoryKind::kDevice};
+
 class Records : public KernelsTest {
  protected:
+  void expect_bad_ones_refused(MemoryKind kind);
   /// Three records: the last slot, the first, and one within.
   Rows make(const KvShape& shape, uint32_t layers, uint32_t slots) {
     Rows rows;
@@ -85,9 +106,12 @@ TEST_P(Records, PackedOnesAreTheReferencesToTheLastBit) {
                                KvShape{4, 4, 6, 2, KvElement::kF32}}) {
     for (const uint32_t layers : {1u, 2u, 5u}) {
       const Rows rows = make(shape, layers, 11);
-      Side subject(make_subject(2), rows), reference(make_reference(), rows);
-      EXPECT_EQ(subject.pack(), reference.pack()) << shape.head_size << " x " << layers;
-      EXPECT_EQ(subject.arenas(), reference.arenas()) << "packing only reads";
+      Side reference(make_reference(), rows);
+      for (const MemoryKind kind : kBothKinds) {
+        Side subject(make_subject(2), rows, kind);
+        EXPECT_EQ(subject.pack(), reference.pack()) << shape.head_size << " x " << layers;
+        EXPECT_EQ(subject.arenas(), reference.arenas()) << "packing only reads";
+      }
     }
   }
 }
@@ -96,22 +120,29 @@ TEST_P(Records, UnpackedRowsAreInTheirSlotsAndNothingElseChanges) {
   for (const KvShape& shape : {KvShape{6, 3, 10, 4}, KvShape{1, 1, 2, 4}, KvShape{8, 2, 64, 8}}) {
     Rows rows = make(shape, 3, 11);
     Side subject(make_subject(2), rows), reference(make_reference(), rows);
+    Side local(make_subject(2), rows, MemoryKind::kDevice);
     const std::vector<std::byte> frames = reference.pack();
     rows.records[0].slot = 5;
     rows.records[1].slot = 7;
     rows.records[2].slot = 1;
     for (const Frames are : {Frames::kUnchecked, Frames::kChecked}) {
       EXPECT_TRUE(subject.unpack(frames, are).empty());
+      EXPECT_TRUE(local.unpack(frames, are).empty());
       EXPECT_TRUE(reference.unpack(frames, are).empty());
       EXPECT_EQ(subject.arenas(), reference.arenas());
+      EXPECT_EQ(local.arenas(), reference.arenas());
       std::swap(rows.records[0].slot, rows.records[1].slot);
     }
   }
 }
 
 TEST_P(Records, BadOnesAreNamedAndNotWritten) {
+  for (const MemoryKind kind : kBothKinds) expect_bad_ones_refused(kind);
+}
+
+void Records::expect_bad_ones_refused(MemoryKind kind) {
   Rows rows = make({2, 2, 16, 4}, 2, 11);
-  Side subject(make_subject(1), rows), reference(make_reference(), rows);
+  Side subject(make_subject(1), rows, kind), reference(make_reference(), rows);
   const std::vector<std::byte> good = reference.pack();
   const auto before = subject.arenas();
   const uint64_t frame = subject.band().frame_bytes();
@@ -152,14 +183,16 @@ TEST_P(Records, MoreThanAnyStagingMemoryHoldsGoOutAndComeBack) {
   for (uint32_t i = 0; i < kRows; ++i) rows.records.push_back({i, 7 * i, i % 2});
   rows.names = {};
   std::shuffle(rows.records.begin(), rows.records.end(), random_);
-  Side subject(make_subject(2), rows);
-  const std::vector<std::byte> frames = subject.pack();
-  std::vector<uint32_t> slots(kRows);  // and back in another order
-  std::iota(slots.begin(), slots.end(), 0u);
-  std::shuffle(slots.begin(), slots.end(), random_);
-  for (uint32_t i = 0; i < kRows; ++i) rows.records[i].slot = slots[i];
-  EXPECT_TRUE(subject.unpack(frames).empty());
-  EXPECT_TRUE(subject.pack() == frames);
+  for (const MemoryKind kind : kBothKinds) {
+    Side subject(make_subject(2), rows, kind);
+    const std::vector<std::byte> frames = subject.pack();
+    std::vector<uint32_t> slots(kRows);  // and back in another order
+    std::iota(slots.begin(), slots.end(), 0u);
+    std::shuffle(slots.begin(), slots.end(), random_);
+    for (uint32_t i = 0; i < kRows; ++i) rows.records[i].slot = slots[i];
+    EXPECT_TRUE(subject.unpack(frames).empty());
+    EXPECT_TRUE(subject.pack() == frames);
+  }
 }
 
 TEST_P(Records, NoneIsNothing) {

@@ -56,6 +56,7 @@ class ServiceFixture : public testing::Test {
   void SetUp() override {
     data::MessengerOptions messaging;
     messaging.name = "client";
+    messaging.device_memory = data::DeviceMemory::kAsHost;
     auto started = data::Messenger::start(messaging);
     ASSERT_OK(started);
     messenger_ = std::move(*started);

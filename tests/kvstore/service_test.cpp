@@ -2,6 +2,7 @@
 // wire, loss of the store.
 #include "kvstore/service.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -16,6 +17,7 @@
 namespace ebb::kvstore {
 namespace {
 
+using ::testing::HasSubstr;
 using ServiceTest = ServiceFixture;
 
 TEST_F(ServiceTest, ManyGranulesAndBitmapsMakeTheRoundTrip) {
@@ -155,12 +157,12 @@ TEST_F(ServiceTest, UnreadRecordsOfAnItemLieSideBySideWhereTheReplySays) {
   some.bitmap = 0x8005;
   const std::vector<GetItem> items = {ask(first), ask(make_granule(2)), some};
   const uint64_t frame = framed_bytes(first.info.payload_bytes);
-  for (const Arrival arrival : {Arrival::kChecked, Arrival::kUnread}) {
+  for (const Arrival arrival : {Arrival::kChecked, Arrival::kUnread, Arrival::kOnDevice}) {
     const auto reply = get(**client, items, arrival);
     ASSERT_OK(reply);
     EXPECT_EQ(reply->items[1].present, 0u);
     EXPECT_EQ(reply->items[0].at, 0u);
-    EXPECT_EQ(reply->items[2].at, (arrival == Arrival::kUnread ? 16 : 32) * frame);
+    EXPECT_EQ(reply->items[2].at, (arrival == Arrival::kChecked ? 32 : 16) * frame);
     uint64_t at = reply->items[2].at;
     for (const uint32_t bit : {0u, 2u, 15u}) {
       EXPECT_TRUE(verify_record(std::span(frames_).subspan(at, frame), some.key, some.first + bit));
@@ -176,11 +178,27 @@ TEST_F(ServiceTest, ARecordThatNobodyReadsIsNotCalledBad) {
   ASSERT_OK(put(**client, SeqId{1}, {make_granule(1)}));
   ASSERT_OK(get(**client, {ask(make_granule(1))}));
   ASSERT_TRUE(arm_fault("kvstore.client.arrival"));
-  const auto reply = get(**client, {ask(make_granule(1))}, Arrival::kUnread);
+  for (const Arrival arrival : {Arrival::kUnread, Arrival::kOnDevice}) {
+    const auto reply = get(**client, {ask(make_granule(1))}, arrival);
+    ASSERT_OK(reply);
+    EXPECT_EQ(reply->items[0].present, 0xffffu);
+    EXPECT_EQ(reply->corrupt, 0u);
+  }
   disarm_all_faults();
-  ASSERT_OK(reply);
-  EXPECT_EQ(reply->items[0].present, 0xffffu);
-  EXPECT_EQ(reply->corrupt, 0u);
+}
+
+TEST_F(ServiceTest, WhatLandsOnADeviceIsCountedAndIsWhatWasPut) {
+  start();
+  auto client = connect(identity());
+  ASSERT_OK(client);
+  const Granule granule = make_granule(1);
+  ASSERT_OK(put(**client, SeqId{1}, {granule}));
+  ASSERT_OK(get(**client, {ask(granule)}, Arrival::kUnread));
+  EXPECT_THAT(metrics_.text(), HasSubstr("ebb_kv_client_device_bytes_total 0"));
+  ASSERT_OK(get(**client, {ask(granule)}, Arrival::kOnDevice));
+  EXPECT_EQ(frames_, granule.body);
+  EXPECT_THAT(metrics_.text(),
+              HasSubstr("ebb_kv_client_device_bytes_total " + std::to_string(frames_.size())));
 }
 
 TEST_F(ServiceTest, AnotherLayoutUnderTheSameEpochIsRefusedNamingBoth) {

@@ -35,12 +35,14 @@ inline PeerIdentity identity_of(const std::string& node = "tester") {
 }
 
 inline std::unique_ptr<Messenger> start_messenger(uint64_t in_flight_max = 512ull << 20,
-                                           Millis heartbeat = Millis(500)) {
+                                                  Millis heartbeat = Millis(500),
+                                                  DeviceMemory device = DeviceMemory::kNone) {
   MessengerOptions options;
   options.name = "data";
   options.heartbeat = heartbeat;
   options.cluster_token = "token";
   options.in_flight_max = in_flight_max;
+  options.device_memory = device;
   auto made = Messenger::start(options);
   EXPECT_TRUE(made);
   return std::move(*made);

@@ -173,8 +173,8 @@ TEST_F(HostileTest, AnotherVersionIsRefusedAsUnsupported) {
 }
 
 TEST_F(HostileTest, UnknownAndMisplacedKindsAreRefused) {
-  for (uint8_t kind :
-       {uint8_t{0}, uint8_t{1}, uint8_t{2}, uint8_t{4}, uint8_t{5}, uint8_t{7}, uint8_t{200}}) {
+  for (uint8_t kind : {uint8_t{0}, uint8_t{1}, uint8_t{2}, uint8_t{4}, uint8_t{5}, uint8_t{7},
+                       uint8_t{8}, uint8_t{9}, uint8_t{200}}) {
     auto frame = request();
     frame.kind = static_cast<wire::Kind>(kind);
     expect_refused(answer_to(wire::encode(frame)));
@@ -201,6 +201,9 @@ TEST_F(HostileTest, SizesOverTheLimitsAreRefusedWithoutMemory) {
   expect_refused(answer_to(wire::encode(frame)));
   frame.payload_bytes = ~0ull;  // with the header's size this would run over
   frame.header_bytes = 1;
+  expect_refused(answer_to(wire::encode(frame)));
+  frame = request();
+  frame.apart_bytes = kPayloadMax + 1;
   expect_refused(answer_to(wire::encode(frame)));
   frame = request();
   frame.header_bytes = kHeaderMax + 1;
@@ -250,6 +253,32 @@ TEST(DataWireTest, RandomBytesNeverPassForTooLargeFrames) {
     if (!frame) continue;
     EXPECT_LE(frame->header_bytes, kHeaderMax);
     EXPECT_LE(frame->payload_bytes, kPayloadMax);
+    EXPECT_LE(frame->apart_bytes, kPayloadMax);
+    EXPECT_LE(frame->kind, wire::Kind::kPayload);
+  }
+}
+
+TEST(DataWireTest, FramesOfEveryKindComeBackAsTheyWere) {
+  for (uint8_t kind = 1; kind <= static_cast<uint8_t>(wire::Kind::kPayload); ++kind) {
+    wire::Frame frame;
+    frame.kind = static_cast<wire::Kind>(kind);
+    frame.operation = 3;
+    frame.header_bytes = kHeaderMax;
+    frame.request = 1ull << 40;
+    frame.epoch = Epoch{9};
+    frame.payload_bytes = kPayloadMax - 1;
+    frame.apart_bytes = kPayloadMax;
+    const auto back = wire::decode(wire::encode(frame));
+    ASSERT_TRUE(back) << back.error().text();
+    EXPECT_EQ(back->kind, frame.kind);
+    EXPECT_EQ(back->operation, frame.operation);
+    EXPECT_EQ(back->header_bytes, frame.header_bytes);
+    EXPECT_EQ(back->request, frame.request);
+    EXPECT_EQ(back->epoch, frame.epoch);
+    EXPECT_EQ(back->payload_bytes, frame.payload_bytes);
+    EXPECT_EQ(back->apart_bytes, frame.apart_bytes);
+    frame.apart_bytes = kPayloadMax + 1;
+    EXPECT_FALSE(wire::decode(wire::encode(frame)));
   }
 }
 

@@ -9,6 +9,8 @@ namespace {
 
 class PeerTest : public DataTest {
  protected:
+  void expect_stopped_within_a_reply(Memory memory);
+  void expect_killed_within_replies(Memory memory);
   void start_peer(uint16_t port = 0) {
     peer_ = std::make_unique<ChildProcess>(ebb::test::built_path("tests/ebb_data_test_peer"),
                                            std::vector<std::string>{"serve", std::to_string(port)});
@@ -17,7 +19,9 @@ class PeerTest : public DataTest {
     port_ = static_cast<uint16_t>(std::stoi(line.substr(5)));
   }
   void connect_to_peer() {
-    if (!client_) client_ = start_messenger();
+    if (!client_) {
+      client_ = start_messenger(512ull << 20, Millis(500), DeviceMemory::kAsHost);
+    }
     auto made = client_->connect({"127.0.0.1", port_}, identity_of(), Deadline::after(kLong));
     ASSERT_TRUE(made) << made.error().text();
     connection_ = *made;
@@ -68,6 +72,14 @@ TEST_F(PeerTest, AStoppedClientIsNoticedByTheServer) {
 }
 
 TEST_F(PeerTest, AServerStoppedWithinAReplyIsATimeoutAndTheDestinationIsOursAgain) {
+  expect_stopped_within_a_reply(Memory::kHost);
+}
+
+TEST_F(PeerTest, AServerStoppedWithinAReplyToADeviceLetsGoOfItsMemoryToo) {
+  expect_stopped_within_a_reply(Memory::kDevice);
+}
+
+void PeerTest::expect_stopped_within_a_reply(Memory memory) {
   start_peer();
   connect_to_peer();
   std::vector<std::promise<Result<Reply>>> replies(8);
@@ -77,6 +89,7 @@ TEST_F(PeerTest, AServerStoppedWithinAReplyIsATimeoutAndTheDestinationIsOursAgai
     auto request = request_of(test::kProduce, i == 0 ? kLong : Millis(1500));
     request.header = test::u64_bytes({destinations[i].size()});
     request.destination = destinations[i];
+    request.destination_memory = memory;
     connection_->send(std::move(request),
                       [&, i](Result<Reply> reply) { replies[i].set_value(std::move(reply)); });
   }
@@ -103,6 +116,14 @@ TEST_F(PeerTest, AServerStoppedWithinAReplyIsATimeoutAndTheDestinationIsOursAgai
 }
 
 TEST_F(PeerTest, AKilledServersRequestsAreUnavailableAndItsSuccessorIsUsed) {
+  expect_killed_within_replies(Memory::kHost);
+}
+
+TEST_F(PeerTest, AKilledServersRequestsToADeviceAreUnavailableToo) {
+  expect_killed_within_replies(Memory::kDevice);
+}
+
+void PeerTest::expect_killed_within_replies(Memory memory) {
   start_peer();
   connect_to_peer();
   constexpr int kRequests = 8;
@@ -115,6 +136,7 @@ TEST_F(PeerTest, AKilledServersRequestsAreUnavailableAndItsSuccessorIsUsed) {
     auto request = request_of(test::kProduce);
     request.header = test::u64_bytes({destination.size()});
     request.destination = destination;
+    request.destination_memory = memory;
     connection_->send(std::move(request), [&](Result<Reply> reply) {
       std::lock_guard lock(mutex);
       if (reply)

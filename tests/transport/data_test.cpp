@@ -304,7 +304,7 @@ TEST_F(DataTest, AnotherProtocolVersionIsRefusedNamingBoth) {
   identity.protocol_version = 9;
   const Error error = refusal_of(*client_, server_->port(), identity);
   EXPECT_EQ(error.code, Code::kUnsupported);
-  EXPECT_NE(error.message.find("version 1"), std::string::npos) << error.text();
+  EXPECT_NE(error.message.find("version 2"), std::string::npos) << error.text();
   EXPECT_NE(error.message.find("speaks 9"), std::string::npos) << error.text();
 }
 
@@ -392,7 +392,6 @@ TEST_F(DataTest, GarbageOnItsPortDoesNotDisturbTheServer) {
   }
   EXPECT_TRUE(ask(*connection_, request_of(test::kCount)));
 }
-
 
 }  // namespace
 }  // namespace ebb::data

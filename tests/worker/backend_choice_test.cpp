@@ -68,6 +68,7 @@ TEST_F(BackendChoiceTest, TheReportSaysWhatWasFoundAndWhyNot) {
   plugin(emulated());
   EXPECT_THAT(devices_report(), HasSubstr(R"("usable":true)"));
   EXPECT_THAT(devices_report(), HasSubstr(R"("architectures":"emulated")"));
+  EXPECT_THAT(devices_report(), HasSubstr(R"("ucx":{"memory":"host)"));
 }
 
 }  // namespace

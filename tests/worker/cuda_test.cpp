@@ -157,6 +157,7 @@ class CudaWorkerTest : public ::testing::Test {
       EXPECT_EQ(with[i].top, without[i].top) << "step " << i << ": other bits";
     }
   }
+  void expect_refused_record(data::DeviceMemory device_memory);
   static void expect_released_bits(RankGroup& group, uint64_t seed, int steps);
   static control::Unit decode_unit() {
     control::Unit unit;
@@ -263,6 +264,49 @@ TEST_F(CudaWorkerTest, ReleasedAndResidentRowsGiveTheSameBitsWheneverStreamsDoTh
   for (const uint64_t seed : {1u, 2u}) expect_released_bits(group, seed, 18);
 }
 
+/// A counter of the group's first rank.
+double counted(RankGroup& group, const std::string& name) {
+  const std::string text = group.metrics(0);
+  const size_t at = text.find("\n" + name + " ");
+  EXPECT_NE(at, std::string::npos) << name;
+  return at == std::string::npos ? -1 : std::stod(text.substr(at + name.size() + 2));
+}
+constexpr const char* kLanded = "ebb_kv_client_device_bytes_total";
+constexpr const char* kReceived = "ebb_kv_client_bytes_total{direction=\"in\"}";
+
+TEST_F(CudaWorkerTest, RecordsThatTheNetworkBringsToTheDeviceGiveTheSameBits) {
+  StoreProcess store("2MiB");
+  GroupSetup to_device = setup(1, true);
+  to_device.store = store.address();
+  to_device.device_memory = data::DeviceMemory::kAsHost;
+  RankGroup group(to_device);
+  EXPECT_EQ(group.engine(0).landing(), kernels::MemoryKind::kDevice);
+  for (const uint64_t seed : {1u, 2u, 3u}) expect_released_bits(group, seed, 18);
+  EXPECT_GT(counted(group, kLanded), 0);
+  EXPECT_EQ(counted(group, kLanded), counted(group, kReceived)) << "all of them went that way";
+}
+
+TEST_F(CudaWorkerTest, TwoRanksThatReceiveIntoTheirDevicesGiveTheCpusTokens) {
+  StoreProcess store("2MiB");
+  GroupSetup cuda_setup = setup(2, true), cpu_setup = setup(2, false);
+  cuda_setup.store = cpu_setup.store = store.address();
+  // To a CPU's memory nothing is brought that way: it is the host's.
+  cuda_setup.device_memory = cpu_setup.device_memory = data::DeviceMemory::kAsHost;
+  const auto params = policy(control::PolicyKind::kTidal, 32);
+  cpu_setup.epochs_before = 10;  // the store remembers a group's last epoch
+  std::vector<control::TokenLogprob> landed;
+  {
+    RankGroup cuda(cuda_setup);
+    landed = scores(cuda, params, true);
+    EXPECT_GT(counted(cuda, kLanded), 0);
+  }
+  RankGroup cpu(cpu_setup);
+  expect_alike(landed, scores(cpu, params, true));
+  EXPECT_EQ(cpu.engine(0).landing(), kernels::MemoryKind::kHost);
+  EXPECT_EQ(counted(cpu, kLanded), 0);
+  EXPECT_GT(counted(cpu, kReceived), 0);
+}
+
 TEST_F(CudaWorkerTest, ASequenceThatIsClosedWhileItsGranulesAreOnTheirWayHarmsNobody) {
   StoreProcess store("2MiB");
   GroupSetup with_store = setup(1, true);
@@ -274,9 +318,18 @@ TEST_F(CudaWorkerTest, ASequenceThatIsClosedWhileItsGranulesAreOnTheirWayHarmsNo
 }
 
 TEST_F(CudaWorkerTest, ARecordThatTheDeviceRefusesEndsItsSequenceOnly) {
+  expect_refused_record(data::DeviceMemory::kNone);
+}
+
+TEST_F(CudaWorkerTest, ARecordThatLandedOnTheDeviceAndIsRefusedEndsItsSequenceOnly) {
+  expect_refused_record(data::DeviceMemory::kAsHost);
+}
+
+void CudaWorkerTest::expect_refused_record(data::DeviceMemory device_memory) {
   StoreProcess store("2MiB");
   GroupSetup with_store = setup(1, true);
   with_store.store = store.address();
+  with_store.device_memory = device_memory;
   RankGroup group(with_store);
   const auto params = policy(control::PolicyKind::kTidal, 32);
   for (const uint64_t seq : {1u, 2u}) {
@@ -298,6 +351,7 @@ TEST_F(CudaWorkerTest, ARecordThatTheDeviceRefusesEndsItsSequenceOnly) {
   // What was bad is not taken for good the next time.
   const auto again = group.decode({SeqId{1}});
   EXPECT_FALSE(again[0].sequences.empty()) << again[0].failures[0].error.text();
+  EXPECT_EQ(counted(group, kLanded) > 0, device_memory == data::DeviceMemory::kAsHost);
 }
 
 TEST_F(CudaWorkerTest, ADeviceThatIsLostWithRowsUnderWayEndsTheUnit) {

@@ -135,6 +135,7 @@ struct GroupSetup {
   std::string kv_type = "bf16";
   std::string vocabulary;  ///< packed token table, for constraints
   std::shared_ptr<const TokenScorer> scorer;
+  data::DeviceMemory device_memory = data::DeviceMemory::kNone;  ///< as UCX is given it
   uint64_t epochs_before = 0;  ///< a store remembers one layout per group and epoch
 };
 
@@ -151,7 +152,11 @@ class RankGroup {
     EBB_CHECK(shape.has_value());
     shape_ = *std::move(shape);
     if (setup_.store) {
-      auto messenger = data::Messenger::start({"data", "test-token"});
+      data::MessengerOptions data;
+      data.name = "data";
+      data.cluster_token = "test-token";
+      data.device_memory = setup_.device_memory;
+      auto messenger = data::Messenger::start(data);
       EBB_CHECK(messenger.has_value());
       messenger_ = std::move(*messenger);
     }
@@ -310,6 +315,8 @@ class RankGroup {
   LocalBoard& board() { return board_; }
   uint64_t last_unit() const { return unit_; }
   Engine& engine(uint32_t rank) { return *ranks_[rank]->engine; }
+  /// What the rank's process would show at /metrics.
+  std::string metrics(uint32_t rank) const { return ranks_[rank]->metrics.text(); }
   const control::FormReply& reply(uint32_t rank) const { return ranks_[rank]->reply; }
   std::vector<control::TokenLogprob> prompt_scores;  ///< of the last prefill()
 

@@ -171,12 +171,18 @@ void ClientConnection::begin(Connection::Request request, Done done) {
     return done(unavailable("not connected " + where() + ": " +
                             (last_error_ ? last_error_->message : "connecting")));
   }
+  if (request.destination.empty()) request.destination_memory = Memory::kHost;  // it is nobody's
+  const bool to_device = request.destination_memory == Memory::kDevice;
+  if (to_device && !worker_.takes_device_memory()) {
+    return done(unsupported("UCX is given no device's memory here"));
+  }
   if (pending_.size() >= kRequestsMax) {
     return done(exhausted(std::to_string(kRequestsMax) + " requests are under way " + where()));
   }
   const uint64_t id = ++last_request_;
   wire::Frame frame = frame_of(wire::Kind::kRequest, id);
   frame.operation = request.operation;
+  if (to_device) frame.apart_bytes = std::min<uint64_t>(request.destination.size(), kPayloadMax);
   UcxEndpoint::Body body;
   body.header = std::move(request.header);
   body.payload = request.payload;
@@ -199,7 +205,7 @@ void ClientConnection::settle(PendingMap::iterator pending, Result<Reply> outcom
 
 void ClientConnection::complete_if_untouched(PendingMap::iterator pending) {
   Pending& it = pending->second;
-  if (!it.outcome || it.is_sending || it.is_receiving) return;
+  if (!it.outcome || it.is_sending || it.is_receiving()) return;
   const Done done = std::move(it.done);
   Result<Reply> outcome = std::move(*it.outcome);
   pending_.erase(pending);
@@ -228,6 +234,8 @@ void ClientConnection::on_message(Incoming& message) {
       return on_welcome();
     case wire::Kind::kReply:
       return on_reply(*frame, message);
+    case wire::Kind::kPayload:
+      return on_payload(*frame, message);
     case wire::Kind::kError:
       return on_error(*frame, message);
     case wire::Kind::kPong:
@@ -243,30 +251,73 @@ void ClientConnection::on_reply(const wire::Frame& frame, Incoming& message) {
   // sender.
   if (found == pending_.end() || frame.epoch != identity_.epoch) return;
   Pending& pending = found->second;
-  if (pending.outcome || pending.is_receiving) return;
-  if (frame.payload_bytes > pending.request.destination.size()) {
-    return settle(found, invalid("the reply's " + std::to_string(frame.payload_bytes) +
-                                 " bytes do not fit the destination's " +
-                                 std::to_string(pending.request.destination.size())));
+  if (pending.outcome) return;
+  if (pending.head != Arriving::kAwaited) return disconnect(invalid("two replies to a request"));
+  const bool to_device = pending.request.destination_memory == Memory::kDevice;
+  if ((to_device ? frame.payload_bytes : frame.apart_bytes) > 0) {
+    return disconnect(invalid("a reply whose payload does not come as it was asked for"));
   }
-  pending.is_receiving = true;
+  if (!check_size(found, pending.apart, frame.payload_bytes + frame.apart_bytes)) return;
+  pending.head = Arriving::kUnderWay;
+  pending.expects_apart = frame.apart_bytes > 0;
   pending.header.resize(frame.header_bytes);
   message.take(pending.header, pending.request.destination.first(frame.payload_bytes),
-               [self = shared_from_this(), frame](bool whole) {
-                 self->on_received(frame.request, frame.payload_bytes, whole);
+               [self = shared_from_this(), id = frame.request](bool whole) {
+                 self->on_received(id, &Pending::head, whole);
                });
 }
 
-void ClientConnection::on_received(uint64_t id, uint64_t payload_bytes, bool whole) {
+void ClientConnection::on_payload(const wire::Frame& frame, Incoming& message) {
+  if (frame.header_bytes != 0 || frame.payload_bytes == 0 || !message.is_rendezvous()) {
+    return disconnect(invalid("a payload by itself that no server of this version sends"));
+  }
+  if (frame.request > last_request_) return disconnect(invalid("a payload of no request"));
+  const auto found = pending_.find(frame.request);
+  if (found == pending_.end() || frame.epoch != identity_.epoch) return;  // as on_reply
+  Pending& pending = found->second;
+  if (pending.outcome) return;
+  if (pending.request.destination_memory != Memory::kDevice) {
+    return disconnect(invalid("a payload by itself that was not asked for"));
+  }
+  if (pending.apart != Arriving::kAwaited) return disconnect(invalid("two payloads of a reply"));
+  if (!check_size(found, pending.head, frame.payload_bytes)) return;
+  pending.apart = Arriving::kUnderWay;
+  message.take_to_device(pending.request.destination.first(frame.payload_bytes),
+                         [self = shared_from_this(), id = frame.request](bool whole) {
+                           self->on_received(id, &Pending::apart, whole);
+                         });
+}
+
+/// Whether a reply's payload of that size may be taken: it fits, and is what the reply's `other`
+/// message said, if that has come. Else the request, or the connection, has ended.
+bool ClientConnection::check_size(PendingMap::iterator pending, Arriving other,
+                                  uint64_t payload_bytes) {
+  Pending& it = pending->second;
+  if (other != Arriving::kAwaited && payload_bytes != it.payload_bytes) {
+    disconnect(invalid("a reply's head and payload are not of one size"));
+    return false;
+  }
+  if (payload_bytes > it.request.destination.size()) {
+    settle(pending, invalid("the reply's " + std::to_string(payload_bytes) +
+                            " bytes do not fit the destination's " +
+                            std::to_string(it.request.destination.size())));
+    return false;
+  }
+  it.payload_bytes = payload_bytes;
+  return true;
+}
+
+void ClientConnection::on_received(uint64_t id, Arriving Pending::*message, bool whole) {
   const auto pending = pending_.find(id);
   EBB_CHECK(pending != pending_.end());
-  pending->second.is_receiving = false;
+  Pending& it = pending->second;
+  it.*message = Arriving::kThere;
   heard_ = Clock::now();
-  if (pending->second.outcome) return complete_if_untouched(pending);
+  if (it.outcome) return complete_if_untouched(pending);
   if (!whole) {
     return settle(pending, unavailable("connection " + where() + " was lost within the reply"));
   }
-  settle(pending, Reply{std::move(pending->second.header), payload_bytes});
+  if (it.is_whole()) settle(pending, Reply{std::move(it.header), it.payload_bytes});
 }
 
 void ClientConnection::on_error(const wire::Frame& frame, Incoming& message) {
@@ -300,7 +351,7 @@ void ClientConnection::on_deadline() {
   while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
     const auto pending = pending_.find(deadlines_.begin()->second);
     EBB_CHECK(pending != pending_.end());
-    is_touched |= pending->second.is_sending || pending->second.is_receiving;
+    is_touched |= pending->second.is_sending || pending->second.is_receiving();
     settle(pending, timed_out("no answer from " + server_.name.text() + " in time"));
   }
   // The only way to get memory back from UCX early is to give up the connection.

@@ -52,13 +52,25 @@ class ClientConnection final : public EndpointOwner,
 
  private:
   enum class State { kIdle, kConnecting, kReady, kClosing };
+  /// How far a message of an answer is. A reply is one, or, to a device's memory, two: its head and
+  /// its payload, in any order.
+  enum class Arriving { kAwaited, kUnderWay, kThere };
   struct Pending {
     Connection::Request request;
     Done done;
     std::vector<std::byte> header;         ///< of the reply
     bool is_sending = false;               ///< UCX reads the payload
-    bool is_receiving = false;             ///< UCX writes to header and destination
-    std::optional<Result<Reply>> outcome;  ///< decided, waits only for the two above
+    Arriving head = Arriving::kAwaited;    ///< under way: UCX writes to header (and destination)
+    Arriving apart = Arriving::kAwaited;   ///< under way: UCX writes to destination
+    uint64_t payload_bytes = 0;            ///< as the first of the two says
+    bool expects_apart = false;            ///< says the head
+    std::optional<Result<Reply>> outcome;  ///< decided, waits only until UCX has let go
+    bool is_receiving() const {
+      return head == Arriving::kUnderWay || apart == Arriving::kUnderWay;
+    }
+    bool is_whole() const {
+      return head == Arriving::kThere && (!expects_apart || apart == Arriving::kThere);
+    }
   };
   using PendingMap = std::map<uint64_t, Pending>;
 
@@ -67,7 +79,9 @@ class ClientConnection final : public EndpointOwner,
   void complete_if_untouched(PendingMap::iterator pending);
   void on_sent(uint64_t id, bool ok);
   void on_reply(const wire::Frame& frame, Incoming& message);
-  void on_received(uint64_t id, uint64_t payload_bytes, bool whole);
+  void on_payload(const wire::Frame& frame, Incoming& message);
+  bool check_size(PendingMap::iterator pending, Arriving other, uint64_t payload_bytes);
+  void on_received(uint64_t id, Arriving Pending::*message, bool whole);
   void on_error(const wire::Frame& frame, Incoming& message);
   void on_welcome();
   void on_deadline();

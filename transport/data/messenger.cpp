@@ -7,10 +7,12 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/log.h"
 #include "base/wait.h"
 #include "transport/data/client_connection.h"
 #include "transport/data/event_loop.h"
 #include "transport/data/server.h"
+#include "transport/data/ucx_context.h"
 #include "transport/data/ucx_worker.h"
 
 namespace ebb::data {
@@ -24,19 +26,39 @@ struct Inner {
   Result<UcxWorker*> worker_for(const HostPort& address) {
     const Reach reach = is_loopback(address.host) ? Reach::kThisHost : Reach::kEverywhere;
     auto& worker = workers[reach == Reach::kThisHost ? 0 : 1];
-    if (!worker) worker = EBB_TRY(UcxWorker::open(*loop, reach));
+    if (!worker) worker = EBB_TRY(UcxWorker::open(*loop, reach, device));
     return worker.get();
   }
 
+  /// Once, first of all that runs here: whether UCX is given memory of a device.
+  void settle_device();
   /// Ends everything; `ended` runs when nothing is under way.
   void end(std::function<void()> ended);
 
   const MessengerOptions options;
   const std::shared_ptr<EventLoop> loop;
+  DeviceMemory device = DeviceMemory::kNone;
+  UcxMemory reached;
   std::array<std::unique_ptr<UcxWorker>, 2> workers;  ///< for this host, and for everywhere
   std::unique_ptr<Server> server;
   std::unordered_map<ClientConnection*, std::shared_ptr<ClientConnection>> connections;
 };
+
+void Inner::settle_device() {
+  if (options.device_memory != DeviceMemory::kAsCuda) {
+    device = options.device_memory;
+    return;
+  }
+  if (!options.attach_device) return;
+  const auto attached = options.attach_device();
+  if (!attached) {
+    return log_warn("data", "UCX is given no device's memory", {{"why", attached.error().text()}});
+  }
+  // Asked of a context of its own: to name transports that UCX has not got is a warning each time.
+  const auto found = find_ucx();
+  if (found) reached = found->memory;
+  if (reached.cuda()) device = DeviceMemory::kAsCuda;
+}
 
 void Inner::end(std::function<void()> ended) {
   for (auto& worker : workers) {
@@ -59,7 +81,14 @@ void Inner::end(std::function<void()> ended) {
 class MessengerImpl final : public Messenger {
  public:
   explicit MessengerImpl(MessengerOptions options)
-      : inner_(std::make_shared<Inner>(std::move(options))) {}
+      : inner_(std::make_shared<Inner>(std::move(options))) {
+    std::promise<void> settled;
+    inner_->loop->post([&] {
+      inner_->settle_device();
+      settled.set_value();
+    });
+    settled.get_future().wait();
+  }
 
   ~MessengerImpl() override {
     EBB_CHECK(!inner_->loop->on_this_thread());
@@ -73,6 +102,8 @@ class MessengerImpl final : public Messenger {
   uint16_t port() const override { return port_; }
   Result<std::shared_ptr<Connection>> connect(const HostPort& address, PeerIdentity identity,
                                               Deadline by) override;
+  bool takes_device_memory() const override { return inner_->device != DeviceMemory::kNone; }
+  UcxMemory reached_memory() const override { return inner_->reached; }
 
  private:
   /// Runs `body` on the loop's thread and waits for what it returns.

@@ -19,10 +19,11 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "base/units.h"
+#include "transport/data/ucx_memory.h"
 
 namespace ebb::data {
 
-constexpr uint32_t kProtocolVersion = 1;
+constexpr uint32_t kProtocolVersion = 2;
 constexpr uint64_t kPayloadMax = 64ull << 20;  ///< bytes of one message's payload
 constexpr uint32_t kHeaderMax = 64 << 10;      ///< bytes of one message's user header
 
@@ -40,6 +41,9 @@ struct PeerIdentity {
 /// A piece of outgoing payload; must stay valid until the request's completion ran.
 using PayloadPart = std::span<const std::byte>;
 
+/// Whose memory bytes lie in: the host's, or that of a device which the host may not touch.
+enum class Memory { kHost, kDevice };
+
 struct Reply {
   std::vector<std::byte> header;
   uint64_t payload_bytes = 0;  ///< written to the request's destination
@@ -56,6 +60,9 @@ class Connection {
     std::vector<PayloadPart> payload;  ///< sent gathered, in order
     /// where the reply's payload goes; a longer reply is an error (kInvalid)
     std::span<std::byte> destination;
+    /// kDevice: the reply's payload travels by itself and UCX writes it there; the host does not
+    /// touch it. Only where the messenger takes device memory (else kUnsupported).
+    Memory destination_memory = Memory::kHost;
     Deadline deadline;
   };
   /// Errors through `done`: kTimeout, kUnavailable (peer gone; the connection then reconnects by
@@ -89,6 +96,13 @@ struct ServerHandlers {
   std::function<void(uint64_t connection)> on_disconnect;
 };
 
+/// Whether and as what UCX is given memory of a device.
+enum class DeviceMemory {
+  kNone,
+  kAsCuda,  ///< where UCX reaches that, and somebody attaches a device
+  kAsHost,  ///< for devices whose memory is the host's (an emulated one): tests
+};
+
 struct MessengerOptions {
   std::string name;           ///< of the thread: "data"
   std::string cluster_token;  ///< server side: what peers must present
@@ -96,11 +110,16 @@ struct MessengerOptions {
   Millis heartbeat{500};  ///< per connection; four missed ones end it
   /// bytes of payload a server holds for requests not yet answered
   uint64_t in_flight_max = 512ull << 20;
+  DeviceMemory device_memory = DeviceMemory::kAsCuda;
+  /// Makes the device current in the calling thread, as UCX wants it for a GPU's memory: called
+  /// once, on the messenger's thread, before UCX is opened there. Null, or an error: UCX is given
+  /// no device's memory.
+  std::function<Result<void>()> attach_device = nullptr;
 };
 
 class Messenger {
  public:
-  /// Sets UCX's environment defaults (platform notes: reuse address, connect retries, tcp) without
+  /// Sets UCX's environment defaults (platform notes: reuse address, connect retries) without
   /// overriding the user's, and starts the thread. Errors: kUnavailable.
   static Result<std::unique_ptr<Messenger>> start(MessengerOptions options);
   virtual ~Messenger() = default;  ///< closes everything; completions run with kCancelled
@@ -113,6 +132,11 @@ class Messenger {
   /// token).
   virtual Result<std::shared_ptr<Connection>> connect(const HostPort& address,
                                                       PeerIdentity identity, Deadline by) = 0;
+  /// Whether a request's destination may be memory of the device. Never changes. Any thread.
+  virtual bool takes_device_memory() const = 0;
+  /// What UCX was found to reach; asked only where a device is attached, else the host's. Any
+  /// thread.
+  virtual UcxMemory reached_memory() const = 0;
 };
 
 }  // namespace ebb::data

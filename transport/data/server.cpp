@@ -48,7 +48,8 @@ class Server::Link final : public EndpointOwner, public std::enable_shared_from_
   void on_broken(const std::string& why) override { drop(why); }
   /// Ends the connection. No-op after the first time.
   void drop(const std::string& why);
-  void answer(uint64_t request, Result<OutgoingReply> result);
+  /// `asked`: the request's frame.
+  void answer(const wire::Frame& asked, Result<OutgoingReply> result);
 
  private:
   enum class State { kExpectHello, kOpen, kRefused, kDropped };
@@ -76,23 +77,19 @@ class Server::Link final : public EndpointOwner, public std::enable_shared_from_
 /// budget.
 class Server::Answer {
  public:
-  Answer(std::shared_ptr<EventLoop> loop, std::weak_ptr<Link> link, uint64_t request,
-         std::shared_ptr<InFlightBudget> budget, uint64_t bytes)
-      : loop_(std::move(loop)),
-        link_(std::move(link)),
-        request_(request),
-        budget_(std::move(budget)),
-        bytes_(bytes) {}
+  Answer(std::shared_ptr<EventLoop> loop, std::weak_ptr<Link> link, const wire::Frame& asked,
+         std::shared_ptr<InFlightBudget> budget)
+      : loop_(std::move(loop)), link_(std::move(link)), asked_(asked), budget_(std::move(budget)) {}
   ~Answer() {
     if (!given_.load()) give(internal_error("the request was dropped without an answer"));
   }
   void give(Result<OutgoingReply> result) {
     EBB_CHECK(!given_.exchange(true));
-    budget_->give_back(bytes_);
+    budget_->give_back(asked_.body_bytes());
     // Shared, because a task must be copyable and an answer should not be copied.
     auto shared = std::make_shared<Result<OutgoingReply>>(std::move(result));
-    auto task = [link = link_, request = request_, shared] {
-      if (const auto open = link.lock()) open->answer(request, std::move(*shared));
+    auto task = [link = link_, asked = asked_, shared] {
+      if (const auto open = link.lock()) open->answer(asked, std::move(*shared));
     };
     if (loop_->on_this_thread()) return task();
     loop_->post(std::move(task));
@@ -101,9 +98,8 @@ class Server::Answer {
  private:
   const std::shared_ptr<EventLoop> loop_;
   const std::weak_ptr<Link> link_;
-  const uint64_t request_;
+  const wire::Frame asked_;
   const std::shared_ptr<InFlightBudget> budget_;
-  const uint64_t bytes_;
   std::atomic<bool> given_{false};
 };
 
@@ -199,30 +195,45 @@ void Server::Link::on_request(const wire::Frame& frame, Incoming& message) {
 }
 
 void Server::Link::dispatch(const wire::Frame& frame, IncomingRequest request) {
-  auto answer = std::make_shared<Answer>(server_.loop_, weak_from_this(), frame.request,
-                                         server_.budget_, frame.body_bytes());
+  auto answer = std::make_shared<Answer>(server_.loop_, weak_from_this(), frame, server_.budget_);
   server_.handlers_.on_request(std::move(request), [answer](Result<OutgoingReply> result) {
     answer->give(std::move(result));
   });
 }
 
-void Server::Link::answer(uint64_t request, Result<OutgoingReply> result) {
+void Server::Link::answer(const wire::Frame& asked, Result<OutgoingReply> result) {
   if (state_ != State::kOpen) return;
   const auto sent = [self = shared_from_this()](bool) { --self->open_requests_; };
-  if (!result) return send_error(request, result.error(), sent);
+  if (!result) return send_error(asked.request, result.error(), sent);
   uint64_t bytes = 0;
   for (const PayloadPart& part : result->payload) bytes += part.size();
   if (result->header.size() > kHeaderMax || bytes > kPayloadMax) {
     return send_error(
-        request,
+        asked.request,
         internal_error("the answer of " + format_bytes(bytes) + " is larger than a message may be"),
         sent);
   }
-  UcxEndpoint::Body body;
-  body.header = std::move(result->header);
-  body.payload = std::move(result->payload);
-  body.keep_alive = std::move(result->keep_alive);
-  endpoint_->send(frame_of(wire::Kind::kReply, request), std::move(body), sent);
+  wire::Frame frame = frame_of(wire::Kind::kReply, asked.request);
+  UcxEndpoint::Body head, payload;
+  head.header = std::move(result->header);
+  payload.payload = std::move(result->payload);
+  payload.keep_alive = std::move(result->keep_alive);
+  if (asked.apart_bytes == 0 || bytes == 0) {
+    payload.header = std::move(head.header);
+    return endpoint_->send(frame, std::move(payload), sent);
+  }
+  if (bytes > asked.apart_bytes) {
+    return send_error(
+        asked.request,
+        invalid("the reply's " + std::to_string(bytes) + " bytes do not fit the destination's " +
+                std::to_string(asked.apart_bytes)),
+        sent);
+  }
+  frame.apart_bytes = bytes;
+  endpoint_->send(frame, std::move(head), [](bool) {});
+  // Only so can UCX put it where the host does not reach.
+  payload.way = UcxEndpoint::Way::kRendezvous;
+  endpoint_->send(frame_of(wire::Kind::kPayload, asked.request), std::move(payload), sent);
 }
 
 void Server::Link::send_error(uint64_t request, const Error& error, UcxEndpoint::Done done) {

@@ -22,6 +22,7 @@ constexpr uint64_t kEagerMax = 48 << 10;
 struct UcxEndpoint::Transfer {
   std::shared_ptr<UcxEndpoint> endpoint;  ///< the endpoint outlives its transfers
   bool is_receive = false;
+  Memory memory = Memory::kHost;  ///< of all pieces
   wire::FrameBytes frame{};
   Body body;
   std::vector<std::byte> staged;
@@ -80,7 +81,7 @@ void UcxEndpoint::send_raw(const wire::FrameBytes& frame, Body body, Done done) 
   transfer->done = std::move(done);
   const Body& kept = transfer->body;
   const uint64_t bytes = kept.header.size() + bytes_of(kept.payload);
-  const bool eager = bytes <= kEagerMax;
+  const bool eager = kept.way == Way::kBySize && bytes <= kEagerMax;
   if (eager) {
     transfer->staged.reserve(bytes);
     transfer->staged = kept.header;
@@ -117,7 +118,8 @@ void UcxEndpoint::start_receive(std::unique_ptr<Transfer> transfer, void* descri
   ucp_request_param_t param{};
   param.op_attr_mask =
       UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_MEMORY_TYPE;
-  param.memory_type = UCS_MEMORY_TYPE_HOST;
+  const bool cuda = transfer->memory == Memory::kDevice && worker_.device_ == DeviceMemory::kAsCuda;
+  param.memory_type = cuda ? UCS_MEMORY_TYPE_CUDA : UCS_MEMORY_TYPE_HOST;
   param.user_data = transfer.get();
   param.cb.recv_am = &Transfer::on_received;
   const auto [data, count] = transfer->describe(param);
@@ -150,11 +152,7 @@ class UcxEndpoint::Arrival final : public Incoming {
             std::function<void(bool whole)> done) override {
     EBB_CHECK(header.size() + payload.size() == raw_.body_bytes);
     if (raw_.body_bytes > 0 && raw_.is_rendezvous) {
-      is_receiving_ = true;
-      auto transfer = std::make_unique<Transfer>();
-      transfer->endpoint = endpoint_.shared_from_this();
-      transfer->is_receive = true;
-      transfer->done = std::move(done);
+      auto transfer = receive(std::move(done));
       transfer->add(header);
       transfer->add(payload);
       return endpoint_.start_receive(std::move(transfer), raw_.body);
@@ -165,7 +163,25 @@ class UcxEndpoint::Arrival final : public Incoming {
     done(true);
   }
 
+  bool is_rendezvous() const override { return raw_.is_rendezvous; }
+  void take_to_device(std::span<std::byte> payload, std::function<void(bool whole)> done) override {
+    EBB_CHECK(payload.size() == raw_.body_bytes && raw_.body_bytes > 0 && raw_.is_rendezvous);
+    EBB_CHECK(endpoint_.worker_.takes_device_memory());
+    auto transfer = receive(std::move(done));
+    transfer->memory = Memory::kDevice;
+    transfer->add(payload);
+    endpoint_.start_receive(std::move(transfer), raw_.body);
+  }
+
  private:
+  std::unique_ptr<Transfer> receive(Done done) {
+    is_receiving_ = true;
+    auto transfer = std::make_unique<Transfer>();
+    transfer->endpoint = endpoint_.shared_from_this();
+    transfer->is_receive = true;
+    transfer->done = std::move(done);
+    return transfer;
+  }
   UcxEndpoint& endpoint_;
   const RawMessage& raw_;
   bool is_receiving_ = false;

@@ -36,6 +36,11 @@ class Incoming {
   /// must stay valid.
   virtual void take(std::span<std::byte> header, std::span<std::byte> payload,
                     std::function<void(bool whole)> done) = 0;
+  /// Whether the body is still with the sender: what take_to_device() asks for.
+  virtual bool is_rendezvous() const = 0;
+  /// The whole body goes to memory of the device, written by UCX; else as take().
+  virtual void take_to_device(std::span<std::byte> payload,
+                              std::function<void(bool whole)> done) = 0;
 };
 
 /// Who listens to an endpoint. Called on the loop's thread.
@@ -51,10 +56,13 @@ class EndpointOwner {
 class UcxEndpoint : public std::enable_shared_from_this<UcxEndpoint> {
  public:
   using Done = std::function<void(bool ok)>;
+  /// kRendezvous: the receiver is always asked for a place first, however small the body.
+  enum class Way { kBySize, kRendezvous };
   struct Body {
     std::vector<std::byte> header;
     std::vector<PayloadPart> payload;
     std::shared_ptr<void> keep_alive;  ///< released before `done` runs
+    Way way = Way::kBySize;
   };
 
   ~UcxEndpoint();

@@ -1,20 +1,14 @@
 #include "transport/data/ucx_worker.h"
 
-#include <dlfcn.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <ucp/api/ucp.h>
 
-#include <csignal>
-#include <cstdlib>
-#include <cstring>
-#include <mutex>
 #include <utility>
 
 #include "base/check.h"
 #include "base/log.h"
-#include "transport/data/ucx_memory.h"
 #include "transport/data/ucx_raw.h"
 
 namespace ebb::data {
@@ -24,38 +18,7 @@ Error ucx_error(const std::string& what, ucs_status_t status) {
   return unavailable(what + ": " + ucs_status_string(status));
 }
 
-/// UCX takes over SIGSEGV and the like when it is loaded, before main could forbid it; a crash of
-/// ours would then print UCX's report and not dump core.
-void give_back_crash_signals() {
-  for (int number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) {
-    struct sigaction now {};
-    if (sigaction(number, nullptr, &now) != 0) continue;
-    const bool has_info = (now.sa_flags & SA_SIGINFO) != 0;
-    void* handler = has_info ? reinterpret_cast<void*>(now.sa_sigaction)
-                             : reinterpret_cast<void*>(now.sa_handler);
-    Dl_info owner{};
-    if (handler == nullptr || dladdr(handler, &owner) == 0 || owner.dli_fname == nullptr) continue;
-    if (std::strstr(owner.dli_fname, "libucs") != nullptr) std::signal(number, SIG_DFL);
-  }
-}
-
 }  // namespace
-
-void prepare_ucx_environment() {
-  static std::once_flag once;
-  std::call_once(once, [] {
-    constexpr int kKeepUsers = 0;
-    const auto set = [](const char* name, const char* value) { setenv(name, value, kKeepUsers); };
-    set("UCX_TLS", "tcp");              // shared memory goes on "working" after its peer was killed
-    set("UCX_TCP_CM_REUSEADDR", "y");   // else a restarted server must wait for TIME_WAIT
-    set("UCX_TCP_CM_SYN_CNT", "2");     // else connecting to nowhere never fails
-    set("UCX_TCP_TX_SEG_SIZE", "64K");  // the default 8K makes gathered bodies three times slower
-    set("UCX_TCP_RX_SEG_SIZE", "128K");
-    set("UCX_TCP_PUT_ENABLE",
-        "n");  // else a peer names the addresses that its bytes are written to
-    give_back_crash_signals();
-  });
-}
 
 Result<SocketAddress> resolve(const HostPort& address) {
   addrinfo hints{};
@@ -70,8 +33,9 @@ Result<SocketAddress> resolve(const HostPort& address) {
   return resolved;
 }
 
-Result<std::unique_ptr<UcxWorker>> UcxWorker::open(EventLoop& loop, Reach reach) {
-  std::unique_ptr<UcxWorker> worker(new UcxWorker(loop));
+Result<std::unique_ptr<UcxWorker>> UcxWorker::open(EventLoop& loop, Reach reach,
+                                                   DeviceMemory device) {
+  std::unique_ptr<UcxWorker> worker(new UcxWorker(loop, device));
   EBB_TRY_VOID(worker->start(reach));
   return worker;
 }
@@ -82,42 +46,22 @@ UcxWorker::~UcxWorker() {
   stop_listening();
   readable_.reset();
   if (worker_ != nullptr) ucp_worker_destroy(worker_);
-  if (context_ != nullptr) ucp_cleanup(context_);
 }
 
 Result<void> UcxWorker::start(Reach reach) {
-  ucp_config_t* config = nullptr;
-  ucs_status_t status = ucp_config_read(nullptr, nullptr, &config);
-  if (status != UCS_OK) return ucx_error("UCX configuration", status);
-  if (reach == Reach::kThisHost && std::getenv("UCX_NET_DEVICES") == nullptr) {
-    // Otherwise a part of a large message to a peer on this host takes the outer network device.
-    ucp_config_modify(config, "NET_DEVICES", "lo");
-  }
-  ucp_params_t params{};
-  params.field_mask = UCP_PARAM_FIELD_FEATURES;
-  params.features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP;
-  status = ucp_init(&params, config, &context_);
-  ucp_config_release(config);
-  if (status != UCS_OK) return ucx_error("UCX context", status);
-  log_memory();
-  return start_worker();
-}
-
-/// For whoever wonders which way records go to a GPU (docs/cuda.md).
-void UcxWorker::log_memory() const {
-  ucp_context_attr_t attributes{};
-  attributes.field_mask = UCP_ATTR_FIELD_MEMORY_TYPES;
-  const bool known = ucp_context_query(context_, &attributes) == UCS_OK;
+  const bool cuda = device_ == DeviceMemory::kAsCuda;
+  context_ = EBB_TRY(open_ucx_context(reach, cuda ? Transports::kCuda : Transports::kHost));
+  // For whoever wonders which way records go to a GPU (docs/cuda.md).
   log_info("data", "UCX opened",
-           {{"version", ucp_get_version_string()},
-            {"memory", UcxMemory{known ? attributes.memory_types : 1}.text()}});
+           {{"version", ucp_get_version_string()}, {"memory", memory_of(context_.get()).text()}});
+  return start_worker();
 }
 
 Result<void> UcxWorker::start_worker() {
   ucp_worker_params_t params{};
   params.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE;
   params.thread_mode = UCS_THREAD_MODE_SINGLE;
-  ucs_status_t status = ucp_worker_create(context_, &params, &worker_);
+  ucs_status_t status = ucp_worker_create(context_.get(), &params, &worker_);
   if (status != UCS_OK) return ucx_error("UCX worker", status);
 
   ucp_am_handler_param_t handler{};

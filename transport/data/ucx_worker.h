@@ -14,10 +14,10 @@
 #include "base/result.h"
 #include "base/units.h"
 #include "transport/data/event_loop.h"
+#include "transport/data/ucx_context.h"
 #include "transport/data/ucx_endpoint.h"
 
 struct sockaddr_storage;
-struct ucp_context;
 struct ucp_worker;
 struct ucp_listener;
 struct ucp_conn_request;
@@ -31,18 +31,13 @@ struct SocketAddress {
 /// Any thread; may ask the name service and wait for it. Errors: kUnavailable.
 Result<SocketAddress> resolve(const HostPort& address);
 
-/// Sets UCX's environment defaults without overriding the user's. Call before other threads read
-/// the environment.
-void prepare_ucx_environment();
-
-/// Which network devices a worker may use.
-enum class Reach { kThisHost, kEverywhere };
-
 /// All methods on the loop's thread.
 class UcxWorker {
  public:
   /// Errors: kUnavailable with what UCX says.
-  static Result<std::unique_ptr<UcxWorker>> open(EventLoop& loop, Reach reach);
+  /// `device` is settled: kAsCuda only where UCX reaches a GPU's memory.
+  static Result<std::unique_ptr<UcxWorker>> open(EventLoop& loop, Reach reach,
+                                                 DeviceMemory device = DeviceMemory::kNone);
   /// All endpoints must be closed before.
   ~UcxWorker();
   UcxWorker(const UcxWorker&) = delete;
@@ -55,15 +50,16 @@ class UcxWorker {
   /// `accept` must set the endpoint's owner. Returns the bound port. Errors: kUnavailable.
   Result<uint16_t> listen(const SocketAddress& address, Accept accept);
   void stop_listening();
+  bool takes_device_memory() const { return device_ != DeviceMemory::kNone; }
 
  private:
   friend class UcxEndpoint;
   static constexpr unsigned kActiveMessageId = 1;
 
-  explicit UcxWorker(EventLoop& loop) : loop_(loop), drain_timer_(loop) {}
+  UcxWorker(EventLoop& loop, DeviceMemory device)
+      : loop_(loop), device_(device), drain_timer_(loop) {}
   Result<void> start(Reach reach);
   Result<void> start_worker();
-  void log_memory() const;
   void pump();
   void sleep();
   void wake();
@@ -73,7 +69,8 @@ class UcxWorker {
   void accept(ucp_conn_request* request);
 
   EventLoop& loop_;
-  ucp_context* context_ = nullptr;
+  const DeviceMemory device_;
+  UcxContext context_;
   ucp_worker* worker_ = nullptr;
   ucp_listener* listener_ = nullptr;
   Accept accept_;

@@ -19,7 +19,7 @@ struct RawFrame {
   uint64_t request;
   uint64_t epoch;
   uint64_t payload_bytes;
-  uint64_t reserved;
+  uint64_t apart_bytes;
 };
 #pragma pack(pop)
 static_assert(sizeof(RawFrame) == kFrameBytes);
@@ -79,6 +79,7 @@ FrameBytes encode(const Frame& frame) {
   raw.request = frame.request;
   raw.epoch = frame.epoch.value;
   raw.payload_bytes = frame.payload_bytes;
+  raw.apart_bytes = frame.apart_bytes;
   FrameBytes bytes;
   std::memcpy(bytes.data(), &raw, sizeof raw);
   return bytes;
@@ -94,16 +95,17 @@ Result<Frame> decode(std::span<const std::byte> bytes) {
     return invalid("frame of " + std::to_string(bytes.size()) + " bytes");
   }
   if (raw.kind < static_cast<uint8_t>(Kind::kHello) ||
-      raw.kind > static_cast<uint8_t>(Kind::kPong)) {
+      raw.kind > static_cast<uint8_t>(Kind::kPayload)) {
     return invalid("frame of unknown kind " + std::to_string(raw.kind));
   }
   if (raw.header_bytes > kHeaderMax) {
     return invalid("header of " + std::to_string(raw.header_bytes) +
                    " bytes is over the limit of " + std::to_string(kHeaderMax));
   }
-  if (raw.payload_bytes > kPayloadMax) {
-    return invalid("payload of " + std::to_string(raw.payload_bytes) +
-                   " bytes is over the limit of " + std::to_string(kPayloadMax));
+  for (const uint64_t payload : {raw.payload_bytes, raw.apart_bytes}) {
+    if (payload <= kPayloadMax) continue;
+    return invalid("payload of " + std::to_string(payload) + " bytes is over the limit of " +
+                   std::to_string(kPayloadMax));
   }
   Frame frame;
   frame.kind = static_cast<Kind>(raw.kind);
@@ -113,6 +115,7 @@ Result<Frame> decode(std::span<const std::byte> bytes) {
   frame.request = raw.request;
   frame.epoch = Epoch{raw.epoch};
   frame.payload_bytes = raw.payload_bytes;
+  frame.apart_bytes = raw.apart_bytes;
   return frame;
 }
 

@@ -29,10 +29,12 @@ enum class Kind : uint8_t {
   kError = 5,    ///< server: answers the hello (request 0) or a request; user header is the text
   kPing = 6,     ///< client
   kPong = 7,     ///< server
+  /// Server: the payload of a reply whose head comes by itself, before or after it. No user header.
+  kPayload = 8,
 };
 
 /// Fixed 48 bytes, little-endian, in every message: magic u32, version u32, kind u8, code u8,
-/// operation u16, header_bytes u32, request u64, epoch u64, payload_bytes u64, reserved u64 (zero).
+/// operation u16, header_bytes u32, request u64, epoch u64, payload_bytes u64, apart_bytes u64.
 /// The first eight bytes stay the same in every protocol version, so that versions can name each
 /// other.
 struct Frame {
@@ -44,6 +46,10 @@ struct Frame {
   uint64_t request = 0;        ///< answers carry the number of their request; unique per connection
   Epoch epoch;                 ///< the client's, in both directions
   uint64_t payload_bytes = 0;  ///< at most kPayloadMax
+  /// Payload that is no part of this message's body, at most kPayloadMax. Of kRequest: there is
+  /// room for a reply's payload of so many bytes, and it shall come as a message of its own
+  /// (kPayload); 0: in the reply. Of kReply: so many come, or came, as that.
+  uint64_t apart_bytes = 0;
   uint64_t body_bytes() const { return header_bytes + payload_bytes; }
 };
 
