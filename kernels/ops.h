@@ -19,6 +19,7 @@
 #include "kernels/digest.h"
 #include "kernels/draw.h"
 #include "kernels/kv_element.h"
+#include "kernels/token_gru.h"
 #include "kernels/weight_format.h"
 
 namespace ebb::kernels {
@@ -373,6 +374,12 @@ class Ops {
   /// Within the arena: row from[i] to row to[i]; the two sets are disjoint.
   virtual void copy_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> from,
                          std::span<const uint32_t> to) = 0;
+
+  /// Policy adore's controller on the device; null: this backend has none. Must not outlive the
+  /// operations. Errors: kUnsupported, kExhausted.
+  virtual Result<std::unique_ptr<TokenGru>> make_token_gru(const TokenGruWeights&) {
+    return std::unique_ptr<TokenGru>();
+  }
 };
 
 /// Where tensors live and what can be done with them.

@@ -8,6 +8,7 @@
 #include "kernels/cuda/rows.h"
 #include "kernels/cuda/sampling.h"
 #include "kernels/cuda/selection.h"
+#include "kernels/cuda/token_gru.h"
 #include "kernels/cuda/weights.h"
 
 namespace ebb::kernels::cuda {
@@ -177,6 +178,10 @@ void CudaOps::copy_rows(const KvShape& shape, const KvRows& kv, std::span<const 
                         std::span<const uint32_t> to) {
   EBB_CHECK(from.size() == to.size());
   cuda::copy_rows(*context_, shape, kv, from, to);
+}
+
+Result<std::unique_ptr<TokenGru>> CudaOps::make_token_gru(const TokenGruWeights& weights) {
+  return CudaTokenGru::make(context_, device_, weights);
 }
 
 }  // namespace ebb::kernels::cuda

@@ -62,6 +62,7 @@ class CudaOps final : public Ops {
                                            Frames are) override;
   void copy_rows(const KvShape& shape, const KvRows& kv, std::span<const uint32_t> from,
                  std::span<const uint32_t> to) override;
+  Result<std::unique_ptr<TokenGru>> make_token_gru(const TokenGruWeights& weights) override;
 
  private:
   std::shared_ptr<CudaContext> context_;

@@ -33,7 +33,7 @@ struct CudaFound {
   std::string why_none;  ///< a sentence, where there are no devices
 };
 
-constexpr uint32_t kCudaPluginAbi = 3;
+constexpr uint32_t kCudaPluginAbi = 4;
 
 struct CudaPlugin {
   uint32_t abi = kCudaPluginAbi;

@@ -114,8 +114,7 @@ class Gru : public ::testing::Test {
       const GruSequence s{d_embeddings.data() + size_t{first} * m.hidden,
                           std::min(step, tokens - first), d_state.data(),
                           d_out.data() + size_t{first} * m.width};
-      const DeviceArray<GruSequence> d_s(std::vector<GruSequence>{s});
-      gru_append(*context_, up.weights, d_s.data(), 1, step);
+      gru_append(*context_, up.weights, std::span(&s, 1));
     }
     return d_out.values();
   }
@@ -158,8 +157,7 @@ TEST_F(Gru, BitsDependOnNeitherCallsNorBatch) {
     float* d_out = memory.emplace_back(e.size() / 40 * 32).data();
     batch.push_back({d_embeddings, static_cast<uint32_t>(e.size() / 40), d_state, d_out});
   }
-  const DeviceArray<GruSequence> d_batch(batch);
-  gru_append(*context_, up.weights, d_batch.data(), 4, 17);
+  gru_append(*context_, up.weights, batch);
   for (size_t i = 0; i < batch.size(); ++i) {
     EXPECT_EQ(memory[3 * i + 2].values(), alone[i]) << "sequence " << i;
   }
@@ -178,8 +176,7 @@ TEST_F(Gru, ScoresAreThoseOfTheEquationsAtEveryDistance) {
     d_inputs.emplace_back(inputs.back());
     rows.push_back({d_inputs.back().data(), length, d_scores.back().data()});
   }
-  const DeviceArray<GruScoreRow> d_rows(rows);
-  gru_scores(*context_, up.head, d_rows.data(), 4, 700);
+  gru_scores(*context_, up.head, rows);
   for (size_t r = 0; r < rows.size(); ++r) {
     const Floats got = d_scores[r].values();
     for (uint32_t i = 0; i < got.size(); ++i) {
@@ -189,6 +186,27 @@ TEST_F(Gru, ScoresAreThoseOfTheEquationsAtEveryDistance) {
       } else {
         ASSERT_NEAR(got[i], expected, 2e-5) << "row " << r << ", token " << i;
       }
+    }
+  }
+}
+
+TEST_F(Gru, TheNextScoresHaveTheBitsOfScoringAnew) {
+  const Model m(random_, 8, 48);
+  const Uploaded up(m);
+  const Floats inputs = random_floats(size_t{340} * 48);
+  const DeviceArray<float> d_inputs(inputs), d_next(340), d_anew(340);
+  const size_t buckets = m.bucket_begin.size();
+  for (uint32_t n = 1; n <= 340; ++n) {
+    const DeviceArray<float> d_changed(buckets - 1);
+    const GruScoreRow next{d_inputs.data(), n, d_next.data()};
+    const GruScoreRow anew{d_inputs.data(), n, d_anew.data()};
+    gru_next_scores(*context_, up.head, std::span(&next, 1), d_changed.data());
+    if (n > 12 && n % 37 != 0 && n != 300) continue;
+    gru_scores(*context_, up.head, std::span(&anew, 1));
+    const Floats all = d_next.values(), expected = d_anew.values(), changed = d_changed.values();
+    for (uint32_t i = 0; i < n; ++i) ASSERT_EQ(all[i], expected[i]) << n << ", token " << i;
+    for (size_t b = 1; b < buckets && m.bucket_begin[b] <= n; ++b) {
+      EXPECT_EQ(changed[b - 1], expected[n - m.bucket_begin[b]]) << n << ", bucket " << b;
     }
   }
 }

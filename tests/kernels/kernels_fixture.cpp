@@ -22,6 +22,7 @@ constexpr Limit kLimits[] = {
     {"score_max", 1e-11, 2e-6},
     {"merge_states", 1e-12, 1e-6},
     {"mean_key", 1e-12, 1e-6},
+    {"token_gru", 1e-10, 2e-5},
     // The query in 16 and in 8 bits: digests themselves are a hundred times as far from K.
     {"scan int4", 1e-8, 1e-3},
     {"scan h", 2e-4, 5e-2},
