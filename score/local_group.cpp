@@ -10,7 +10,6 @@
 #include "coordinator/api_context.h"
 #include "coordinator/board.h"
 #include "models/rope.h"
-#include "worker/attention/gru_scores.h"
 #include "worker/backend_choice.h"
 
 namespace ebb::score {
@@ -47,13 +46,12 @@ Result<models::SelectionProfile> profile_of(const LocalBackendOptions& options,
 }
 
 /// Null: no controller is given.
-Result<std::shared_ptr<const worker::TokenScorer>> scorer_of(const LocalBackendOptions& options,
-                                                             const models::ModelShape& shape) {
-  if (options.controller.empty()) return std::shared_ptr<const worker::TokenScorer>();
-  const auto controller = models::read_adore_controller_for(expand_path(options.controller), shape);
+Result<std::shared_ptr<const models::AdoreController>> controller_of(
+    const LocalBackendOptions& options, const models::ModelShape& shape) {
+  if (options.controller.empty()) return std::shared_ptr<const models::AdoreController>();
+  auto controller = models::read_adore_controller_for(expand_path(options.controller), shape);
   if (!controller) return with_context("--controller", controller.error());
-  return std::shared_ptr<const worker::TokenScorer>(
-      std::make_shared<const worker::GruScorer>(*controller));
+  return std::make_shared<const models::AdoreController>(std::move(*controller));
 }
 
 /// The last word on a sequence, and what came before it.
@@ -82,7 +80,7 @@ Result<LocalModel> open_local_model(const LocalBackendOptions& options) {
   model.shape = EBB_TRY(models::shape_for_context(model.files->shape(), options.max_model_len));
   model.shape = EBB_TRY(models::shape_with_kv_type(model.shape, ModelConfig{}.kv_type));
   model.profile = EBB_TRY(profile_of(options, model.shape));
-  model.scorer = EBB_TRY(scorer_of(options, model.shape));
+  model.controller = EBB_TRY(controller_of(options, model.shape));
   model.tokenizer = EBB_TRY(model.files->tokenizer());
   model.chat_template = EBB_TRY(model.files->chat_template());
   model.stop_tokens =
@@ -116,7 +114,7 @@ Result<void> LocalGroup::start_here(const LocalBackendOptions& options) {
   const models::ModelShape& shape = model_.shape;
   rules_.shape = shape;
   rules_.profile = model_.profile;
-  rules_.has_controller = model_.scorer != nullptr;
+  rules_.has_controller = model_.controller != nullptr;
   rules_.max_model_len = options.max_model_len != 0 ? options.max_model_len : shape.context_length;
   rules_.chunk_tokens = config.coordinator.chunk_tokens;
   // 2. An arena that one sequence of the model's context fits in, with a quarter more for what
@@ -133,7 +131,7 @@ Result<void> LocalGroup::start_here(const LocalBackendOptions& options) {
   device.decode_threads = device.bulk_threads = options.threads;
   worker::EngineOptions engine;
   engine.group = "g0";
-  engine.scorer = model_.scorer;
+  engine.controller = model_.controller;
   engine.rows_max = std::max(config.coordinator.chunk_tokens, config.coordinator.max_num_seqs);
   auto chosen = EBB_TRY(worker::choose_backend(device, 1, 0));
   if (!chosen.note.empty())

@@ -11,6 +11,7 @@
 #include "base/metrics.h"
 #include "base/task_loop.h"
 #include "coordinator/scheduler.h"
+#include "models/adore_controller.h"
 #include "models/model_files.h"
 #include "score/local_backend.h"
 #include "worker/engine.h"
@@ -22,7 +23,8 @@ struct LocalModel {
   std::unique_ptr<models::ModelFiles> files;
   models::ModelShape shape;
   models::SelectionProfile profile;
-  std::shared_ptr<const worker::TokenScorer> scorer;  ///< null: policy adore is not to be had
+  /// Null: policy adore is not to be had.
+  std::shared_ptr<const models::AdoreController> controller;
   std::unique_ptr<models::Tokenizer> tokenizer;
   std::unique_ptr<models::ChatTemplate> chat_template;  ///< null: the model has none
   std::vector<TokenId> stop_tokens;

@@ -34,6 +34,10 @@ class BulkChunk {
   void record_exactness();
   Result<void> score(control::SequenceResult& result);
   void score_tokens();
+  /// Once for each token, with the first layers.
+  bool scores_tokens() const {
+    return bulk_.layers.begin == 0 && sequence_.policy->scores_tokens();
+  }
   bool last_chunk() const { return bulk_.tokens.end == sequence_.bulk_end(); }
   /// Some row's logits are wanted.
   bool scores_rows() const { return last_chunk() || sequence_.open.sampling.prompt_logprobs; }
@@ -106,6 +110,11 @@ Result<void> BulkChunk::load_input() {
 }
 
 Result<void> BulkChunk::make_room() {
+  if (scores_tokens()) {
+    // For the whole prompt, so that memory does not grow chunk by chunk.
+    const auto room = sequence_.scores->reserve(sequence_.bulk_end());
+    if (!room) return with_context("token scores", room.error());
+  }
   for (uint32_t layer = bulk_.layers.begin; layer < bulk_.layers.end;) {
     const uint32_t band = c_.layout.band_of(layer);
     EBB_TRY_VOID(sequence_.kv->extend(band, bulk_.tokens, step_));
@@ -277,7 +286,8 @@ Result<void> BulkChunk::score(control::SequenceResult& result) {
 /// Chunk by chunk; the last one says what is retained, before any band is released. Overwrites the
 /// activations.
 void BulkChunk::score_tokens() {
-  read_tokens(c_, sequence_, bulk_.tokens.end);
+  const UnreadTokens unread{&sequence_, bulk_.tokens.end};
+  read_tokens(c_, std::span(&unread, 1));
   if (!last_chunk()) return;
   sequence_.history.retained = sequence_.policy->first_kept(sequence_.scores->at(bulk_.tokens.end));
   drop_unretained(c_, sequence_);
@@ -306,7 +316,7 @@ Result<void> BulkChunk::run(control::UnitResult& out) {
   } else {
     EBB_TRY_VOID(score(result));
   }
-  if (bulk_.layers.begin == 0 && sequence_.policy->scores_tokens()) score_tokens();
+  if (scores_tokens()) score_tokens();
   result.counters = sequence_.counters_now();
   out.sequences.push_back(std::move(result));
   return {};

@@ -305,7 +305,10 @@ Result<uint32_t> DecodeStep::run_layer(uint32_t layer) {
 Result<void> DecodeStep::run(control::UnitResult& out) {
   c_.backend.ops->set_phase(kernels::Phase::kDecode);
   c_.lists.begin_step();
-  EBB_TRY_VOID(plan_tokens());
+  if (EBB_TRY(plan_tokens()) > 0) {
+    out.failures = std::move(failures_);
+    return {};
+  }
   place_rows();
   place_tokens();
   EBB_TRY_VOID(reserve_scratch());

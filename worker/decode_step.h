@@ -138,8 +138,9 @@ class DecodeStep {
   Result<void> observe(uint32_t layer);
 
   // decode_tokens.cpp: policies that score tokens
-  Result<void> plan_tokens();
-  Result<void> check_same_plans();
+  Result<void> score_tokens();
+  Result<uint32_t> plan_tokens();
+  Result<uint32_t> check_same_plans();
   void place_tokens();
   void place_tokens_of(Member& member, std::vector<RestoreWant>& wants);
   void read_tokens_of(const Member& member, uint32_t layer, Position position,

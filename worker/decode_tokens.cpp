@@ -8,15 +8,43 @@
 
 namespace ebb::worker {
 
-void read_tokens(StepContext& c, Sequence& sequence, Position end) {
-  const uint32_t width = c.model.shape().width;
-  for (Position at = sequence.scores->length(); at < end; at = sequence.scores->length()) {
-    const uint32_t count = std::min(c.model.rows_max(), end - at);
-    const auto ids = std::span<const TokenId>(sequence.tokens).subspan(at, count);
+namespace {
+
+/// As many of the tokens as fit one batch, with no embeddings yet.
+std::vector<TokenRows> next_rows(std::span<const UnreadTokens> unread, uint32_t rows_max) {
+  std::vector<TokenRows> rows;
+  for (const UnreadTokens& each : unread) {
+    const Position at = each.sequence->scores->length();
+    const uint32_t count = std::min(rows_max, each.end - std::min(at, each.end));
+    if (count == 0) continue;
+    const std::span<const TokenId> tokens(each.sequence->tokens);
+    rows.push_back({each.sequence->scores.get(), tokens.subspan(at, count)});
+    rows_max -= count;
+  }
+  return rows;
+}
+
+}  // namespace
+
+void read_tokens(StepContext& c, std::span<const UnreadTokens> unread) {
+  const uint64_t width = c.model.shape().width;
+  std::vector<float> copied;
+  for (auto rows = next_rows(unread, c.model.rows_max()); !rows.empty();
+       rows = next_rows(unread, c.model.rows_max())) {
+    std::vector<TokenId> ids;
+    for (const TokenRows& each : rows) ids.insert(ids.end(), each.ids.begin(), each.ids.end());
     c.model.embed(ids);
-    std::vector<float> rows(uint64_t{count} * width);
-    c.backend.device->copy_to_host(rows.data(), c.model.d_x(), rows.size() * sizeof(float));
-    sequence.scores->append(ids, rows);
+    const float* embeddings = c.model.d_x();
+    if (c.scorer->reads() == kernels::MemoryKind::kHost) {
+      copied.resize(ids.size() * width);
+      c.backend.device->copy_to_host(copied.data(), embeddings, copied.size() * sizeof(float));
+      embeddings = copied.data();
+    }
+    for (TokenRows& each : rows) {
+      each.embeddings = embeddings;
+      embeddings += each.ids.size() * width;
+    }
+    c.scorer->append(rows);
   }
 }
 
@@ -27,12 +55,34 @@ void drop_unretained(StepContext& c, Sequence& sequence) {
       sequence.kv->keep_chosen(pool, sequence.history.retained, *c.step_clock);
 }
 
-/// Before anything of the step is computed: what scores need overwrites activations.
-Result<void> DecodeStep::plan_tokens() {
+/// Scores of all members in one go: one embedding of their newest tokens, one wait for the device.
+Result<void> DecodeStep::score_tokens() {
+  std::vector<UnreadTokens> unread;
+  std::vector<TokenScoresAt> wanted;
   for (Member& member : members_) {
     Sequence& sequence = *member.sequence;
     if (!sequence.policy->scores_tokens()) continue;
-    read_tokens(c_, sequence, sequence.length);
+    const auto room = sequence.scores->reserve(sequence.length);
+    if (!room) {
+      fail(member, with_context("token scores", room.error()));
+      continue;
+    }
+    unread.push_back({&sequence, sequence.length});
+    wanted.push_back({sequence.scores.get(), sequence.length});
+  }
+  if (unread.empty()) return {};
+  read_tokens(c_, unread);
+  c_.scorer->prepare(wanted);
+  return c_.backend.device->synchronize();  // no plan from a device that is lost
+}
+
+/// Before anything of the step is computed: what scores need overwrites activations. How many ranks
+/// had no room for scores: such a rank does not know its rows, so the step ends here on all ranks.
+Result<uint32_t> DecodeStep::plan_tokens() {
+  EBB_TRY_VOID(score_tokens());
+  for (Member& member : members_) {
+    Sequence& sequence = *member.sequence;
+    if (!sequence.policy->scores_tokens() || member.failed) continue;
     member.tokens = sequence.policy->plan_tokens(sequence.scores->at(sequence.length),
                                                  sequence.history.retained);
     if (sequence.open.policy.restores) continue;
@@ -49,7 +99,8 @@ Result<void> DecodeStep::plan_tokens() {
 /// Scores are computed on each rank by itself. Were they not the same bits everywhere (another
 /// controller, another processor), ranks would read different tokens: three numbers of 9 bits that
 /// the plans hash to, and their squares, say whether all are equal. Sums are exact up to 64 ranks.
-Result<void> DecodeStep::check_same_plans() {
+/// How many ranks failed before is agreed upon beside it; then nothing is compared.
+Result<uint32_t> DecodeStep::check_same_plans() {
   uint32_t hash = 2166136261u;
   bool any = false;
   for (const Member& member : members_) {
@@ -59,15 +110,18 @@ Result<void> DecodeStep::check_same_plans() {
       for (const Position p : *list) hash = (hash ^ p) * 16777619u;
     }
   }
-  if (!any || c_.model.share().ranks == 1) return {};
+  if (!any) return 0u;
+  if (c_.model.share().ranks == 1) return errors();
   std::vector<float> sums;
   for (uint32_t shift : {0u, 9u, 18u}) {
     const auto part = static_cast<float>((hash >> shift) % 512);
     sums.push_back(part);
     sums.push_back(part * part);
   }
+  sums.push_back(static_cast<float>(errors()));
   EBB_TRY_VOID(c_.model.sum_over_ranks(sums));
-  for (size_t i = 0; i < sums.size(); i += 2) {
+  if (sums.back() > 0) return static_cast<uint32_t>(sums.back());
+  for (size_t i = 0; i + 1 < sums.size(); i += 2) {
     const double sum = sums[i], squares = sums[i + 1];
     if (c_.model.share().ranks * squares == sum * sum) continue;
     for (Member& member : members_) {
@@ -77,7 +131,7 @@ Result<void> DecodeStep::check_same_plans() {
     }
     break;
   }
-  return {};
+  return 0u;
 }
 
 /// Slots of what the step reads; one request for all that the store has to bring back, which
@@ -85,7 +139,7 @@ Result<void> DecodeStep::check_same_plans() {
 void DecodeStep::place_tokens() {
   std::vector<RestoreWant> wants;
   for (Member& member : members_) {
-    if (member.sequence->policy->scores_tokens()) place_tokens_of(member, wants);
+    if (!member.failed && member.sequence->policy->scores_tokens()) place_tokens_of(member, wants);
   }
   c_.lists.make();
   if (!wants.empty()) pending_ = c_.mover.begin(std::move(wants));

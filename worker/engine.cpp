@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "models/layer_budgets.h"
+#include "worker/attention/device_gru_scores.h"
 #include "worker/group_collective.h"
 
 namespace ebb::worker {
@@ -34,7 +35,8 @@ struct Engine::Incarnation {
             form.rank,
             &engine.step_clock_,
             engine.options_.exchange_deadline,
-            engine.observer_};
+            engine.observer_,
+            engine.scorer_.get()};
   }
 };
 
@@ -44,11 +46,7 @@ Result<std::unique_ptr<Engine>> Engine::make(EngineOptions options, kernels::Bac
                                              data::Messenger* messenger, Metrics& metrics) {
   std::unique_ptr<Engine> engine(
       new Engine(options, std::move(backend), shape, messenger, metrics));
-  if (options.scorer && options.scorer->width() != shape.width) {
-    return invalid("model.controller: reads embeddings of " +
-                   std::to_string(options.scorer->width()) + " elements, the model's have " +
-                   std::to_string(shape.width));
-  }
+  EBB_TRY_VOID(engine->make_scorer());
   if (!engine->backend_.device->info().host_reachable && messenger != nullptr &&
       messenger->takes_device_memory()) {
     engine->landing_ = kernels::MemoryKind::kDevice;
@@ -80,7 +78,24 @@ Engine::Engine(EngineOptions options, kernels::Backend backend, const models::Mo
                                      "Records brought back to the device.", {{"tier", "host"}})),
       restored_ssd_(metrics.counter("ebb_kv_restored_records_total",
                                     "Records brought back to the device.", {{"tier", "ssd"}})),
-      arena_used_(metrics.gauge("ebb_device_kv_used_bytes", "Bytes of the device arena in use.")) {}
+      arena_used_(metrics.gauge("ebb_device_kv_used_bytes", "Bytes of the device arena in use.")),
+      scores_used_(metrics.gauge("ebb_device_token_scores_bytes",
+                                 "Device memory of policy adore's controller and its sequences.")) {
+}
+
+/// The device's, the host's or a test's.
+Result<void> Engine::make_scorer() {
+  scorer_ = options_.scorer;
+  if (!scorer_ && options_.controller) {
+    auto made = make_gru_scorer(*options_.controller, *backend_.ops);
+    if (!made) return with_context("model.controller", made.error());
+    scorer_ = std::move(*made);
+  }
+  options_.controller.reset();  // whoever scores has its own copy
+  if (!scorer_ || scorer_->width() == shape_.width) return {};
+  return invalid("model.controller: reads embeddings of " + std::to_string(scorer_->width()) +
+                 " elements, the model's have " + std::to_string(shape_.width));
+}
 
 Engine::~Engine() { disband(); }
 
@@ -232,6 +247,7 @@ std::optional<Error> Engine::lost() {
 void Engine::count(const control::UnitResult& out) {
   units_.add();
   arena_used_.set(static_cast<double>(out.arena_blocks_used * arena_->block_bytes()));
+  if (scorer_) scores_used_.set(static_cast<double>(scorer_->device_bytes()));
   for (const control::SequenceMap& map : out.maps) {
     released_.add(static_cast<double>(map.counters.released_records));
     restored_host_.add(static_cast<double>(map.counters.restored_host_records));
@@ -292,13 +308,13 @@ Result<void> Engine::open(const control::OpenUnit& unit, control::UnitResult& ou
                         std::to_string(options_.ranks) + " ranks share " +
                         std::to_string(shape_.heads_kv) + " KV heads"));
   }
-  if ((*policy)->scores_tokens() && !options_.scorer) {
+  if ((*policy)->scores_tokens() && !scorer_) {
     return fail(invalid("policy " + std::string(control::policy_name(unit.policy.kind)) +
                         ": needs a controller for this model (model.controller)"));
   }
   auto sequence = std::make_unique<Sequence>();
   sequence->open = unit;
-  if ((*policy)->scores_tokens()) sequence->scores = options_.scorer->begin();
+  if ((*policy)->scores_tokens()) sequence->scores = scorer_->begin();
   if (options_.rank == 0) {
     auto sampling = SamplingState::make(sequence->open, shape_.vocabulary, sampling_);
     if (!sampling) return fail(std::move(sampling).error());

@@ -10,6 +10,7 @@
 
 #include "base/metrics.h"
 #include "kernels/cuda/plugin.h"
+#include "models/adore_controller.h"
 #include "models/model_files.h"
 #include "transport/collective/collective.h"
 #include "transport/data/messenger.h"
@@ -25,7 +26,10 @@ struct EngineOptions {
   uint32_t rows_max = 512;  ///< of one bulk unit and of one decode step
   std::string listen_host = "127.0.0.1";
   const kernels::CudaPlugin* plugin = nullptr;  ///< whose backend it is; null: the CPU's
-  std::shared_ptr<const TokenScorer> scorer;    ///< null: policies that score tokens are refused
+  /// Scores tokens, on the device where its backend can; null, and no scorer either: policies that
+  /// score tokens are refused.
+  std::shared_ptr<const models::AdoreController> controller;
+  std::shared_ptr<const TokenScorer> scorer;  ///< instead of the controller, in tests
   Millis restore_deadline{3000};
   Millis exchange_deadline{3000};
   Millis collective_deadline{15000};
@@ -73,6 +77,7 @@ class Engine {
   struct Incarnation;
   Engine(EngineOptions options, kernels::Backend backend, const models::ModelShape& shape,
          data::Messenger* messenger, Metrics& metrics);
+  Result<void> make_scorer();
   /// Waits for the device; keeps its first error.
   Result<void> check_device();
   Result<void> run_unit(const control::Unit& unit, control::UnitResult& out);
@@ -91,6 +96,7 @@ class Engine {
   models::ModelShape shape_;
   RankShare share_;
   kernels::KvShape kv_shape_;
+  std::shared_ptr<const TokenScorer> scorer_;
   data::Messenger* messenger_;
   Metrics& metrics_;
   std::unique_ptr<Transformer> model_;
@@ -107,6 +113,7 @@ class Engine {
   Counter& restored_host_;
   Counter& restored_ssd_;
   Gauge& arena_used_;
+  Gauge& scores_used_;
 };
 
 }  // namespace ebb::worker

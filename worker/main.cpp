@@ -12,12 +12,12 @@
 #include "base/cluster_config.h"
 #include "base/log.h"
 #include "kernels/cpu/process_environment.h"
+#include "models/adore_controller.h"
 #include "models/kv_layout.h"
 #include "models/model_files.h"
 #include "models/rope.h"
 #include "transport/data/ucx_context.h"
 #include "transport/http/server.h"
-#include "worker/attention/gru_scores.h"
 #include "worker/backend_choice.h"
 #include "worker/session.h"
 
@@ -51,14 +51,13 @@ Result<const ebb::GroupConfig*> find_group(const ebb::ClusterConfig& config, con
 }
 
 /// Null: none is configured.
-Result<std::shared_ptr<const worker::TokenScorer>> load_scorer(
+Result<std::shared_ptr<const ebb::models::AdoreController>> load_controller(
     const ebb::ClusterConfig& config, const ebb::models::ModelShape& shape) {
   const std::string path = ebb::effective_controller_path(config);
-  if (path.empty()) return std::shared_ptr<const worker::TokenScorer>();
-  const auto controller = ebb::models::read_adore_controller_for(path, shape);
+  if (path.empty()) return std::shared_ptr<const ebb::models::AdoreController>();
+  auto controller = ebb::models::read_adore_controller_for(path, shape);
   if (!controller) return ebb::with_context("model.controller", controller.error());
-  return std::shared_ptr<const worker::TokenScorer>(
-      std::make_shared<const worker::GruScorer>(*controller));
+  return std::make_shared<const ebb::models::AdoreController>(std::move(*controller));
 }
 
 Result<worker::EngineOptions> engine_options(const ebb::ClusterConfig& config,
@@ -78,7 +77,7 @@ Result<worker::EngineOptions> engine_options(const ebb::ClusterConfig& config,
   options.restore_deadline = config.worker.restore_deadline;
   options.exchange_deadline = config.worker.exchange_deadline;
   options.collective_deadline = config.worker.collective_deadline;
-  options.scorer = EBB_TRY(load_scorer(config, shape));
+  options.controller = EBB_TRY(load_controller(config, shape));
   return options;
 }
 

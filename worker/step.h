@@ -30,7 +30,8 @@ struct StepContext {
   uint32_t rank = 0;
   uint64_t* step_clock = nullptr;  ///< counts steps; ages of rows are measured in it
   Millis exchange_deadline{3000};
-  StepObserver* observer = nullptr;  ///< null: nobody looks
+  StepObserver* observer = nullptr;     ///< null: nobody looks
+  const TokenScorer* scorer = nullptr;  ///< of sequences that have scores
 
   /// The first of `length` tokens that the newest one sees in `layer` (sliding windows).
   Position first_seen(uint32_t layer, uint32_t length) const {
@@ -57,9 +58,14 @@ Result<void> run_bulk(StepContext& context, UnitId unit, Sequence& sequence,
 /// row on the device. Logits are discarded: tokens that are out are not changed.
 Result<void> run_correction(StepContext& context, Sequence& sequence, Position begin);
 
-/// Policies that score tokens: tells the scores of `sequence` its tokens [0, end), as far as they
-/// do not know them. Overwrites the model's activations.
-void read_tokens(StepContext& context, Sequence& sequence, Position end);
+/// A sequence whose scores are to know its tokens [0, end), and have room for them.
+struct UnreadTokens {
+  Sequence* sequence = nullptr;
+  Position end = 0;
+};
+/// Policies that score tokens: tells the scores of each sequence what they do not know yet, as many
+/// rows at once as the model takes. Overwrites the model's activations.
+void read_tokens(StepContext& context, std::span<const UnreadTokens> unread);
 /// And lets go of what the policy does not retain, when rows may be forgotten.
 void drop_unretained(StepContext& context, Sequence& sequence);
 

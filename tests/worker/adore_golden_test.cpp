@@ -53,7 +53,7 @@ TEST_F(AdoreGolden, Assertion10StatesAndScoresAreThoseOfFloat64) {
   const auto ids = golden_["ids"].get<std::vector<TokenId>>();
   const auto rows = embeddings(ids);
   const auto scores = scorer_->begin();
-  scores->append(ids, rows);
+  scores->append(ids, rows.data());
   std::vector<std::vector<float>> states;
   std::vector<float> state(scorer_->state_size());
   for (size_t i = 0; i < ids.size(); ++i) {

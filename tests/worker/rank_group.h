@@ -135,6 +135,7 @@ struct GroupSetup {
   std::string kv_type = "bf16";
   std::string vocabulary;  ///< packed token table, for constraints
   std::shared_ptr<const TokenScorer> scorer;
+  std::shared_ptr<const models::AdoreController> controller;     ///< where there is no scorer
   data::DeviceMemory device_memory = data::DeviceMemory::kNone;  ///< as UCX is given it
   uint64_t epochs_before = 0;  ///< a store remembers one layout per group and epoch
 };
@@ -174,6 +175,7 @@ class RankGroup {
       options.rows_max = setup_.rows_max;
       options.restore_deadline = setup_.restore_deadline;
       options.scorer = setup_.scorer;
+      options.controller = setup_.controller;
       options.plugin = setup_.plugin;
       auto engine = Engine::make(options, std::move(*backend), *files_, shape_, messenger_.get(),
                                  ranks_[rank]->metrics);

@@ -32,10 +32,9 @@ class GruScores : public TokenScores {
   uint32_t length() const override {
     return static_cast<uint32_t>(head_inputs_.size() / scorer_.size_);
   }
-  void append(std::span<const TokenId> ids, std::span<const float> embeddings) override {
-    EBB_CHECK(embeddings.size() == ids.size() * scorer_.hidden_);
+  void append(std::span<const TokenId> ids, const float* embeddings) override {
     for (size_t i = 0; i < ids.size(); ++i) {
-      scorer_.next_state(embeddings.data() + i * scorer_.hidden_, state_);
+      scorer_.next_state(embeddings + i * scorer_.hidden_, state_);
       head_inputs_.resize(head_inputs_.size() + scorer_.size_);
       scorer_.head_input(state_, head_inputs_.data() + head_inputs_.size() - scorer_.size_);
     }

@@ -1,9 +1,11 @@
 // ADORE's controller: a GRU over token embeddings x, and a head that scores token i for the token
 // at position n:
 //   z_i = GRU(W x_i + b, z_{i-1}),   score(n, i) = w1 . gelu(W0 (z_i + p_bucket(n - i)) + b0) + b1
-// Plain f32 on the CPU, whatever the backend.
+// Plain f32 on the host: what computes where the backend has none of its own
+// (device_gru_scores.h).
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "models/adore_controller.h"
@@ -26,6 +28,9 @@ class GruScorer : public TokenScorer {
   /// out [state_size] = W0 z + b0: all that the head needs of a token.
   void head_input(const std::vector<float>& state, float* out) const;
   float score(const float* of_token, uint32_t bucket) const;
+  std::span<const float> of_bucket() const { return of_bucket_; }  ///< [buckets, state]: W0 p
+  /// Smallest distance of each bucket.
+  std::span<const uint32_t> bucket_begin() const { return bucket_begin_; }
 
  private:
   /// Matrices are kept by columns: a product then adds up vectors, which needs no reordering of
@@ -47,10 +52,10 @@ class GruScorer : public TokenScorer {
   std::vector<float> bias_input_, bias_state_;
   Matrix head_;
   std::vector<float> head_bias_;
-  std::vector<float> of_bucket_;  ///< [buckets, size]: W0 p
+  std::vector<float> of_bucket_;
   std::vector<float> score_weight_;
   float score_bias_;
-  std::vector<uint32_t> bucket_begin_;  ///< smallest distance of each bucket
+  std::vector<uint32_t> bucket_begin_;
 };
 
 }  // namespace ebb::worker
