@@ -199,9 +199,10 @@ struct ScanArgs {
 struct LeftOutArgs {
   const float* d_q = nullptr;  ///< [heads_q, head_size]
   KvRows kv;
-  std::span<const uint32_t> slots;      ///< of the listed tokens
-  std::span<const Position> positions;  ///< ascending, each once; positions[i] stands at slots[i]
-  const uint32_t* d_slots = nullptr;    ///< in device memory instead of `slots`
+  std::span<const uint32_t> slots;        ///< of the listed tokens
+  std::span<const Position> positions;    ///< ascending, each once; positions[i] stands at slots[i]
+  const uint32_t* d_slots = nullptr;      ///< in device memory instead of `slots`
+  const Position* d_positions = nullptr;  ///< `positions` in device memory; null: nobody has it
   uint32_t length = 0;
   SumRows sums;
   float* d_out = nullptr;  ///< [heads_q, head_size]: attention over the list; then both merged

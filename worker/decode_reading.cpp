@@ -123,7 +123,9 @@ void DecodeStep::read_set(Member& member, uint32_t layer, kernels::AttendArgs& a
   args.d_list = made->d_slots + unseen;
   args.count = made->count - unseen;
   args.scope = made->scope;
-  if (!plan.adds_self) member.read = std::span(member.set_of(plan.owner).lists[0]).subspan(unseen);
+  if (plan.adds_self) return;
+  member.read = std::span(member.set_of(plan.owner).lists[0]).subspan(unseen);
+  member.d_read = args.d_list;
 }
 
 /// Of `set`, what no layer of the band can see is not read, and so not brought back either.
@@ -150,6 +152,11 @@ void DecodeStep::list_slots(Member& member, uint32_t band) {
   auto listed = c_.lists.add(*member.sequence->kv, band, *reading.positions);
   if (!listed) return fail(member, std::move(listed).error());
   reading.d_slots = *listed;
+  if (member.sequence->aids) {
+    auto positions = c_.lists.add_slots(std::span<const uint32_t>(*reading.positions));
+    if (!positions) return fail(member, std::move(positions).error());
+    reading.d_positions = *positions;
+  }
   reading.ready = true;
 }
 
@@ -211,6 +218,8 @@ void DecodeStep::read_released(Member& member, uint32_t layer, kernels::AttendAr
   args.d_list = reading.d_slots + (seen - positions.begin());
   args.count = static_cast<uint32_t>(positions.end() - seen);
   member.read = {seen, positions.end()};
+  member.d_read =
+      reading.d_positions == nullptr ? nullptr : reading.d_positions + (seen - positions.begin());
 }
 
 /// True when the first of the band's layers from `owner` on reads the set of `owner`.

@@ -195,6 +195,7 @@ void DecodeStep::attend_items(uint32_t layer, std::span<const kernels::AttendArg
     args.kv = items[i].kv;
     args.d_slots = items[i].d_list;
     args.positions = member.read;
+    args.d_positions = member.d_read;
     args.length = member.sequence->length;  // the newest token is in no sum yet
     args.sums = member.sequence->aids->sums(layer);
     args.d_out = items[i].d_out;

@@ -30,7 +30,8 @@ class DecodeStep {
     uint32_t owner = kEverything;  ///< whose set it is
     /// Ascending; what the band's layers read, windows aside. Bands may share it.
     std::shared_ptr<const std::vector<Position>> positions;
-    const uint32_t* d_slots = nullptr;  ///< of the positions, in device memory
+    const uint32_t* d_slots = nullptr;      ///< of the positions, in device memory
+    const Position* d_positions = nullptr;  ///< and these, where estimates want them
   };
 
   /// A list that several layers read in this step: of a set, where slots are positions.
@@ -65,7 +66,8 @@ class DecodeStep {
     uint64_t logits_at = 0;  ///< offset of [scored_layers * heads_q, length] in logits_
     uint64_t lse_at = 0;     ///< and of [scored_layers * heads_q], where digests are scanned
     uint64_t scores_at = 0;  ///< offset of the scores of a choice in scores_
-    std::span<const Position> read;  ///< positions of what the layer that runs reads, of a list
+    std::span<const Position> read;    ///< positions of what the layer that runs reads, of a list
+    const Position* d_read = nullptr;  ///< the same in device memory; null: not there
     control::SequenceResult result;
     uint64_t bytes_read = 0;   ///< of KV, or of what stands for it, as the kernels read it
     uint64_t bytes_dense = 0;  ///< what dense attention would read

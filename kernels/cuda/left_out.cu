@@ -22,6 +22,7 @@ struct RestItem {
   uint64_t sum_blocks_at = 0;
   const uint32_t* slots = nullptr;  ///< null: at slots_at
   uint64_t slots_at = 0;
+  const uint32_t* positions = nullptr;  ///< null: at positions_at
   uint64_t positions_at = 0;
   uint32_t listed = 0;
   uint32_t runs = 0;
@@ -101,7 +102,7 @@ class RestSource {
         sums_{const_cast<std::byte*>(item.sums), words(item.sum_blocks_at), a.block_bytes,
               a.run_bytes, a.page_runs},
         slots_(item.slots != nullptr ? item.slots : words(item.slots_at)),
-        positions_(words(item.positions_at)) {}
+        positions_(item.positions != nullptr ? item.positions : words(item.positions_at)) {}
 
   __device__ __forceinline__ Entry find(uint32_t run) const {
     const uint32_t begin = first_from(run, 0, item_.listed);
@@ -239,7 +240,8 @@ Plan plan_of(CudaContext& context, const KvShape& shape, std::span<const LeftOut
     rest.sum_blocks_at = plan.arrays.add(item.sums.blocks);
     rest.slots = item.d_slots;
     if (item.d_slots == nullptr) rest.slots_at = plan.arrays.add(item.slots);
-    rest.positions_at = plan.arrays.add(item.positions);
+    rest.positions = item.d_positions;
+    if (item.d_positions == nullptr) rest.positions_at = plan.arrays.add(item.positions);
     rest.listed = static_cast<uint32_t>(item.positions.size());
     rest.runs = runs;
     rest.chunk_runs = chunks.entries;

@@ -78,15 +78,18 @@ Answer attend(const Loaded& on, const Floats& q, std::span<const Position> posit
 
 /// The same with the estimate of what is left out of the first `length` tokens.
 Answer estimate(const Loaded& on, const Floats& q, std::span<const Position> positions,
-                uint32_t length, bool slots_on_device = false) {
+                uint32_t length, bool lists_on_device = false) {
   const Answer listed = attend(on, q, positions);
   const std::vector<uint32_t> slots = slots_of(on.runs, positions);
   LeftOutArgs args;
   args.d_q = on.m.upload(q);
   args.kv = on.kv;
-  if (slots_on_device) {
-    const auto bytes = std::as_bytes(std::span(slots));
-    args.d_slots = reinterpret_cast<const uint32_t*>(on.m.upload_bytes(bytes));
+  if (lists_on_device) {
+    const auto upload = [&](std::span<const uint32_t> list) {
+      return reinterpret_cast<const uint32_t*>(on.m.upload_bytes(std::as_bytes(list)));
+    };
+    args.d_slots = upload(slots);
+    args.d_positions = upload(positions);
   } else {
     args.slots = slots;
   }
@@ -141,7 +144,7 @@ TEST_P(LeftOut, SumsHaveTheSameBitsInAnyChunks) {
   }
 }
 
-TEST_P(LeftOut, SlotsOnTheDeviceChangeNoBit) {
+TEST_P(LeftOut, ListsOnTheDeviceChangeNoBit) {
   Machine m = make_subject(2);
   const Runs runs(random_, {6, 2, 64, 16}, 400);
   const Loaded loaded(m, runs);
@@ -334,8 +337,9 @@ TEST_P(LeftOut, SeveralSequencesAndThreadsGiveTheBitsOfOneAlone) {
     alone.push_back(estimate(Loaded(one, runs[i]), q, positions[i], runs[i].tokens()));
     const Loaded loaded(three, runs[i]);
     const Answer listed = attend(loaded, q, positions[i]);
-    items.push_back({three.upload(q), loaded.kv, slots[i], positions[i], nullptr, runs[i].tokens(),
-                     loaded.sums, three.upload(listed.out), three.upload(listed.lse)});
+    items.push_back({three.upload(q), loaded.kv, slots[i], positions[i], nullptr, nullptr,
+                     runs[i].tokens(), loaded.sums, three.upload(listed.out),
+                     three.upload(listed.lse)});
   }
   three.ops().attend_left_out(kModel, items);
   for (size_t i = 0; i < items.size(); ++i) {
