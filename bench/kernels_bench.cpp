@@ -321,10 +321,15 @@ void bench_left_out(Device& device, Ops& ops, Layers& layers, const std::vector<
                    args.d_out = out.data();
                    args.d_lse = lse.data();
                    ops.attend(layers.shape, {&args, 1});
-                   const LeftOutArgs rest{q.data(),   kv,
-                                          listed,     listed,
-                                          count,      {sums[i].bytes_ptr(), layers.blocks},
-                                          out.data(), lse.data()};
+                   LeftOutArgs rest;
+                   rest.d_q = q.data();
+                   rest.kv = kv;
+                   rest.slots = listed;
+                   rest.positions = listed;
+                   rest.length = count;
+                   rest.sums = {sums[i].bytes_ptr(), layers.blocks};
+                   rest.d_out = out.data();
+                   rest.d_lse = lse.data();
                    if (estimate) ops.attend_left_out(layers.shape, {&rest, 1});
                  }
                }));
