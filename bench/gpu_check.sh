@@ -67,7 +67,7 @@ find_nvcc() {
 
 # 9.0 -> 90a-real: the instructions of one architecture alone need the "a".
 find_arch() {
-  [[ -z $arch ]] || return 0
+  [[ -z $arch && $emulated == 0 ]] || return 0
   local capability
   capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d '. ' || true)
   case $capability in
@@ -108,15 +108,15 @@ verdict_of() { # verdict_of LOG
 # Some tests need no device and always pass: only a run that skipped nothing says something.
 all_ran() { [[ $(count_of PASSED "$1") != 0 && $(count_of SKIPPED "$1") == 0 ]]; }
 
-# A process for each suite: what an illegal access ends is that suite, and a hang one minute.
+# A process for each suite: what an illegal access ends is that suite, and a hang two minutes.
 part_parity() {
   local status=0 suite suites
-  suites=$("$build/ebb_gpu_test" --gtest_list_tests | sed -n 's/^\([^ .]*\)\..*/\1/p' | sort -u)
-  [[ -z ${EBB_GPU_FILTER:-} ]] || suites=$EBB_GPU_FILTER
+  mapfile -t suites < <("$build/ebb_gpu_test" --gtest_list_tests | sed -n 's/^\([^ .]*\)\..*/\1.*/p' | sort -u)
+  [[ -z ${EBB_GPU_FILTER:-} ]] || suites=("$EBB_GPU_FILTER")
+  local seconds=${EBB_GPU_SUITE_SECONDS:-$((emulated ? 900 : 120))}
   : > "$out/parity.log"
-  for suite in $suites; do
-    [[ -n ${EBB_GPU_FILTER:-} ]] || suite="$suite.*"
-    timeout -k 10 "${EBB_GPU_SUITE_SECONDS:-120}" "$build/ebb_gpu_test" "--gtest_filter=$suite" \
+  for suite in "${suites[@]}"; do
+    timeout -k 10 "$seconds" "$build/ebb_gpu_test" "--gtest_filter=$suite" \
       >> "$out/parity.log" 2>&1 ||
       { status=$?; printf '\n== %s: exit %s\n' "$suite" "$status" >> "$out/parity.log"; }
   done
