@@ -50,9 +50,9 @@ class TokenGruSequence {
 /// The weights, for all sequences.
 class TokenGru {
  public:
-  /// Tokens by which a sequence's memory grows: 130 KB at C = 64, and a copy of all of it each
+  /// Tokens by which a sequence's memory grows: 67 KB at C = 64, and a copy of all of it each
   /// time.
-  static constexpr uint32_t kStep = 512;
+  static constexpr uint32_t kStep = 256;
 
   /// Tokens that follow each other.
   struct Rows {

@@ -6,6 +6,7 @@
 namespace ebb::kernels {
 namespace {
 
+constexpr uint32_t kStep = TokenGru::kStep;
 constexpr int kOutOfMemory = 2, kLaunchFailure = 719;
 
 class TokenGruFaults : public TokenGruTest {
@@ -14,26 +15,27 @@ class TokenGruFaults : public TokenGruTest {
 };
 
 TEST_P(TokenGruFaults, WhereTheDeviceHasNoMemoryTheSequenceStaysAsItWas) {
-  const Text t = text(513);
+  const Text t = text(kStep + 1);
   const auto sequence = gru_->begin();
   for (const unsigned calls : {0u, 1u}) {  // its state; its tokens
     ebb::emulation::fail_call("cudaMalloc", calls, kOutOfMemory);
-    const auto reserved = sequence->reserve(512);
+    const auto reserved = sequence->reserve(kStep);
     ASSERT_FALSE(reserved);
     EXPECT_EQ(reserved.error().code, Code::kExhausted);
     EXPECT_NE(reserved.error().message.find("bytes asked"), std::string::npos);
   }
-  ASSERT_TRUE(sequence->reserve(512));
-  append(*sequence, t, 512);
-  const Floats before = score(*sequence, 512);
+  ASSERT_TRUE(sequence->reserve(kStep));
+  append(*sequence, t, kStep);
+  const Floats before = score(*sequence, kStep);
   const uint64_t bytes = gru_->device_bytes();
   ebb::emulation::fail_call("cudaMalloc", 0, kOutOfMemory);
-  ASSERT_FALSE(sequence->reserve(513));
+  ASSERT_FALSE(sequence->reserve(kStep + 1));
   EXPECT_EQ(gru_->device_bytes(), bytes);
   expect_same_bits(sequence->scores(), before, "after the failure");
-  ASSERT_TRUE(sequence->reserve(513));
+  ASSERT_TRUE(sequence->reserve(kStep + 1));
   append(*sequence, t, 1);
-  expect_same_bits(score(*sequence, 513), anew(t, 513, 513), "when there is memory again");
+  expect_same_bits(score(*sequence, kStep + 1), anew(t, kStep + 1, kStep + 1),
+                   "when there is memory again");
   EXPECT_TRUE(machine_->device().synchronize());
 }
 

@@ -204,7 +204,8 @@ TEST_F(DeviceGruScores, WithoutMemoryToGrowTheStepFailsOnAllRanksAndMayBeRepeate
   RankGroup group(setup(2, true));
   start(group, open);
   decode(group, open.seq, 2);
-  ebb::emulation::fail_call("cudaMalloc", 0, kOutOfMemory);  // in the step that scores 513 tokens
+  ebb::emulation::fail_call("cudaMalloc", 0,
+                            kOutOfMemory);  // in the step that scores kStep + 1 tokens
   size_t failures = 0;
   for (const auto& of_rank : group.decode({open.seq})) {
     EXPECT_TRUE(of_rank.sequences.empty());
@@ -239,10 +240,11 @@ TEST_F(DeviceGruScores, TheirMemoryIsAccountedForAndGivenBack) {
   const double of_weights = scores_bytes(group);
   EXPECT_GE(of_weights, 4 * (kState * kHidden + 7 * kState * kState));
   group.prefill(open.seq, 40, 48);
-  // A state, and 512 tokens' head inputs and scores.
-  EXPECT_EQ(scores_bytes(group), of_weights + 4 * kState + 512 * 4 * (kState + 1));
+  // A state, and head inputs and scores of as many tokens as memory grows by.
+  const double of_sequence = 4 * kState + kernels::TokenGru::kStep * 4 * (kState + 1);
+  EXPECT_EQ(scores_bytes(group), of_weights + of_sequence);
   decode(group, open.seq, 3);
-  EXPECT_EQ(scores_bytes(group), of_weights + 4 * kState + 512 * 4 * (kState + 1));
+  EXPECT_EQ(scores_bytes(group), of_weights + of_sequence);
   group.close(open.seq);
   EXPECT_EQ(scores_bytes(group), of_weights);
   RankGroup on_host(setup(1, false));
