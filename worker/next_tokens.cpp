@@ -1,7 +1,6 @@
 // From the model's last rows to tokens: on the device where it draws, else from logits on the host.
 #include <algorithm>
 #include <map>
-#include <optional>
 
 #include "worker/observer.h"
 #include "worker/step.h"
@@ -53,10 +52,18 @@ bool wants_logits(const NextRow& row) {
 
 /// What the device finds, and what it leaves to the host. Nothing of a sequence has changed.
 struct Found {
-  std::vector<TokenId> drawn;                   ///< by row; kNoToken: see below
-  std::map<size_t, std::vector<float>> logits;  ///< rows of which the host has to see them
+  std::vector<TokenId> drawn;          ///< by row; kNoToken: see below
+  std::vector<float> logits;           ///< of rows of which the host has to see them
+  std::map<size_t, size_t> logits_at;  ///< where each of these begins
   std::map<size_t, Error> problems;
 };
+
+/// Also where no token was found: why is for SamplingState::sample to say, which knows exceptions.
+bool must_see(std::span<const NextRow> rows, size_t i, const Found& found) {
+  const bool undrawn = found.drawn[i] == kernels::kNoToken && !found.problems.contains(i) &&
+                       rows[i].sequence->open.max_tokens > 0;
+  return wants_logits(rows[i]) || undrawn;
+}
 
 /// Rows [begin, end) of `rows`, whose logits are on the device.
 Result<void> draw_some(StepContext& c, const float* d_logits, std::span<const NextRow> rows,
@@ -76,23 +83,26 @@ Result<void> draw_some(StepContext& c, const float* d_logits, std::span<const Ne
   }
   const std::vector<TokenId> tokens = c.backend.ops->draw(d_logits, vocabulary, draws);
   for (size_t i = 0; i < draws.size(); ++i) found.drawn[begin + draws[i].row] = tokens[i];
-  for (size_t i = begin; i < end; ++i) {
-    // Why no token may come is for SamplingState::sample to say, which knows exceptions too.
-    const bool undrawn = found.drawn[i] == kernels::kNoToken && !found.problems.contains(i) &&
-                         rows[i].sequence->open.max_tokens > 0;
-    if (!wants_logits(rows[i]) && !undrawn) continue;
-    std::vector<float>& logits = found.logits[i];
-    logits.resize(vocabulary);
-    c.backend.device->copy_to_host(logits.data(), d_logits + (i - begin) * vocabulary,
-                                   logits.size() * sizeof(float));
+  for (size_t i = begin; i < end;) {
+    size_t behind = i;  // neighbours come in one piece
+    while (behind < end && must_see(rows, behind, found)) ++behind;
+    const size_t at = found.logits.size(), count = (behind - i) * vocabulary;
+    found.logits.resize(at + count);
+    if (count > 0) {
+      c.backend.device->copy_to_host(found.logits.data() + at, d_logits + (i - begin) * vocabulary,
+                                     count * sizeof(float));
+    }
+    for (size_t row = i; row < behind; ++row) {
+      found.logits_at[row] = at + (row - i) * vocabulary;
+    }
+    i = behind + 1;  // the row that ended it is not wanted
   }
   return c.backend.device->synchronize();  // no token from a device that is lost
 }
 
-TokenId take(const NextRow& row, size_t i, const Found& found) {
-  if (const auto logits = found.logits.find(i); logits != found.logits.end()) {
-    return from_logits(row, logits->second);
-  }
+/// `logits`: empty where the host has not seen them.
+TokenId take(const NextRow& row, size_t i, const Found& found, Logits logits) {
+  if (!logits.empty()) return from_logits(row, logits);
   if (const auto problem = found.problems.find(i); problem != found.problems.end()) {
     row.result->problem = problem->second.message;
     return filler(row);
@@ -119,8 +129,13 @@ Result<std::vector<TokenId>> draw_on_device(StepContext& c, uint32_t first,
   }
   std::vector<TokenId> next(rows.size());
   for (size_t i = 0; c.rank == 0 && i < rows.size(); ++i) {
-    next[i] = take(rows[i], i, found);
-    if (rows[i].observed) show(c, rows[i], found.logits.at(i));
+    const auto at = found.logits_at.find(i);
+    Logits own;
+    if (at != found.logits_at.end()) {
+      own = Logits(found.logits).subspan(at->second, c.model.shape().vocabulary);
+    }
+    next[i] = take(rows[i], i, found, own);
+    show(c, rows[i], own);
   }
   return next;
 }

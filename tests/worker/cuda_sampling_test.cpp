@@ -121,39 +121,34 @@ TEST_F(CudaSampling, RowsOfOneStepMayBeDrawnHereAndThere) {
   auto all = various_requests();
   std::vector<std::vector<TokenId>> expected;
   for (const auto& open : all) expected.push_back(alone(group, open, kSteps));
-  std::vector<SeqId> seqs;
-  std::vector<std::vector<TokenId>> together(all.size());
-  for (size_t i = 0; i < all.size(); ++i) {
-    if (i % 2 == 0) all[i] = by_host(all[i]);
-    group.open(all[i]);
-    const auto size = static_cast<uint32_t>(all[i].prompt.size());
-    together[i].push_back(token_of(group.prefill(all[i].seq, size, 48)[0].sequences[0]));
-    seqs.push_back(all[i].seq);
+  for (size_t i = 0; i < all.size(); i += 2) all[i] = by_host(all[i]);
+  EXPECT_EQ(together(group, all, kSteps), expected);
+}
+
+TEST_F(CudaSampling, AllRowsOfAPromptAreScoredFromTheDevicesLogits) {
+  control::OpenUnit open = sampling_request(1);
+  open.sampling.prompt_logprobs = true;
+  open.sampling.prompt_top = 3;
+  const auto size = static_cast<uint32_t>(open.prompt.size());
+  std::vector<std::vector<control::TokenLogprob>> scores;
+  for (const bool on_devices : {true, false}) {
+    RankGroup group(on_devices ? setup_on_devices(2) : setup(2));
+    group.open(open);
+    group.prefill(SeqId{1}, size, 48);
+    scores.push_back(group.prompt_scores);
   }
-  for (int step = 0; step < kSteps; ++step) {
-    const auto results = group.decode(seqs);
-    for (size_t i = 0; i < all.size(); ++i) {
-      together[i].push_back(token_of(results[0].sequences[i]));
-    }
+  ASSERT_EQ(scores[0].size(), size - 1);
+  ASSERT_EQ(scores[1].size(), size - 1);
+  for (size_t i = 0; i + 1 < size; ++i) {
+    EXPECT_EQ(scores[0][i].logprob, scores[1][i].logprob) << "token " << i;
+    EXPECT_EQ(scores[0][i].top, scores[1][i].top) << "token " << i;
   }
-  EXPECT_EQ(together, expected);
 }
 
 TEST_F(CudaSampling, WhereNoTokenMayComeTheSentenceIsTheHosts) {
-  GroupSetup s = setup(1);
-  models::grammar::TokenTable table;
-  table.tokens.resize(kVocabulary);
-  table.tokens[50] = "a";
-  s.vocabulary = models::grammar::pack_token_table(table);
-  RankGroup group(s);
-  control::OpenUnit open = sampling_request(1);
-  open.constraint = {control::ConstraintKind::kRegex, "ab"};
-  group.open(open);
-  group.prefill(SeqId{1}, static_cast<uint32_t>(open.prompt.size()), 48);
-  const auto results = group.decode({SeqId{1}});
-  EXPECT_TRUE(results[0].failures.empty());
-  EXPECT_FALSE(results[0].sequences[0].has_token);
-  EXPECT_THAT(results[0].sequences[0].problem, HasSubstr("no token of the vocabulary"));
+  const control::SequenceResult result = unspellable(setup(1));
+  EXPECT_FALSE(result.has_token);
+  EXPECT_THAT(result.problem, HasSubstr("no token of the vocabulary"));
 }
 
 /// Every token may end the text, and none may before the fourth: then one comes all the same.

@@ -32,21 +32,8 @@ TEST_F(EngineSampling, ASequenceGetsTheSameTokensInAnyCompany) {
   std::vector<std::vector<TokenId>> expected;
   for (const auto& open : all) expected.push_back(alone(group, open, kSteps));
 
-  std::vector<std::vector<TokenId>> together(all.size());
-  std::vector<SeqId> seqs;
-  for (size_t i = 0; i < all.size(); ++i) {
-    group.open(all[i]);
-    const auto size = static_cast<uint32_t>(all[i].prompt.size());
-    together[i].push_back(token_of(group.prefill(all[i].seq, size, 48)[0].sequences[0]));
-    seqs.push_back(all[i].seq);
-  }
-  for (int step = 0; step < kSteps; ++step) {
-    const auto results = group.decode(seqs);
-    for (size_t i = 0; i < all.size(); ++i) {
-      together[i].push_back(token_of(results[0].sequences[i]));
-    }
-  }
-  for (size_t i = 0; i < all.size(); ++i) EXPECT_EQ(together[i], expected[i]) << "sequence " << i;
+  const auto batched = together(group, all, kSteps);
+  for (size_t i = 0; i < all.size(); ++i) EXPECT_EQ(batched[i], expected[i]) << "sequence " << i;
 }
 
 TEST_F(EngineSampling, TheSameSeedGivesTheSameTokensAndAnotherOneOthers) {
@@ -92,20 +79,9 @@ TEST_F(EngineSampling, AConstraintThatDoesNotCompileFailsItsSequenceOnly) {
 }
 
 TEST_F(EngineSampling, AConstraintThatTheVocabularyCannotSpellIsAProblemOfItsSequence) {
-  GroupSetup s = setup(2);
-  models::grammar::TokenTable table;
-  table.tokens.resize(kVocabulary);
-  table.tokens[50] = "a";
-  s.vocabulary = models::grammar::pack_token_table(table);
-  RankGroup group(s);
-  control::OpenUnit open = sampling_request(1);
-  open.constraint = {control::ConstraintKind::kRegex, "ab"};
-  group.open(open);
-  group.prefill(SeqId{1}, static_cast<uint32_t>(open.prompt.size()), 48);
-  const auto results = group.decode({SeqId{1}});
-  EXPECT_TRUE(results[0].failures.empty());
-  EXPECT_FALSE(results[0].sequences[0].has_token);
-  EXPECT_THAT(results[0].sequences[0].problem, HasSubstr("no token of the vocabulary"));
+  const control::SequenceResult result = unspellable(setup(2));
+  EXPECT_FALSE(result.has_token);
+  EXPECT_THAT(result.problem, HasSubstr("no token of the vocabulary"));
 }
 
 TEST_F(EngineSampling, PromptTokensAreScoredWithTheirRank) {

@@ -79,5 +79,40 @@ inline std::vector<TokenId> alone(RankGroup& group, const control::OpenUnit& ope
   group.close(open.seq);
   return out;
 }
+/// The tokens of all of them in one batch, by sequence.
+inline std::vector<std::vector<TokenId>> together(RankGroup& group,
+                                                  const std::vector<control::OpenUnit>& all,
+                                                  int steps) {
+  std::vector<std::vector<TokenId>> out(all.size());
+  std::vector<SeqId> seqs;
+  for (size_t i = 0; i < all.size(); ++i) {
+    group.open(all[i]);
+    const auto size = static_cast<uint32_t>(all[i].prompt.size());
+    out[i].push_back(token_of(group.prefill(all[i].seq, size, 48)[0].sequences[0]));
+    seqs.push_back(all[i].seq);
+  }
+  for (int step = 0; step < steps; ++step) {
+    const auto results = group.decode(seqs);
+    for (size_t i = 0; i < all.size(); ++i) {
+      out[i].push_back(token_of(results[0].sequences[i]));
+    }
+  }
+  return out;
+}
+/// What becomes of a sequence whose constraint the group's vocabulary, "a" alone, cannot spell.
+inline control::SequenceResult unspellable(GroupSetup s) {
+  models::grammar::TokenTable table;
+  table.tokens.resize(kVocabulary);
+  table.tokens[50] = "a";
+  s.vocabulary = models::grammar::pack_token_table(table);
+  RankGroup group(s);
+  control::OpenUnit open = sampling_request(1);
+  open.constraint = {control::ConstraintKind::kRegex, "ab"};
+  group.open(open);
+  group.prefill(SeqId{1}, static_cast<uint32_t>(open.prompt.size()), 48);
+  const auto results = group.decode({SeqId{1}});
+  EXPECT_TRUE(results[0].failures.empty());
+  return results[0].sequences.at(0);
+}
 
 }  // namespace ebb::worker::testing
